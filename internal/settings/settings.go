@@ -1,0 +1,112 @@
+// Package settings is what a deployed country tells its functions: the names of everything that they read and write.
+//
+// The deployment renders one Country as JSON into the environment variable SETTINGS of each function; the functions read it back
+// with FromEnv. Both sides share the type, so that a renamed field is a compile error instead of an empty string at run time.
+package settings
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// EnvVar is the environment variable that carries a Country as JSON.
+const EnvVar = "SETTINGS"
+
+// Country names the deployed parts of one country in one stack.
+type Country struct {
+	Stack    string `json:"stack"`    // Stack is the Pulumi stack, for example "prod".
+	Country  string `json:"country"`  // Country is the ISO 3166-1 alpha-2 code in lower case.
+	Region   string `json:"region"`   // Region is the AWS region the country runs in.
+	TimeZone string `json:"timeZone"` // TimeZone is the IANA zone whose midnight ends a day, "UTC" by default.
+	Parallel int    `json:"parallel"` // Parallel is how many jobs may run at once.
+
+	Buckets   Buckets   `json:"buckets"`
+	Databases Databases `json:"databases"`
+	Tables    Tables    `json:"tables"`
+	Queues    Queues    `json:"queues"`
+	Topics    Topics    `json:"topics"`
+	Compute   Compute   `json:"compute"`
+	Google    Google    `json:"google"`
+}
+
+// Buckets are the names of the country's S3 buckets.
+type Buckets struct {
+	Landing   string `json:"landing"`
+	Validated string `json:"validated"`
+	Invalid   string `json:"invalid"`
+	Versioned string `json:"versioned"`
+	Curated   string `json:"curated"`
+	Artifacts string `json:"artifacts"`
+	Logs      string `json:"logs"`
+}
+
+// Databases are the names of the country's Glue databases, one a stage.
+type Databases struct {
+	Landing   string `json:"landing"`
+	Validated string `json:"validated"`
+	Invalid   string `json:"invalid"`
+	Versioned string `json:"versioned"`
+	Curated   string `json:"curated"`
+}
+
+// Tables are the names of the ledger's DynamoDB tables.
+type Tables struct {
+	Feeds    string `json:"feeds"`    // Feeds holds one item a feed, written by the deployment.
+	Jobs     string `json:"jobs"`     // Jobs holds one item a feed and day.
+	Runs     string `json:"runs"`     // Runs holds one item an attempt at a job.
+	Files    string `json:"files"`    // Files holds one item a file that landed.
+	Progress string `json:"progress"` // Progress holds each feed's last processed day, and the slots in use.
+}
+
+// Queues are the URLs of the country's SQS queues.
+type Queues struct {
+	Tickets     string `json:"tickets"`
+	DeadLetters string `json:"deadLetters"`
+}
+
+// Topics are the ARNs of the country's SNS topics.
+type Topics struct {
+	Jobs   string `json:"jobs"`
+	Alerts string `json:"alerts"`
+}
+
+// Compute says how the record job is started. Keys are object keys in the artifacts bucket.
+type Compute struct {
+	TemplateKey string `json:"templateKey"` // TemplateKey is the cluster's launch template: RunJobFlow's input as JSON.
+	MainKey     string `json:"mainKey"`     // MainKey is the job's main.py.
+	PackageKey  string `json:"packageKey"`  // PackageKey is the zip of the jobs package, for --py-files.
+	KMSKeyARN   string `json:"kmsKeyArn"`   // KMSKeyARN is the key that Iceberg's S3FileIO encrypts with.
+}
+
+// Google says where the country's results go, and as whom. Nothing in it is secret.
+type Google struct {
+	Project        string `json:"project"`
+	Dataset        string `json:"dataset"`
+	Location       string `json:"location"`
+	LoadBucket     string `json:"loadBucket"`     // LoadBucket is the Cloud Storage bucket that load jobs read from.
+	Audience       string `json:"audience"`       // Audience is the workload identity pool provider, "//iam.googleapis.com/projects/…".
+	ServiceAccount string `json:"serviceAccount"` // ServiceAccount is the e-mail of the account that the function impersonates.
+}
+
+// FromEnv reads the settings of the running function.
+func FromEnv() (Country, error) {
+	text := os.Getenv(EnvVar)
+	if text == "" {
+		return Country{}, errors.New("settings: environment variable " + EnvVar + " is empty; deploy the function with its stack")
+	}
+	return Parse([]byte(text))
+}
+
+// Parse reads settings from JSON and refuses fields that it does not know.
+func Parse(text []byte) (Country, error) {
+	var c Country
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		return Country{}, fmt.Errorf("settings: %w", err)
+	}
+	return c, nil
+}
