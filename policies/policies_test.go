@@ -1,0 +1,125 @@
+package policies
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the goldens in testdata anew")
+
+func country() Country {
+	bucket := func(stage string) string { return "arn:aws:s3:::sluice-prod-us-" + stage + "-1a2b3c4d" }
+	table := func(name string) string { return "arn:aws:dynamodb:eu-west-1:111122223333:table/us-" + name }
+	return Country{
+		Account: "111122223333", Region: "eu-west-1", Stack: "prod", Code: "us",
+		KeyARN:     "arn:aws:kms:eu-west-1:111122223333:key/k",
+		LandingARN: bucket("landing"), ValidatedARN: bucket("validated"), InvalidARN: bucket("invalid"), VersionedARN: bucket("versioned"),
+		CuratedARN: bucket("curated"), ArtifactsARN: bucket("artifacts"), LogsARN: bucket("logs"),
+		FeedsARN: table("feeds"), JobsARN: table("jobs"), RunsARN: table("runs"), FilesARN: table("files"), ProgressARN: table("progress"),
+		TicketsARN: "arn:aws:sqs:eu-west-1:111122223333:us-tickets", DeadLettersARN: "arn:aws:sqs:eu-west-1:111122223333:us-dead-letters",
+		JobsTopicARN: "arn:aws:sns:eu-west-1:111122223333:us-jobs", AlertsTopicARN: "arn:aws:sns:eu-west-1:111122223333:us-alerts",
+		ClusterServiceRoleARN: "arn:aws:iam::111122223333:role/us-emr", ClusterNodeRoleARN: "arn:aws:iam::111122223333:role/us-job",
+	}
+}
+
+// documents is every document of the package, by the name of its golden.
+func documents(t *testing.T) map[string]Document {
+	c := country()
+	all := map[string]Document{
+		"key": Key(c.Account, c.Region), "bucket": Bucket(c.LandingARN, c.KeyARN), "log-bucket": LogBucket(c.LogsARN, c.Account, c.LandingARN, c.CuratedARN),
+		"queue": Queue(c.TicketsARN), "topic": Topic(c.JobsTopicARN), "alert-topic": AlertTopic(c.AlertsTopicARN, c.Account),
+		"trust-lambda": AssumedBy("lambda.amazonaws.com"), "trust-emr": AssumedByEMR(c.Account, c.Region),
+		"s3-endpoint": S3Endpoint(c.Account, c.Region), "endpoint": Endpoint(c.Account),
+		"cluster-service": ClusterService(c.ClusterNodeRoleARN, c.KeyARN), "job": Job(c, "sluice_prod_us_validated", "sluice_prod_us_curated"),
+		"read-prefix": New(ReadPrefix(c.CuratedARN, "flights/")...),
+	}
+	for _, name := range []string{"receive-file", "queue-jobs", "start-jobs", "finish-job", "export-table"} {
+		d, ok := Function(name, "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/sluice-prod-us-"+name, c)
+		if !ok {
+			t.Fatalf("function %s has no document", name)
+		}
+		all["function-"+name] = d
+	}
+	return all
+}
+
+func TestEachDocumentIsItsGolden(t *testing.T) {
+	goldens, err := filepath.Glob("testdata/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := documents(t)
+	if len(goldens) != len(all) && !*update {
+		t.Errorf("%d goldens for %d documents", len(goldens), len(all))
+	}
+	for name, d := range all {
+		text, err := d.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pretty bytes.Buffer
+		if err := json.Indent(&pretty, []byte(text), "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		pretty.WriteByte('\n')
+		path := filepath.Join("testdata", name+".json")
+		if *update {
+			if err := os.WriteFile(path, pretty.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		golden, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(golden, pretty.Bytes()) {
+			t.Errorf("%s is now:\n%s\nif that is meant: go test ./policies -update", path, pretty.String())
+		}
+	}
+}
+
+func TestRolesNameWhatTheyTouch(t *testing.T) {
+	// Actions of AWS that know no resource: the only ones that a role may have on "*".
+	unbound := map[string]bool{"elasticmapreduce:ListClusters": true, "elasticmapreduce:RunJobFlow": true, "elasticmapreduce:AddTags": true}
+	for name, d := range documents(t) {
+		if !strings.HasPrefix(name, "function-") && name != "job" && name != "cluster-service" {
+			continue
+		}
+		for _, s := range d.Statement {
+			for _, a := range s.Action {
+				if strings.HasSuffix(a, ":*") {
+					t.Errorf("%s: statement %s allows every action %s", name, s.Sid, a)
+				}
+				for _, r := range s.Resource {
+					if r == "*" && !unbound[a] {
+						t.Errorf("%s: statement %s allows %s on everything", name, s.Sid, a)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestDocumentsFitTheirLimits(t *testing.T) {
+	const inlineRolePolicy = 10240 // characters over all inline policies of a role; IAM does not count white space
+	for name, d := range documents(t) {
+		text, err := d.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(text) > inlineRolePolicy {
+			t.Errorf("%s has %d characters, more than %d", name, len(text), inlineRolePolicy)
+		}
+	}
+}
+
+func TestUnknownFunctionHasNoDocument(t *testing.T) {
+	if _, ok := Function("drop-tables", "", Country{}); ok {
+		t.Error("drop-tables has a document")
+	}
+}
