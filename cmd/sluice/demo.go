@@ -1,0 +1,230 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+const (
+	// quietLimit is how long no job may change before the demo gives up: a job on a laptop takes a minute or two.
+	quietLimit = 10 * time.Minute
+	watchPoll  = time.Second
+)
+
+func newDemoCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "demo",
+		Short: "Deploy the local stack, put real files in, and watch them become records",
+		Long: `Starts the local cloud, deploys the stack local with Pulumi, puts the demo's files (three days of New York's flights in country us,
+one in pr), waits until all jobs ended, and prints what became of every record. Days that are there already are not put again. It
+leaves everything running: 'sluice local down --destroy', or 'make down', ends it.`,
+		Example: "  sluice demo",
+		Args:    cobra.NoArgs,
+		RunE:    a.running(func(ctx context.Context, _ []string) error { return a.demo(ctx) }),
+	}
+}
+
+func (a *app) demo(ctx context.Context) error {
+	if a.stack != localStack {
+		return usagef("the demo runs on the stack %s only", localStack)
+	}
+	root, err := checkout()
+	if err != nil {
+		return err
+	}
+	home := localHome(root)
+	if err := a.localUp(ctx); err != nil {
+		return err
+	}
+	if err := a.deployLocal(ctx, root, home); err != nil {
+		return err
+	}
+	days, err := a.demoDays(ctx, root, home)
+	if err != nil {
+		return err
+	}
+	places, o, err := a.places(ctx, "")
+	if err != nil {
+		return err
+	}
+	if err := a.putDemo(ctx, places, o, days); err != nil {
+		return err
+	}
+	list, err := a.watch(ctx, places, days)
+	if err != nil {
+		return err
+	}
+	fprintln(a.out)
+	printJobs(a, list)
+	fprintln(a.out, "\nThe stack stays up. Try:  ./bin/sluice query \"select * from flights limit 5\" --country us --stage curated\nEnd it with:  make down")
+	for _, j := range list {
+		if j.State != stateSucceeded {
+			return fmt.Errorf("job %s %s %s: %s: %s", j.Country, j.Feed, j.Day, j.State, j.Reason)
+		}
+	}
+	return nil
+}
+
+// demoDay is the files of one feed and day in one country.
+type demoDay struct {
+	country, feed, day string
+	files              []string
+}
+
+// demoDays makes the input files, unless an earlier demo did, and lists them: <home>/demo/<country>/<feed>/<day>/<file>.
+func (a *app) demoDays(ctx context.Context, root, home string) ([]demoDay, error) {
+	folder := filepath.Join(home, "demo")
+	cmd := exec.CommandContext(ctx, filepath.Join(root, ".venv", "bin", "python"), "-m", "local.demo", "make", "--out", folder)
+	cmd.Dir = root
+	cmd.Stdout, cmd.Stderr = a.out, a.err
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("demo files: %w", err)
+	}
+	return listDemoDays(folder)
+}
+
+func listDemoDays(folder string) ([]demoDay, error) {
+	paths, err := filepath.Glob(filepath.Join(folder, "*", "*", "????-??-??", "*"))
+	if err != nil {
+		return nil, fmt.Errorf("demo files: %w", err)
+	}
+	var days []demoDay
+	for _, path := range paths { // in order, so that the files of a day follow one another
+		relative, err := filepath.Rel(folder, path)
+		if err != nil {
+			return nil, fmt.Errorf("demo files: %w", err)
+		}
+		parts := strings.Split(filepath.ToSlash(relative), "/")
+		d := demoDay{country: parts[0], feed: parts[1], day: parts[2]}
+		if n := len(days); n > 0 && days[n-1].country == d.country && days[n-1].feed == d.feed && days[n-1].day == d.day {
+			days[n-1].files = append(days[n-1].files, path)
+			continue
+		}
+		d.files = []string{path}
+		days = append(days, d)
+	}
+	if len(days) == 0 {
+		return nil, fmt.Errorf("demo files: none in %s; delete the folder and run the demo again", folder)
+	}
+	// Day by day, as the files of a real source would come.
+	slices.SortStableFunc(days, func(x, y demoDay) int { return cmp.Compare(x.day, y.day) })
+	return days, nil
+}
+
+// putDemo puts the days that have no job yet. A day that was put halfway has none, so it is put again as a whole.
+func (a *app) putDemo(ctx context.Context, places []place, o outputs, days []demoDay) error {
+	for _, d := range days {
+		i := slices.IndexFunc(places, func(p place) bool { return p.code == d.country })
+		if i < 0 {
+			return fmt.Errorf("demo files: country %q is not in the stack", d.country)
+		}
+		f, err := o.feed(d.country, d.feed)
+		if err != nil {
+			return fmt.Errorf("demo files: %w", err)
+		}
+		jobs, err := places[i].ledger.Jobs(ctx, d.feed, d.day)
+		if err != nil {
+			return err
+		}
+		if len(jobs) > 0 {
+			continue
+		}
+		err = a.putFiles(ctx, places[i], f, putRequest{country: d.country, feed: d.feed, day: d.day, files: d.files})
+		// The last file may complete the day and a very fast job close it: that is no refusal of what was just put.
+		var refused refusedError
+		if err != nil && !errors.As(err, &refused) {
+			return err
+		}
+	}
+	return nil
+}
+
+// ended tells whether nothing more happens to a job by itself. A job that succeeded still has its rows to export.
+func (j job) ended() bool {
+	switch j.State {
+	case stateSucceeded:
+		return j.Exported != nil
+	case "failed", "dead", "blocked", "cancelled", "held":
+		return true
+	}
+	return false
+}
+
+// watch shows the jobs' progress until all of the days' jobs ended, and returns them.
+func (a *app) watch(ctx context.Context, places []place, days []demoDay) ([]job, error) {
+	progress := newBar(a.err, int64(len(days)), "jobs")
+	defer progress.end()
+	tick := time.NewTicker(watchPoll)
+	defer tick.Stop()
+	states := map[demoKey]string{}
+	changed := time.Now()
+	for {
+		list, err := allJobs(ctx, places, "", "")
+		if err != nil {
+			return nil, err
+		}
+		list = slices.DeleteFunc(list, func(j job) bool { return !slices.ContainsFunc(days, j.of) })
+		done, running := 0, []string{}
+		for _, j := range list {
+			if j.ended() {
+				done++
+			}
+			if j.State == "running" {
+				running = append(running, j.Country+" "+j.Feed+" "+j.Day)
+			}
+			key, state := demoKey{j.Country, j.Feed, j.Day}, j.State
+			if state == stateSucceeded && j.Exported != nil {
+				state = fmt.Sprintf("%s, %d rows in BigQuery", state, *j.Exported)
+			}
+			if states[key] != state {
+				states[key], changed = state, time.Now()
+				if !isTerminal(a.err) {
+					fprintf(a.out, "%s %s %s: %s\n", j.Country, j.Feed, j.Day, state)
+				}
+			}
+		}
+		progress.set(done, "jobs  "+strings.Join(running, ", "))
+		if done == len(days) {
+			return list, nil
+		}
+		if time.Since(changed) > quietLimit {
+			progress.end()
+			printJobs(a, list)
+			return nil, fmt.Errorf("%d of %d jobs have not ended, and none moved for %s; logs are in $SLUICE_HOME/cloud", len(days)-done, len(days), quietLimit)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+type demoKey struct{ country, feed, day string }
+
+// of tells whether a job is the one of a day's files.
+func (j job) of(d demoDay) bool { return j.Country == d.country && j.Feed == d.feed && j.Day == d.day }
+
+// deployLocal brings the stack local up with Pulumi, also after a deployment that was killed.
+func (a *app) deployLocal(ctx context.Context, root, home string) error {
+	if err := os.MkdirAll(filepath.Join(home, "state"), 0o755); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	if err := unlockState(ctx, root, home); err != nil {
+		return err
+	}
+	if _, err := pulumi(ctx, root, "stack", "select", "--create", localStack, "--stack", localStack); err != nil {
+		return err
+	}
+	return a.runPulumi(ctx, root, "up", "--yes", "--skip-preview", "--suppress-outputs", "--stack", localStack)
+}

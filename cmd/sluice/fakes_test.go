@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/athena"
+	"github.com/aws/aws-sdk-go-v2/service/athena/types"
+
+	"github.com/sluice-data/sluice/internal/settings"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// asProcess makes the test binary a process that only waits for a signal: a stand-in for the processes of a local cloud.
+const asProcess = "SLUICE_TEST_PROCESS"
+
+// testdata is absolute, because some tests run in a folder of their own.
+var testdata = func() string {
+	path, err := filepath.Abs("testdata")
+	if err != nil {
+		panic(err)
+	}
+	return path
+}()
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProcess) != "" {
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGTERM)
+		_, _ = os.Stdout.WriteString("ready\n")
+		<-signals
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// golden compares text with a file of testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join(testdata, name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (go test -update writes it anew)\ngot:\n%s\nwant:\n%s", name, got, want)
+	}
+}
+
+// fakeLedger serves fixed records. After closeAfter readings of Jobs, every job it serves has succeeded.
+type fakeLedger struct {
+	jobs       []job
+	runs       []attempt
+	files      []file
+	rejected   []file
+	closeAfter int
+	readings   int
+}
+
+func (l *fakeLedger) Jobs(_ context.Context, feed, day string) ([]job, error) {
+	l.readings++
+	var found []job
+	for _, j := range l.jobs {
+		if (feed == "" || j.Feed == feed) && (day == "" || j.Day == day) {
+			if l.closeAfter > 0 && l.readings > l.closeAfter {
+				j.State = stateSucceeded
+			}
+			found = append(found, j)
+		}
+	}
+	return found, nil
+}
+
+func (l *fakeLedger) Runs(_ context.Context, _, _ string) ([]attempt, error) { return l.runs, nil }
+
+func (l *fakeLedger) Files(_ context.Context, feed, day string) ([]file, error) {
+	var found []file
+	for _, f := range l.files {
+		if strings.HasPrefix(f.Key, feed+"/"+day+"/") {
+			found = append(found, f)
+		}
+	}
+	return found, nil
+}
+
+func (l *fakeLedger) Rejected(context.Context) ([]file, error) { return l.rejected, nil }
+
+// fakeObjects keeps what was uploaded, in order.
+type fakeObjects struct{ log []string }
+
+func (o *fakeObjects) Upload(_ context.Context, bucket, key string, body io.Reader) error {
+	text, err := io.ReadAll(body)
+	o.log = append(o.log, bucket+"/"+key+"="+string(text))
+	return err
+}
+
+// fakeAthena answers one query: with rows, page by page, after it was asked for its state a few times.
+type fakeAthena struct {
+	asked   *athena.StartQueryExecutionInput
+	states  []types.QueryExecutionState
+	reason  string
+	kind    types.StatementType
+	columns []types.ColumnInfo
+	pages   [][]types.Row
+	stopped string
+}
+
+func (f *fakeAthena) StartQueryExecution(_ context.Context, in *athena.StartQueryExecutionInput, _ ...func(*athena.Options)) (*athena.StartQueryExecutionOutput, error) {
+	f.asked = in
+	return &athena.StartQueryExecutionOutput{QueryExecutionId: aws.String("q-1")}, nil
+}
+
+func (f *fakeAthena) GetQueryExecution(context.Context, *athena.GetQueryExecutionInput, ...func(*athena.Options)) (*athena.GetQueryExecutionOutput, error) {
+	state := f.states[0]
+	if len(f.states) > 1 {
+		f.states = f.states[1:]
+	}
+	return &athena.GetQueryExecutionOutput{QueryExecution: &types.QueryExecution{
+		StatementType: f.kind,
+		Status:        &types.QueryExecutionStatus{State: state, StateChangeReason: aws.String(f.reason)},
+	}}, nil
+}
+
+func (f *fakeAthena) StopQueryExecution(_ context.Context, in *athena.StopQueryExecutionInput, _ ...func(*athena.Options)) (*athena.StopQueryExecutionOutput, error) {
+	f.stopped = *in.QueryExecutionId
+	return &athena.StopQueryExecutionOutput{}, nil
+}
+
+func (f *fakeAthena) GetQueryResults(_ context.Context, in *athena.GetQueryResultsInput, _ ...func(*athena.Options)) (*athena.GetQueryResultsOutput, error) {
+	page := 0
+	if in.NextToken != nil {
+		page = len(*in.NextToken)
+	}
+	out := &athena.GetQueryResultsOutput{ResultSet: &types.ResultSet{
+		ResultSetMetadata: &types.ResultSetMetadata{ColumnInfo: f.columns}, Rows: f.pages[page],
+	}}
+	if page+1 < len(f.pages) {
+		out.NextToken = aws.String(strings.Repeat("n", page+1))
+	}
+	return out, nil
+}
+
+// stage is a stack of two countries whose services are fakes.
+type stage struct {
+	us, pr  *fakeLedger
+	objects *fakeObjects
+	athena  *fakeAthena
+}
+
+func newStage() *stage {
+	return &stage{us: &fakeLedger{}, pr: &fakeLedger{}, objects: &fakeObjects{}, athena: &fakeAthena{}}
+}
+
+// run executes a command line on the stage and returns its exit code and what it printed.
+func (s *stage) run(t *testing.T, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	return s.runContext(t.Context(), args...)
+}
+
+func (s *stage) runContext(ctx context.Context, args ...string) (code int, out, errOut string) {
+	var o, e bytes.Buffer
+	a := newApp(&o, &e)
+	named := func(code string) country {
+		return country{
+			Buckets:   settings.Buckets{Landing: "landing-" + code},
+			Databases: settings.Databases{Curated: "sluice_local_" + code + "_curated"},
+			Workgroup: "group-" + code,
+			Feeds: map[string]feed{
+				"flights":  {Completeness: "marker", Marker: "_COMPLETE"},
+				"airports": {Completeness: "count"},
+			},
+		}
+	}
+	a.outputs = func(context.Context, string) (outputs, error) {
+		return outputs{Countries: map[string]country{"us": named("us"), "pr": named("pr")}}, nil
+	}
+	a.connect = func(_ context.Context, _, code string, c country) (place, error) {
+		return place{code: code, country: c, ledger: map[string]ledger{"us": s.us, "pr": s.pr}[code], objects: s.objects, athena: s.athena}, nil
+	}
+	exit := run(ctx, a, args)
+	return exit, o.String(), e.String()
+}
+
+func n(i int64) *int64 { return &i }
+
+func at(text string) *time.Time {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		panic(err)
+	}
+	return &t
+}

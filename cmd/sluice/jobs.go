@@ -1,0 +1,216 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func newJobsCommand(a *app) *cobra.Command {
+	var countryCode, feed, day string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "jobs",
+		Short: "List jobs: one line per country, feed and day, with its state and counts",
+		Example: `  sluice jobs
+  sluice jobs --country us --day 2013-01-01
+  sluice jobs --feed flights --json --stack prod`,
+		Args: cobra.NoArgs,
+		RunE: a.running(func(ctx context.Context, _ []string) error {
+			if day != "" {
+				if err := checkDay(day); err != nil {
+					return err
+				}
+			}
+			places, o, err := a.places(ctx, countryCode)
+			if err != nil {
+				return err
+			}
+			if feed != "" && !o.hasFeed(feed) {
+				return usagef("no feed %q in the stack", feed)
+			}
+			list, err := allJobs(ctx, places, feed, day)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(a.out, list)
+			}
+			printJobs(a, list)
+			return nil
+		}),
+	}
+	cmd.Flags().StringVar(&countryCode, "country", "", "only this country")
+	cmd.Flags().StringVar(&feed, "feed", "", "only this feed")
+	cmd.Flags().StringVar(&day, "day", "", "only this day, yyyy-mm-dd")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (o outputs) hasFeed(name string) bool {
+	for _, c := range o.Countries {
+		if _, ok := c.Feeds[name]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// allJobs reads the jobs of several countries, in the order of country, feed and day. It never returns nil: JSON wants a list.
+func allJobs(ctx context.Context, places []place, feed, day string) ([]job, error) {
+	list := []job{}
+	for _, p := range places {
+		jobs, err := p.ledger.Jobs(ctx, feed, day)
+		if err != nil {
+			return nil, fmt.Errorf("country %q: %w", p.code, err)
+		}
+		list = append(list, jobs...)
+	}
+	slices.SortFunc(list, func(a, b job) int {
+		return cmp.Or(strings.Compare(a.Country, b.Country), strings.Compare(a.Feed, b.Feed), strings.Compare(a.Day, b.Day))
+	})
+	return list, nil
+}
+
+func printJobs(a *app, list []job) {
+	if len(list) == 0 {
+		fprintln(a.out, "no jobs")
+		return
+	}
+	t := newTable("country", "feed", "day", "state", "engine", "input", "validated", "invalid", "new", "changed", "unchanged", "duplicate", "BigQuery", "reason")
+	t.numbers("input", "validated", "invalid", "new", "changed", "unchanged", "duplicate", "BigQuery")
+	for _, j := range list {
+		t.add(j.Country, j.Feed, j.Day, j.State, j.Engine, count(j.Input), count(j.Validated), count(j.Invalid),
+			count(j.New), count(j.Changed), count(j.Unchanged), count(j.Duplicate), count(j.Exported), j.Reason)
+	}
+	t.print(a.out)
+}
+
+// count shows a number that may not be known yet.
+func count(n *int64) string {
+	if n == nil {
+		return "-"
+	}
+	return fmt.Sprint(*n)
+}
+
+// moment shows a time that may not have come yet.
+func moment(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// jobDetails is what `sluice job show --json` prints: the job with its attempts and files.
+type jobDetails struct {
+	job
+	Runs  []attempt `json:"runs"`
+	Files []file    `json:"files"`
+}
+
+func newJobCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "job",
+		Short: "Look at one job",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	var countryCode, feed, day string
+	var asJSON bool
+	show := &cobra.Command{
+		Use:   "show --country C --feed F --day D",
+		Short: "Show a job with its attempts, its sizing and its files",
+		Example: `  sluice job show --country us --feed flights --day 2013-01-01
+  sluice job show --country us --feed flights --day 2013-01-01 --json`,
+		Args: cobra.NoArgs,
+		RunE: a.running(func(ctx context.Context, _ []string) error {
+			if err := checkDay(day); err != nil {
+				return err
+			}
+			places, o, err := a.places(ctx, countryCode)
+			if err != nil {
+				return err
+			}
+			if _, err := o.feed(countryCode, feed); err != nil {
+				return err
+			}
+			details, err := places[0].details(ctx, feed, day)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(a.out, details)
+			}
+			printDetails(a, details)
+			return nil
+		}),
+	}
+	show.Flags().StringVar(&countryCode, "country", "", "country of the job")
+	show.Flags().StringVar(&feed, "feed", "", "feed of the job")
+	show.Flags().StringVar(&day, "day", "", "day of the job, yyyy-mm-dd")
+	show.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	for _, name := range []string{"country", "feed", "day"} {
+		_ = show.MarkFlagRequired(name) // fails only for a flag that does not exist
+	}
+	cmd.AddCommand(show)
+	return cmd
+}
+
+func (p place) details(ctx context.Context, feed, day string) (jobDetails, error) {
+	jobs, err := p.ledger.Jobs(ctx, feed, day)
+	if err != nil {
+		return jobDetails{}, err
+	}
+	files, err := p.ledger.Files(ctx, feed, day)
+	if err != nil {
+		return jobDetails{}, err
+	}
+	if len(jobs) == 0 {
+		return jobDetails{}, fmt.Errorf("country %q has no job for feed %q and day %s: %d files are recorded, and the day is not complete yet", p.code, feed, day, len(files))
+	}
+	runs, err := p.ledger.Runs(ctx, feed, day)
+	if err != nil {
+		return jobDetails{}, err
+	}
+	return jobDetails{job: jobs[0], Runs: append([]attempt{}, runs...), Files: append([]file{}, files...)}, nil
+}
+
+func printDetails(a *app, d jobDetails) {
+	t := newTable("job", d.Country+" "+d.Feed+" "+d.Day)
+	t.add("state", d.State)
+	if d.Reason != "" {
+		t.add("reason", d.Reason)
+	}
+	t.add("engine", d.Engine)
+	for _, key := range sortedKeys(d.Sizing, map[string]any(nil)) {
+		t.add("sizing: "+key, fmt.Sprint(d.Sizing[key]))
+	}
+	t.add("started", moment(d.StartedAt))
+	t.add("finished", moment(d.FinishedAt))
+	for _, c := range []struct {
+		name string
+		n    *int64
+	}{
+		{"input", d.Input}, {"validated", d.Validated}, {"invalid", d.Invalid}, {"new", d.New}, {"changed", d.Changed},
+		{"unchanged", d.Unchanged}, {"duplicate", d.Duplicate}, {"deleted", d.Deleted}, {"rows in BigQuery", d.Exported},
+	} {
+		t.add(c.name, count(c.n))
+	}
+	t.print(a.out)
+
+	fprintln(a.out)
+	runs := newTable("run", "state", "engine", "cluster", "step", "started", "finished", "reason")
+	for _, r := range d.Runs {
+		runs.add(r.Token, r.State, r.Engine, r.ClusterID, r.StepID, moment(r.StartedAt), moment(r.FinishedAt), r.Reason)
+	}
+	runs.print(a.out)
+
+	fprintln(a.out)
+	printFiles(a, d.Files)
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// startProcess starts a stand-in process and waits until it runs. The returned channel closes when it ended.
+func startProcess(t *testing.T, env []string, args ...string) (pid int32, ended <-chan struct{}) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, args...)
+	cmd.Env = append(append(os.Environ(), asProcess+"=1"), env...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, out)
+		_ = cmd.Wait()
+		close(done)
+	}()
+	return int32(cmd.Process.Pid), done
+}
+
+// writeCloud writes the cloud.json of a home.
+func writeCloud(t *testing.T, home string, pid *int32) {
+	t.Helper()
+	text, err := json.Marshal(cloud{
+		PID: pid, Account: "000000000000", Region: "us-east-1",
+		Endpoints: map[string]string{"aws": "http://127.0.0.1:4566", "google": "http://127.0.0.1:4567"}, PIDs: map[string]int32{"storage": 12},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(cloudFile(home), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inCheckout makes an empty checkout the working directory, with a home of its own, and returns the home.
+func inCheckout(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "Pulumi.yaml"), []byte("name: sluice\nruntime: go\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(root)
+	home := filepath.Join(root, "home")
+	if err := os.Mkdir(home, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SLUICE_HOME", home)
+	return home
+}
+
+func TestStatusShowsTheRunningCloud(t *testing.T) {
+	home := inCheckout(t)
+	pid, _ := startProcess(t, nil, "-m", "local.cloud", "--home", home)
+	writeCloud(t, home, &pid)
+	code, out, errOut := newStage().run(t, "local", "status")
+	if code != exitDone {
+		t.Fatalf("exit %d: %s", code, errOut)
+	}
+	golden(t, "local-status.txt", out)
+	_, out, _ = newStage().run(t, "local", "status", "--json")
+	var got cloudStatus
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err)
+	}
+	if !got.Running || *got.PID != pid || got.Home != home || got.Endpoints["aws"] != "http://127.0.0.1:4566" || got.PIDs["storage"] != 12 {
+		t.Errorf("status %s", out)
+	}
+}
+
+func TestStatusOfACloudThatEndedShowsNoEndpoint(t *testing.T) {
+	home := inCheckout(t)
+	stranger, _ := startProcess(t, nil, "some", "other", "program") // the id of the old launcher may be in use again
+	for name, pid := range map[string]*int32{"stopped in order": nil, "id used by another": &stranger} {
+		writeCloud(t, home, pid)
+		code, out, _ := newStage().run(t, "local", "status", "--json")
+		var got cloudStatus
+		if err := json.Unmarshal([]byte(out), &got); err != nil {
+			t.Fatal(err)
+		}
+		if code != exitDone || got.Running || len(got.Endpoints) != 0 || len(got.PIDs) != 0 {
+			t.Errorf("%s: exit %d, %s", name, code, out)
+		}
+	}
+}
+
+func TestDownEndsTheLauncherAndItsOrphansAndNothingElse(t *testing.T) {
+	home := inCheckout(t)
+	launcher, launcherEnded := startProcess(t, []string{homeMark + "=" + home}, "-m", "local.cloud", "--home", home)
+	_, orphanEnded := startProcess(t, []string{homeMark + "=" + home}, "a", "function")
+	stranger, _ := startProcess(t, []string{homeMark + "=" + home + "-other"}, "-m", "local.cloud", "--home", home+"-other")
+	writeCloud(t, home, &launcher)
+
+	// The launcher of the test does not stop the orphan as the real one would; it must be found once the launcher is gone.
+	if err := stopCloudWithin(t.Context(), home, 0); err != nil {
+		t.Fatal(err)
+	}
+	<-launcherEnded
+	<-orphanEnded
+	if !isAlive(stranger) {
+		t.Error("the cloud of another home was stopped")
+	}
+	code, out, errOut := newStage().run(t, "local", "down")
+	if code != exitDone || out != "local cloud: stopped, no process of it is left\n" {
+		t.Errorf("down again: exit %d, %q, %q", code, out, errOut)
+	}
+}
+
+func TestDestroyOfNothingDeletesOnlyTheStacksData(t *testing.T) {
+	home := inCheckout(t)
+	writeCloud(t, home, nil)
+	for _, name := range []string{"cloud", "state", "demo"} {
+		if err := os.Mkdir(filepath.Join(home, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, _, errOut := newStage().run(t, "local", "down", "--destroy")
+	if code != exitDone {
+		t.Fatalf("exit %d: %s", code, errOut)
+	}
+	left, err := filepath.Glob(filepath.Join(home, "*"))
+	if err != nil || !slices.Equal(left, []string{filepath.Join(home, "demo")}) {
+		t.Errorf("left %q, %v; want the demo's files", left, err)
+	}
+}
+
+func TestUpWithoutDependenciesSaysWhatToRun(t *testing.T) {
+	inCheckout(t)
+	code, _, errOut := newStage().run(t, "local", "up")
+	if code != exitError || !strings.Contains(errOut, "run 'make deps' first") {
+		t.Errorf("exit %d, %q", code, errOut)
+	}
+}
+
+func TestLockOfALivingPulumiIsRespected(t *testing.T) {
+	home := inCheckout(t)
+	locks := filepath.Join(home, "state", ".pulumi", "locks", "organization", "sluice", "local")
+	if err := os.MkdirAll(locks, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf(`{"pid":%d,"username":"x","hostname":"h","timestamp":"2026-01-01T00:00:00Z"}`, os.Getpid())
+	if err := os.WriteFile(filepath.Join(locks, "a.json"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	err := unlockState(t.Context(), filepath.Dir(home), home)
+	want := fmt.Sprintf("state: another pulumi (process %d) works on the stack; wait until it ended", os.Getpid())
+	if err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+func TestLockOfADeadPulumiIsCancelled(t *testing.T) {
+	home := inCheckout(t)
+	root := filepath.Dir(home)
+	pid, ended := startProcess(t, nil)
+	if err := syscall.Kill(int(pid), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	locks := filepath.Join(home, "state", ".pulumi", "locks", "organization", "sluice", "local")
+	for _, dir := range []string{locks, filepath.Join(root, "bin")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(locks, "a.json"), []byte(fmt.Sprintf(`{"pid":%d}`, pid)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	script := "#!/bin/sh\necho \"$@\" \"home=$SLUICE_HOME\" >> calls\n"
+	if err := os.WriteFile(filepath.Join(root, "bin", "pulumi"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unlockState(t.Context(), root, home); err != nil {
+		t.Fatal(err)
+	}
+	calls, err := os.ReadFile(filepath.Join(root, "calls"))
+	if want := "cancel --yes --stack local home=" + home + "\n"; err != nil || string(calls) != want {
+		t.Errorf("pulumi was called with %q, %v; want %q", calls, err, want)
+	}
+}
+
+func TestReadingWithoutACloudSaysHowToStartIt(t *testing.T) {
+	inCheckout(t)
+	_, err := stackOutputs(t.Context(), localStack)
+	if err == nil || err.Error() != "the local cloud is not running; start it with 'sluice local up' or 'make demo'" {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestEveryCommandHasAnExample(t *testing.T) {
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		if c.Name() == "help" || c.Name() == "completion" {
+			return
+		}
+		if c.Example == "" && !c.HasSubCommands() {
+			t.Errorf("%s has no example", c.CommandPath())
+		}
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(newRootCommand(newApp(io.Discard, io.Discard)))
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/athena"
+)
+
+// place is one deployed country, opened: its names, and the services that hold its data and its ledger.
+type place struct {
+	code string
+	country
+	ledger  ledger
+	objects objects
+	athena  athenaClient
+}
+
+// ledger is what the commands read of a country's ledger.
+type ledger interface {
+	// Jobs returns the jobs of a country; an empty feed or day stands for every one.
+	Jobs(ctx context.Context, feed, day string) ([]job, error)
+	// Runs returns the attempts at a job, the first one first.
+	Runs(ctx context.Context, feed, day string) ([]attempt, error)
+	// Files returns what was recorded of a job's files.
+	Files(ctx context.Context, feed, day string) ([]file, error)
+	// Rejected returns the objects that landed under a key that says no feed and day.
+	Rejected(ctx context.Context) ([]file, error)
+}
+
+// objects stores files as objects.
+type objects interface {
+	Upload(ctx context.Context, bucket, key string, body io.Reader) error
+}
+
+// athenaClient is the part of Athena that a query needs.
+type athenaClient interface {
+	StartQueryExecution(ctx context.Context, in *athena.StartQueryExecutionInput, opts ...func(*athena.Options)) (*athena.StartQueryExecutionOutput, error)
+	GetQueryExecution(ctx context.Context, in *athena.GetQueryExecutionInput, opts ...func(*athena.Options)) (*athena.GetQueryExecutionOutput, error)
+	StopQueryExecution(ctx context.Context, in *athena.StopQueryExecutionInput, opts ...func(*athena.Options)) (*athena.StopQueryExecutionOutput, error)
+	athena.GetQueryResultsAPIClient
+}
+
+// job is one feed of one day in one country, as `sluice jobs --json` prints it. A count that is not known yet is null.
+type job struct {
+	Country    string         `json:"country"`
+	Feed       string         `json:"feed"`
+	Day        string         `json:"day"`
+	State      string         `json:"state"`
+	Engine     string         `json:"engine"`
+	Attempts   int64          `json:"attempts"`
+	Reason     string         `json:"reason"`
+	Input      *int64         `json:"input"`
+	Validated  *int64         `json:"validated"`
+	Invalid    *int64         `json:"invalid"`
+	New        *int64         `json:"new"`
+	Changed    *int64         `json:"changed"`
+	Unchanged  *int64         `json:"unchanged"`
+	Duplicate  *int64         `json:"duplicate"`
+	Deleted    *int64         `json:"deleted"`
+	Exported   *int64         `json:"exported"`
+	StartedAt  *time.Time     `json:"startedAt"`
+	FinishedAt *time.Time     `json:"finishedAt"`
+	Sizing     map[string]any `json:"sizing"`
+}
+
+// attempt is one run of a job.
+type attempt struct {
+	Token      int64          `json:"token"`
+	State      string         `json:"state"`
+	Engine     string         `json:"engine"`
+	Reason     string         `json:"reason"`
+	ClusterID  string         `json:"clusterId"`
+	StepID     string         `json:"stepId"`
+	Order      string         `json:"order"`
+	StartedAt  *time.Time     `json:"startedAt"`
+	FinishedAt *time.Time     `json:"finishedAt"`
+	Sizing     map[string]any `json:"sizing"`
+}
+
+// file is what the ledger knows of one object in the landing bucket.
+type file struct {
+	Country  string     `json:"country"`
+	Bucket   string     `json:"bucket"`
+	Key      string     `json:"key"`
+	Bytes    int64      `json:"bytes"`
+	State    string     `json:"state"`
+	Reason   string     `json:"reason"`
+	LandedAt *time.Time `json:"landedAt"`
+}
+
+// places opens the countries of the app's stack: one, or all of them.
+func (a *app) places(ctx context.Context, asked string) ([]place, outputs, error) {
+	o, err := a.outputs(ctx, a.stack)
+	if err != nil {
+		return nil, outputs{}, err
+	}
+	codes, err := o.codes(asked)
+	if err != nil {
+		return nil, outputs{}, err
+	}
+	var list []place
+	for _, code := range codes {
+		p, err := a.connect(ctx, a.stack, code, o.Countries[code])
+		if err != nil {
+			return nil, outputs{}, err
+		}
+		list = append(list, p)
+	}
+	return list, o, nil
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// stateSucceeded is the state of a closed day.
+const stateSucceeded = "succeeded"
+
+// putRequest is what one `put` was asked to do.
+type putRequest struct {
+	country, feed, day string
+	files              []string
+}
+
+func newPutCommand(a *app) *cobra.Command {
+	var r putRequest
+	cmd := &cobra.Command{
+		Use:   "put FILE... --country C --feed F --day D",
+		Short: "Put a day's files into the landing bucket",
+		Long: `Uploads the files to <feed>/<day>/<file name> in the country's landing bucket. Where the feed's contract waits for a marker,
+the marker is written last, so that the day is complete when the command ends.
+
+A day that succeeded is closed. A file for it still lands, and is recorded as late, but no job takes it up until the day is restated:
+the command then exits with 3.`,
+		Example: `  sluice put flights.csv --country us --feed flights --day 2013-01-01
+  sluice put part-1.csv part-2.csv --country us --feed flights --day 2013-01-02 --stack prod`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: a.running(func(ctx context.Context, args []string) error {
+			r.files = args
+			return a.put(ctx, r)
+		}),
+	}
+	cmd.Flags().StringVar(&r.country, "country", "", "country, an ISO 3166-1 alpha-2 code in lower case")
+	cmd.Flags().StringVar(&r.feed, "feed", "", "feed, as named in the stack's YAML")
+	cmd.Flags().StringVar(&r.day, "day", "", "day of the data, yyyy-mm-dd")
+	for _, name := range []string{"country", "feed", "day"} {
+		_ = cmd.MarkFlagRequired(name) // fails only for a flag that does not exist
+	}
+	return cmd
+}
+
+func (a *app) put(ctx context.Context, r putRequest) error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	places, o, err := a.places(ctx, r.country)
+	if err != nil {
+		return err
+	}
+	f, err := o.feed(r.country, r.feed)
+	if err != nil {
+		return err
+	}
+	return a.putFiles(ctx, places[0], f, r)
+}
+
+// check refuses what cannot be uploaded as it stands, before anything is uploaded.
+func (r putRequest) check() error {
+	if err := checkDay(r.day); err != nil {
+		return err
+	}
+	seen := map[string]string{}
+	for _, path := range r.files {
+		name := filepath.Base(path)
+		info, err := os.Stat(path)
+		switch {
+		case err != nil:
+			return usagef("%v", err)
+		case !info.Mode().IsRegular():
+			return usagef("%s is not a regular file", path)
+		case strings.HasPrefix(name, "_"):
+			return usagef("%s: names that begin with _ are kept for markers; rename the file", path)
+		case seen[name] != "":
+			return usagef("%s and %s have the same name: one would overwrite the other in the landing bucket", seen[name], path)
+		}
+		seen[name] = path
+	}
+	return nil
+}
+
+func checkDay(day string) error {
+	if _, err := time.Parse(time.DateOnly, day); err != nil {
+		return usagef("day %q is not a date of the form yyyy-mm-dd", day)
+	}
+	return nil
+}
+
+// putFiles uploads the files of one day, and the marker when the day waits for one.
+func (a *app) putFiles(ctx context.Context, p place, f feed, r putRequest) error {
+	closed, err := p.closed(ctx, r.feed, r.day)
+	if err != nil {
+		return err
+	}
+	prefix := r.feed + "/" + r.day + "/"
+	for _, path := range r.files {
+		key := prefix + filepath.Base(path)
+		if err := a.upload(ctx, p, path, key); err != nil {
+			return err
+		}
+		fprintf(a.out, "put s3://%s/%s\n", p.Buckets.Landing, key)
+	}
+	if !closed && f.Completeness == "marker" {
+		if err := p.objects.Upload(ctx, p.Buckets.Landing, prefix+f.Marker, strings.NewReader("")); err != nil {
+			return fmt.Errorf("marker of %s: %w", prefix, err)
+		}
+		fprintf(a.out, "put s3://%s/%s\n", p.Buckets.Landing, prefix+f.Marker)
+	}
+	// The day may have closed while the files were on their way: the answer must be true of the moment after.
+	if !closed {
+		closed, err = p.closed(ctx, r.feed, r.day)
+		if err != nil {
+			return err
+		}
+	}
+	if closed {
+		return refusedf("day %s of feed %q in country %q is closed: it succeeded. The file is in the landing bucket and recorded as late; "+
+			"it takes part only when the day is restated. See 'sluice job show --country %s --feed %s --day %s'",
+			r.day, r.feed, r.country, r.country, r.feed, r.day)
+	}
+	return nil
+}
+
+// closed tells whether the job of a day succeeded.
+func (p place) closed(ctx context.Context, feed, day string) (bool, error) {
+	jobs, err := p.ledger.Jobs(ctx, feed, day)
+	if err != nil {
+		return false, err
+	}
+	return len(jobs) == 1 && jobs[0].State == stateSucceeded, nil
+}
+
+func (a *app) upload(ctx context.Context, p place, path, key string) (err error) {
+	body, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("put: %w", err)
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	info, err := body.Stat()
+	if err != nil {
+		return fmt.Errorf("put: %w", err)
+	}
+	progress := newBytesBar(a.err, info.Size(), filepath.Base(path))
+	defer progress.end()
+	if err := p.objects.Upload(ctx, p.Buckets.Landing, key, counted{body, progress}); err != nil {
+		return fmt.Errorf("put %s: %w", path, err)
+	}
+	return nil
+}
+
+// counted reports what was read of a file to a progress bar.
+type counted struct {
+	io.Reader
+	progress bar
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.progress.add(n)
+	return n, err
+}

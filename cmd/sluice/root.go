@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// app is what every command shares: where it writes, the stack it was asked for, and how it reaches that stack.
+type app struct {
+	out, err io.Writer
+	stack    string
+	started  bool // started is set when a command's own code begins to run.
+
+	// outputs reads what the stack deployed; connect opens one of its countries. Tests replace both.
+	outputs func(ctx context.Context, stack string) (outputs, error)
+	connect func(ctx context.Context, stack, code string, c country) (place, error)
+}
+
+func newApp(out, err io.Writer) *app {
+	return &app{out: out, err: err, outputs: stackOutputs, connect: connect}
+}
+
+// running wraps a command's own code, so that errors before it count as wrong usage.
+func (a *app) running(f func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		a.started = true
+		return f(cmd.Context(), args)
+	}
+}
+
+func newRootCommand(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sluice",
+		Short: "Put files in, see what became of every record",
+		Long: `sluice works on one deployed stack: it puts files into the landing bucket of a country, shows the jobs and
+files of each day, and asks the data questions with SQL. It can also start and stop the local cloud.
+
+Exit codes: 0 done, 1 error, 2 wrong usage, 3 refused by the rules (for example a day that is closed).`,
+		Example: `  sluice put flights.csv --country us --feed flights --day 2013-01-01
+  sluice jobs --country us
+  sluice query "select count(*) from curated.flights" --country us
+  sluice jobs --stack prod --json`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentFlags().StringVar(&a.stack, "stack", localStack, "Pulumi stack to work on")
+	root.AddCommand(
+		newPutCommand(a),
+		newJobsCommand(a),
+		newJobCommand(a),
+		newFilesCommand(a),
+		newQueryCommand(a),
+		newLocalCommand(a),
+		newDemoCommand(a),
+	)
+	return root
+}
