@@ -1,0 +1,133 @@
+# One command per task, the same for people and for CI. `make` alone lists them.
+#
+# What a target needs is built or fetched inside the checkout (bin/, .venv/, .jars/), once: files are targets, so nothing is made again
+# that is there and current. Downloads overlap with compiling.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += -j2 --no-print-directory
+
+PYTHON ?= python3
+STACK ?=
+
+# A missing name is told before minutes of building, not after.
+ifneq (,$(filter up preview,$(MAKECMDGOALS)))
+$(if $(STACK),,$(error name the stack: make $(firstword $(MAKECMDGOALS)) STACK=dev))
+endif
+
+pulumi_version := $(shell awk '$$1 == "github.com/pulumi/pulumi/pkg/v3" { print $$2 }' tools/go.mod)
+sources = $(shell find $(1) -type f -not -name '*_test.go' -not -path '*/testdata/*')
+
+tools := bin/pulumi-cli bin/fake-gcs-server bin/staticcheck
+plugins := bin/plugins/.built
+commands := bin/sluice bin/pulumi
+
+## For a first look ------------------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: build ## Start the local cloud, deploy, put real files in and show what becomes of every record
+	@bin/sluice demo
+
+.PHONY: down
+down: ## Destroy the local stack, stop everything that make demo started, delete its data
+	@if [ -x bin/sluice ]; then bin/sluice local down --destroy; else echo "nothing is up: bin/sluice was never built"; fi
+
+## For development -------------------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: build ## Run every check that CI runs: Go, Python, and the path of a file through a deployed stack
+	@$(MAKE) -j1 lint
+	go test ./...
+	go -C local/plugins test ./...
+	.venv/bin/python -m pytest -q jobs local
+	go test -tags engine -count 1 -timeout 30m -v ./test/...
+
+.PHONY: lint
+lint: build ## Check formatting, types and common mistakes of Go and Python
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on: $$unformatted"; exit 1; fi
+	go vet ./...
+	go vet -tags engine ./test/...
+	bin/staticcheck ./...
+	bin/staticcheck -tags engine ./test/...
+	go -C local/plugins vet ./...
+	cd local/plugins && ../../bin/staticcheck ./...
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+.PHONY: bench
+bench: ## Measure the two README commands in a clean clone with an empty HOME, into bench/first-run.md
+	@bench/first-run
+
+## For a deployed environment --------------------------------------------------------------------------------------------------------
+
+.PHONY: preview
+preview: build ## Show what `make up` would change: make preview STACK=dev
+	@$(start_if_local)
+	bin/pulumi preview --diff --stack $(STACK)
+
+.PHONY: up
+up: build ## Deploy a stack: make up STACK=dev
+	@$(start_if_local)
+	bin/pulumi up --stack $(STACK)
+
+start_if_local = test "$(STACK)" != local || bin/sluice local up
+
+## Parts -----------------------------------------------------------------------------------------------------------------------------
+
+.PHONY: build
+build: deps $(commands) $(plugins) ## Build bin/sluice, bin/pulumi and the local plugins
+
+.PHONY: deps
+deps: .venv/.installed .jars/.fetched $(tools) ## Fetch and build what the build and the local cloud need, inside the checkout
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^## / { sub(/^## /, ""); sub(/ -+$$/, ""); print "\n" $$0 } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Programs that must be on the machine are looked for before anything is built; each line says what to install.
+.PHONY: prerequisites
+prerequisites:
+	@command -v go >/dev/null && v=$$(go env GOVERSION) && case $$v in go1.2[5-9]*|go1.[3-9]?*|go[2-9]*) ;; *) false ;; esac || \
+	  { echo "Go 1.25 or later is needed, found: $${v:-none}. Install it from https://go.dev/dl/"; exit 1; }
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Python 3.11 or later with venv is needed, found: $$($(PYTHON) --version 2>&1). Install python3.11 and python3.11-venv, or name another one: make PYTHON=python3.12"; exit 1; }
+	@v=$$(java -version 2>&1 | awk -F '"' '/version/ { split($$2, n, "."); print n[1]; exit }'); test "$${v:-0}" -ge 17 2>/dev/null || \
+	  { echo "Java 17 or later is needed for Spark, found: $${v:-none}. Install a JRE, for example openjdk-17-jre-headless"; exit 1; }
+
+.venv/.installed: local/requirements.txt | prerequisites
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement local/requirements.txt
+	@touch $@
+
+.jars/.fetched: local/jars.txt local/jars.py | prerequisites
+	$(PYTHON) local/jars.py .jars
+	@touch $@
+
+bin/pulumi-cli: tools/go.mod tools/go.sum | prerequisites
+	go build -C tools -o ../$@ -ldflags "-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=$(pulumi_version)" github.com/pulumi/pulumi/pkg/v3/cmd/pulumi
+	@touch $@
+
+bin/fake-gcs-server: tools/go.mod tools/go.sum | bin/pulumi-cli
+	go build -C tools -o ../$@ -ldflags "-s -w" github.com/fsouza/fake-gcs-server
+	@touch $@
+
+bin/staticcheck: tools/go.mod tools/go.sum | bin/fake-gcs-server
+	go build -C tools -o ../$@ -ldflags "-s -w" honnef.co/go/tools/cmd/staticcheck
+	@touch $@
+
+# One at a time: each of these links keeps both cores of a small machine and a gigabyte of memory busy by itself.
+bin/plugins/.built: $(call sources,local/plugins) | bin/staticcheck
+	@mkdir -p bin/plugins
+	go build -C local/plugins -o ../../bin/plugins/ -ldflags "-s -w" ./cmd/...
+	@touch $@
+
+bin/sluice: $(call sources,cmd internal go.mod go.sum) | prerequisites $(plugins)
+	go build -trimpath -o $@ ./cmd/sluice
+	@touch $@
+
+bin/pulumi: local/pulumi
+	@mkdir -p bin
+	install -m 755 local/pulumi $@
