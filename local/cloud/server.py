@@ -5,13 +5,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import hypercorn.asyncio
 import hypercorn.config
 from ministack import app
 
-from local.cloud import functions, processes
+from local.cloud import events, functions, processes
+from local.cloud.emr import Emr
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
 
 def main() -> None:
@@ -22,13 +29,20 @@ def main() -> None:
     parser.add_argument("--jars", type=Path, required=True)
     args = parser.parse_args()
     processes.die_with_parent()
+    processes.adopt_orphans()
     # A container engine on this machine is none of the local cloud's business: never look for one.
     app._docker_socket_present = lambda: False
     functions.install(args.home)
-    asyncio.run(_serve(args.port))
+    emr = Emr(args.home, args.jars, f"http://127.0.0.1:{args.port}")
+    app._loaded_modules["emr"] = emr
+    try:
+        asyncio.run(_serve(args.port, emr))
+    finally:
+        # Lambda processes may start children of their own; nothing of either may stay.
+        processes.kill_children()
 
 
-async def _serve(port: int) -> None:
+async def _serve(port: int, emr: Emr) -> None:
     config = hypercorn.config.Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.keep_alive_timeout = 75
@@ -36,7 +50,31 @@ async def _serve(port: int) -> None:
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
-    await hypercorn.asyncio.serve(app.app, config, shutdown_trigger=stopped.wait)
+    await hypercorn.asyncio.serve(_with_lifetime(emr), config, shutdown_trigger=stopped.wait)
+
+
+def _with_lifetime(emr: Emr) -> Application:
+    """MiniStack's application; EMR's clock runs from when all state is loaded until it is saved."""
+
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        async def hear() -> Any:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                emr.stop()
+            return message
+
+        async def tell(message: Any) -> None:
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                events.start()
+                emr.start()
+
+        if scope["type"] == "lifespan":
+            await app.app(scope, hear, tell)
+        else:
+            await app.app(scope, receive, send)
+
+    return application
 
 
 if __name__ == "__main__":

@@ -1,0 +1,48 @@
+"""AWS's own service models, as botocore ships them: what a request may hold."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import botocore.session
+import botocore.validate
+from botocore.model import ListShape, MapShape, ServiceModel, Shape, StringShape, StructureShape
+
+
+class Invalid(Exception):
+    """A request that the service model does not allow."""
+
+
+@cache
+def service(name: str) -> ServiceModel:
+    """The model of a service by botocore's name for it."""
+    return botocore.session.get_session().get_service_model(name)
+
+
+def check_input(name: str, operation: str, data: dict[str, Any]) -> None:
+    """Refuses unknown, missing and mistyped members (so also wrong casing) and values outside an enumeration.
+
+    AWS ignores members that it does not know; here they are errors, because they are always somebody's mistake.
+    """
+    shape = service(name).operation_model(operation).input_shape
+    if shape is None:
+        return
+    report = botocore.validate.ParamValidator().validate(data, shape)
+    if report.has_errors():
+        raise Invalid(report.generate_report())
+    _check_enums(data, shape, operation)
+
+
+def _check_enums(value: Any, shape: Shape, path: str) -> None:
+    if isinstance(shape, StructureShape):
+        for name, member in value.items():
+            _check_enums(member, shape.members[name], f"{path}.{name}")
+    elif isinstance(shape, ListShape):
+        for index, member in enumerate(value):
+            _check_enums(member, shape.member, f"{path}[{index}]")
+    elif isinstance(shape, MapShape):
+        for key, member in value.items():
+            _check_enums(member, shape.value, f"{path}.{key}")
+    elif isinstance(shape, StringShape) and shape.enum and value not in shape.enum:
+        raise Invalid(f"{path}: {value!r} is none of {', '.join(shape.enum)}")

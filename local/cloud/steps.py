@@ -1,0 +1,260 @@
+"""One EMR step as a process on this machine: the command, its environment and its logs."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.exceptions
+import pyspark
+
+from local.cloud import processes
+
+SPARK_HOME = Path(pyspark.__file__).parent
+_CORES = 2
+_DRIVER_MEMORY = "1g"
+_INTERRUPT_SECONDS = 10
+# Jars that an EMR host has in these places, and what stands for them in the folder of jars.
+_HOST_JARS = {"/usr/share/aws/iceberg/lib/iceberg-spark3-runtime.jar": "iceberg-spark-runtime-*.jar"}
+# Options that size a job for EMR's machines; this one has its own.
+_HOST_OPTIONS = frozenset(
+    {
+        "--master",
+        "--deploy-mode",
+        "--driver-memory",
+        "--driver-cores",
+        "--executor-memory",
+        "--executor-cores",
+        "--num-executors",
+    }
+)
+
+
+@dataclass
+class Result:
+    """How a step ended."""
+
+    code: int
+    tail: str
+    """The last lines of its standard error."""
+    log_file: str | None
+    """Where its standard error went, when the cluster keeps logs."""
+
+
+@dataclass
+class Step:
+    """A step's process, from its command to its logs in S3."""
+
+    args: Sequence[str]
+    folder: Path
+    """Where it works and writes its logs."""
+    jars: Path
+    defaults: Mapping[str, str]
+    """The cluster's own `spark-defaults`."""
+    env: Mapping[str, str]
+    """Credentials, endpoint and region."""
+    logs: str | None
+    """The S3 address under which the logs are kept."""
+    _process: subprocess.Popen[bytes] | None = None
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> Result:
+        """Runs the step to its end and brings its logs to S3."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        controller = [f"{_now()} INFO command: {' '.join(self.args)}"]
+        try:
+            code = self._execute(controller)
+        except OSError as error:
+            (self.folder / "stderr").write_text(f'Cannot run program "{self.args[0]}": {error.strerror}\n')
+            code = 127
+        controller.append(f"{_now()} INFO exit code {code}")
+        tail = _tail(self.folder / "stderr")
+        problem = self._keep_logs(controller)
+        shutil.rmtree(self.folder / "work", ignore_errors=True)
+        return Result(code, f"{tail}\n{problem}".strip(), f"{self.logs}/stderr.gz" if self.logs else None)
+
+    def cancel(self, terminate: bool) -> None:
+        """Interrupts the step's processes, or kills them; what ignores the interrupt is killed later."""
+        self._cancelled.set()
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        try:
+            os.killpg(process.pid, signal.SIGKILL if terminate else signal.SIGINT)
+        except ProcessLookupError:
+            return
+        timer = threading.Timer(_INTERRUPT_SECONDS, processes.kill_group, [process.pid])
+        timer.daemon = True
+        timer.start()
+
+    def _execute(self, controller: list[str]) -> int:
+        work = self.folder / "work"
+        work.mkdir(exist_ok=True)
+        conf = _spark_conf(work, self.jars, self.env, self.defaults)
+        with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
+            self._process = subprocess.Popen(
+                command(self.args, self.jars),
+                env=_environment(work, conf, self.jars, self.env),
+                cwd=work,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+                preexec_fn=lambda: processes.die_with_parent(signal.SIGKILL),
+            )
+            controller.append(f"{_now()} INFO process {self._process.pid} started")
+            if self._cancelled.is_set():
+                self.cancel(terminate=True)
+            code = self._process.wait()
+            # A Spark driver that died may leave its Python process behind.
+            processes.kill_group(self._process.pid)
+            return code
+
+    def _keep_logs(self, controller: list[str]) -> str:
+        """Puts the logs where the cluster keeps them, with the cluster's own rights; says what went wrong."""
+        (self.folder / "controller").write_text("\n".join(controller) + "\n")
+        if not self.logs:
+            return ""
+        address = urlsplit(self.logs)
+        s3 = boto3.client(
+            "s3",
+            endpoint_url=self.env["AWS_ENDPOINT_URL"],
+            region_name=self.env["AWS_REGION"],
+            aws_access_key_id=self.env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=self.env["AWS_SESSION_TOKEN"],
+        )
+        try:
+            for name in ("controller", "stdout", "stderr"):
+                path = self.folder / name
+                body = gzip.compress(path.read_bytes() if path.exists() else b"")
+                s3.put_object(Bucket=address.netloc, Key=f"{address.path.lstrip('/')}/{name}.gz", Body=body)
+        except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+            return f"logs not kept in {self.logs}: {error}"
+        return ""
+
+
+def command(args: Sequence[str], jars: Path) -> list[str]:
+    """The command on this machine for one that was written for an EMR host."""
+    if args[0] != "spark-submit":
+        return list(args)
+    return [
+        os.fspath(SPARK_HOME / "bin/spark-submit"),
+        f"--master=local[{_CORES}]",
+        f"--driver-memory={_DRIVER_MEMORY}",
+        *(_local_paths(arg, jars) for arg in _without_host_options(args[1:])),
+    ]
+
+
+def _without_host_options(args: Iterable[str]) -> Iterable[str]:
+    """Drops the options that size a job; the application and what follows it stay as they are."""
+    rest = iter(args)
+    for arg in rest:
+        if arg in _HOST_OPTIONS:
+            next(rest, None)
+        elif arg.partition("=")[0] in _HOST_OPTIONS:
+            continue
+        elif arg.startswith("--"):
+            yield arg
+            if "=" not in arg and arg not in ("--verbose", "--supervise"):
+                yield from (value for value in [next(rest, None)] if value is not None)
+        else:
+            yield arg
+            yield from rest
+
+
+def _local_paths(arg: str, jars: Path) -> str:
+    """Replaces EMR's jars; `local:` tells Spark that every executor has them, so that it copies none."""
+    for host, pattern in _HOST_JARS.items():
+        if host in arg:
+            found = sorted(jars.glob(pattern))
+            if not found:
+                raise FileNotFoundError(2, f"no {pattern} in {jars}; run local/jars.py", pattern)
+            arg = re.sub(rf"(local:|file:/*)?{re.escape(host)}", f"local:{found[0]}", arg)
+    return arg
+
+
+def spark_defaults(jars: Path, endpoint: str, region: str) -> dict[str, str]:
+    """What EMR's own spark-defaults.conf would say on this machine: where S3 is, and no more than it needs to start."""
+    return {
+        "spark.driver.extraClassPath": f"{jars}/*",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+        "spark.hadoop.fs.s3n.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+        "spark.hadoop.fs.s3a.endpoint": endpoint,
+        "spark.hadoop.fs.s3a.endpoint.region": region,
+        "spark.hadoop.fs.s3a.path.style.access": "true",
+        "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
+        "spark.hadoop.fs.s3a.aws.credentials.provider": "com.amazonaws.auth.EnvironmentVariableCredentialsProvider",
+    }
+
+
+def java_options(jars: Path) -> str:
+    """Flags that make a short Spark job on two cores start in half the time; see `warm`."""
+    options = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
+    archive = jars / "spark.jsa"
+    return f"{options} -XX:SharedArchiveFile={archive} -Xlog:cds=off -Xlog:cds+dynamic=off" if archive.exists() else options
+
+
+def _spark_conf(work: Path, jars: Path, env: Mapping[str, str], cluster: Mapping[str, str]) -> Path:
+    conf = work / "conf"
+    conf.mkdir(exist_ok=True)
+    settings = {**cluster, **spark_defaults(jars, env["AWS_ENDPOINT_URL"], env["AWS_REGION"])}
+    (conf / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+    (conf / "log4j2.properties").write_text(
+        "rootLogger.level = warn\n"
+        "rootLogger.appenderRef.stderr.ref = console\n"
+        "appender.console.type = Console\n"
+        "appender.console.name = console\n"
+        "appender.console.target = SYSTEM_ERR\n"
+        "appender.console.layout.type = PatternLayout\n"
+        "appender.console.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex\n"
+    )
+    return conf
+
+
+def _environment(work: Path, conf: Path, jars: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """An EMR host's environment: nothing of this machine but where its programs are."""
+    kept = {name: os.environ[name] for name in ("PATH", "JAVA_HOME", "LANG") if name in os.environ}
+    return {
+        **kept,
+        "HOME": os.fspath(work),
+        "TMPDIR": os.fspath(work),
+        "SPARK_HOME": os.fspath(SPARK_HOME),
+        "SPARK_CONF_DIR": os.fspath(conf),
+        "SPARK_LOCAL_DIRS": os.fspath(work),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_SUBMIT_OPTS": f"{java_options(jars)} -Djava.io.tmpdir={work}",
+        "SPARK_LAUNCHER_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **env,
+    }
+
+
+def _tail(path: Path, size: int = 2000) -> str:
+    """The last lines of a log, whole ones where there are several."""
+    if not path.exists():
+        return ""
+    text = path.read_bytes()[-size:].decode(errors="replace")
+    return (text.partition("\n")[2] if len(text) == size and "\n" in text else text).strip()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
