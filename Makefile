@@ -10,6 +10,7 @@ MAKEFLAGS += -j2 --no-print-directory
 
 PYTHON ?= python3
 STACK ?=
+ARGS ?=
 
 # A missing name is told before minutes of building, not after.
 ifneq (,$(filter up preview,$(MAKECMDGOALS)))
@@ -63,15 +64,18 @@ bench: ## Measure the two README commands in a clean clone with an empty HOME, i
 
 ## For a deployed environment --------------------------------------------------------------------------------------------------------
 
+# A real environment needs neither Spark nor emulators.
+deployment := $(if $(filter local,$(STACK)),build,bin/pulumi bin/pulumi-cli bin/plugins/.built)
+
 .PHONY: preview
-preview: build ## Show what `make up` would change: make preview STACK=dev
+preview: $(deployment) ## Show what `make up` would change: make preview STACK=dev
 	@$(start_if_local)
-	bin/pulumi preview --diff --stack $(STACK)
+	bin/pulumi preview --diff --stack $(STACK) $(ARGS)
 
 .PHONY: up
-up: build ## Deploy a stack: make up STACK=dev
+up: $(deployment) ## Deploy a stack: make up STACK=dev (ARGS=--yes asks nothing)
 	@$(start_if_local)
-	bin/pulumi up --stack $(STACK)
+	bin/pulumi up --stack $(STACK) $(ARGS)
 
 start_if_local = test "$(STACK)" != local || bin/sluice local up
 
