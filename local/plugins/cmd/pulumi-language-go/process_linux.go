@@ -1,0 +1,5 @@
+package main
+
+import "syscall"
+
+func dieWithHost() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

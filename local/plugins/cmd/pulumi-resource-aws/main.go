@@ -1,0 +1,42 @@
+// Command pulumi-resource-aws is a Pulumi plugin for AWS for networks in which the official one cannot be
+// downloaded. It runs the binary of the Terraform AWS provider that it finds on this machine. With -find it only
+// says where that is.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/pulumi/pulumi/pkg/v3/resource/provider"
+	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
+
+	"github.com/sluice-data/sluice/local/plugins/internal/aws"
+	"github.com/sluice-data/sluice/local/plugins/internal/terraform"
+)
+
+func main() {
+	if err := run(context.Background(), os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "pulumi-resource-aws:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	path, err := terraform.ThisMachine().Find(aws.Upstream, aws.UpstreamVariable)
+	if err != nil {
+		return err
+	}
+	if len(args) == 1 && args[0] == "-find" {
+		fmt.Println(path)
+		return nil
+	}
+	upstream, stop, err := terraform.Run(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	return provider.Main("aws", func(host *provider.HostClient) (pulumirpc.ResourceProviderServer, error) {
+		return aws.NewServer(ctx, host, upstream)
+	})
+}
