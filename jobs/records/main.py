@@ -1,0 +1,386 @@
+"""Runs one attempt at a job: `main.py --order s3://bucket/key`. The order says all that there is to know; see README.md beside this file.
+
+Write, audit, publish: everything is written to branches of the feed's tables, summed up there, claimed in the ledger, and only then published. A run
+that dies can be followed by another at any point: what it wrote to its branches is dropped, what it had begun to publish is published to the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Callable
+from urllib.parse import urlparse
+
+import boto3
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.records import contract as contracts
+from jobs.records import files, transforms
+from jobs.records.contract import Contract
+from jobs.records.errors import AuditError, ClaimError, InputError, JobError
+from jobs.records.lake import CATALOG, STAGES, Table
+from jobs.records.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a run is to do."""
+
+    feed: str
+    day: str
+    token: int
+    revision: int
+    contract: Mapping[str, Any]
+    files: Sequence[Mapping[str, Any]]
+    databases: Mapping[str, str]
+    buckets: Mapping[str, str]
+    jobs_table: str
+    region: str
+    resume: int | None
+
+    @staticmethod
+    def parse(text: str) -> Order:
+        d = json.loads(text)
+        if d.get("version") != 1:
+            raise InputError(f"order: version {d.get('version')!r} is not supported: deploy job and functions together")
+        return Order(
+            feed=d["feed"],
+            day=d["day"],
+            token=d["token"],
+            revision=d["revision"],
+            contract=d["contract"],
+            files=d["files"],
+            databases=d["databases"],
+            buckets=d["buckets"],
+            jobs_table=d["jobsTable"],
+            region=d["region"],
+            resume=(d.get("resume") or {}).get("token"),
+        )
+
+
+class Objects:
+    """The objects that a run reads and writes besides its tables."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def uri(self, bucket: str, key: str) -> str:
+        """What Spark reads an object by."""
+        return f"s3://{bucket}/{key}"
+
+    def read(self, uri: str) -> str:
+        parts = urlparse(uri)
+        return str(self._client.get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))["Body"].read().decode("utf-8"))
+
+    def write(self, bucket: str, key: str, document: Mapping[str, Any]) -> None:
+        body = json.dumps(document, indent=1).encode("utf-8")
+        self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json")
+
+
+class Run:
+    """One attempt at a job."""
+
+    def __init__(self, order: Order, ledger: Ledger, objects: Objects, session: Callable[[], SparkSession]) -> None:
+        self._order, self._ledger, self._objects, self._session = order, ledger, objects, session
+
+    def run(self) -> dict[str, int]:
+        """Brings the day to its end and returns its counts."""
+        order = self._order
+        commit = self._ledger.commit()
+        if commit and commit.committed and commit.revision == order.revision:
+            return dict(commit.counts)  # an earlier run got there, and died before it could say so
+        if commit and not commit.committed:
+            if order.resume != commit.token:
+                raise ClaimError(
+                    f"job {order.feed}/{order.day}: run {commit.token} has begun to publish, and this run's order does not resume it"
+                )
+            if self._resume(commit.token, commit.revision) and commit.revision == order.revision:
+                return dict(commit.counts)
+        return self._process()
+
+    def _process(self) -> dict[str, int]:
+        order = self._order
+        contract = contracts.parse(order.contract, order.feed)
+        wanted = self._files()
+        spark = self._session()
+        tables = self._tables(spark, order.token)
+        _size_shuffles(spark, sum(size for _, size in wanted.values()), tables["versioned"].bytes())
+
+        records = files.read(spark, contract, wanted)
+        for rule in contract.row_counts:
+            if not rule.holds(records.count):
+                raise InputError(f"the day has {records.count} records, the contract wants {rule.operator} {rule.value}")
+        parsed = transforms.parse(records.frame, records.headers, contract)
+        judged = transforms.judge(parsed, contract, self._references(spark, contract))
+        forward = _latest(tables) < order.day
+        before = _before(tables["versioned"], judged, contract, order.day, forward)
+        classified = _settled(spark, transforms.classify(judged, before, contract).persist())
+        counts = _count(classified)
+        gone = transforms.absent(classified, before, contract).persist() if contract.snapshot else None
+        counts["deleted"] = gone.count() if gone else 0
+
+        self._write(spark, contract, tables, classified, gone, counts, forward)
+        _audit(tables, records.count, counts, order.day, contract)
+        self._publish(tables, counts)
+        return counts
+
+    def _tables(self, spark: SparkSession, token: int) -> dict[str, Table]:
+        order = self._order
+        branch, run = f"run_{order.day.replace('-', '')}_{token}", f"{order.feed}/{order.day}#{token}"
+        return {
+            stage: Table(
+                spark,
+                name=f"{CATALOG}.`{order.databases[stage]}`.`{order.feed}`",
+                location=self._objects.uri(order.buckets[stage], order.feed),
+                partition="is_current" if stage == "versioned" else "_day",
+                branch=branch,
+                run=run,
+            )
+            for stage in STAGES
+        }
+
+    def _files(self) -> dict[str, tuple[str, int]]:
+        wanted = [f for f in self._order.files if f["key"].rsplit("/", 1)[-1] != files.MARKER]
+        return {f["key"]: (self._objects.uri(f["bucket"], f["key"]), int(f["bytes"])) for f in wanted}
+
+    def _references(self, spark: SparkSession, contract: Contract) -> dict[str, DataFrame]:
+        found: dict[str, DataFrame] = {}
+        for reference in contract.references:
+            name = f"{CATALOG}.`{self._order.databases['versioned']}`.`{reference.feed}`"
+            if not spark.catalog.tableExists(name):
+                raise InputError(
+                    f"feed {contract.feed!r} refers to {reference.feed!r}, which has no day yet: add it to sluice.prerequisites"
+                )
+            found[reference.feed] = transforms.versions_on(spark.table(name), self._order.day)
+        return found
+
+    def _write(
+        self,
+        spark: SparkSession,
+        contract: Contract,
+        tables: Mapping[str, Table],
+        classified: DataFrame,
+        gone: DataFrame | None,
+        counts: Mapping[str, int],
+        forward: bool,
+    ) -> None:
+        """Writes the day to the run's branch of each table, side by side where one does not need the other."""
+        day, today = self._order.day, F.col("_day") == F.lit(self._order.day).cast("date")
+
+        def write(stage: str, rows: DataFrame) -> None:
+            tables[stage].branch_off(rows.schema)
+            tables[stage].overwrite(rows, today)
+
+        def version() -> None:
+            opened = transforms.opened(classified, contract, day)
+            tables["versioned"].branch_off(opened.schema)
+            if not forward:
+                # The day is done again, or came after later ones: all versions follow anew from what all days said.
+                rows = transforms.history(tables["validated"].read(), tables["invalid"].read(), contract)
+                tables["versioned"].overwrite(rows, F.lit(True))
+            elif counts["changed"] + counts["deleted"] == 0:
+                tables["versioned"].append(opened)
+            else:
+                ended = transforms.changed(classified, contract)
+                tables["versioned"].replace(opened, ended if gone is None else ended.unionByName(gone), contract.key, day)
+
+        with ThreadPoolExecutor(len(STAGES)) as pool:
+            said = [
+                pool.submit(write, "validated", transforms.validated(classified, contract, day)),
+                pool.submit(write, "invalid", transforms.invalid(classified, contract, day)),
+            ]
+            if not forward:
+                _wait(said)
+            versioned = pool.submit(version)
+            if contract.curated_sql:
+                _wait([versioned])
+            curated = pool.submit(lambda: write("curated", self._curated(spark, contract, tables, classified)))
+            _wait([*said, versioned, curated])
+
+    def _curated(self, spark: SparkSession, contract: Contract, tables: Mapping[str, Table], classified: DataFrame) -> DataFrame:
+        rows = transforms.curated(classified, contract, self._order.day)
+        if not contract.curated_sql:
+            return rows
+        day = self._order.day
+        rows.createOrReplaceTempView("changes")
+        transforms.versions_on(tables["versioned"].read(), day).createOrReplaceTempView(contract.feed)
+        for feed in {*contract.prerequisites, *(r.feed for r in contract.references)} - {contract.feed}:
+            name = f"{CATALOG}.`{self._order.databases['versioned']}`.`{feed}`"
+            transforms.versions_on(spark.table(name), day).createOrReplaceTempView(feed)
+        made = spark.sql(contract.curated_sql, args={"day": day})
+        return made.drop("_day").withColumn("_day", F.lit(day).cast("date"))
+
+    def _publish(self, tables: Mapping[str, Table], counts: Mapping[str, int]) -> None:
+        order = self._order
+        key = f"{order.feed}/manifests/{order.day}/{order.token}.json"
+        self._ledger.claim(counts, f"s3://{order.buckets['curated']}/{key}")
+        self._publish_claimed(tables, order.token, order.revision, key)
+
+    def _publish_claimed(self, tables: Mapping[str, Table], token: int, revision: int, key: str) -> None:
+        order = self._order
+        made = tables["curated"].files(order.day)
+        schema = tables["curated"].published().schema
+        manifest = {
+            "feed": order.feed,
+            "day": order.day,
+            "token": token,
+            "revision": revision,
+            "rows": sum(f.rows for f in made),
+            "columns": [{"name": field.name, "type": field.dataType.simpleString()} for field in schema],
+            "files": [{"uri": f.uri, "bytes": f.bytes, "rows": f.rows} for f in made],
+        }
+        self._objects.write(order.buckets["curated"], key, manifest)
+        for stage in STAGES:
+            tables[stage].publish()
+        self._ledger.finish(token)
+
+    def _resume(self, token: int, revision: int) -> bool:
+        """Publishes what a dead run had claimed. False where its branches do not fit any more: then the day is done from the start."""
+        tables = self._tables(self._session(), token)
+        if not all(table.can_publish() for table in tables.values()):
+            return False
+        key = f"{self._order.feed}/manifests/{self._order.day}/{token}.json"
+        self._publish_claimed(tables, token, revision, key)
+        return True
+
+
+def _settled(spark: SparkSession, frame: DataFrame) -> DataFrame:
+    """The same rows without the plan that made them, which would be planned again for each use, and which no merge takes because it numbers lines."""
+    rows = spark._jsparkSession.createDataFrame(frame._jdf.toJavaRDD(), frame._jdf.schema())
+    return DataFrame(rows, spark)
+
+
+def _wait(tasks: Sequence[Future[None]]) -> None:
+    for task in tasks:
+        task.result()
+
+
+def _size_shuffles(spark: SparkSession, *sizes: int) -> None:
+    """Shuffles into partitions of about 64 MiB. One partition is not worth adapting while it runs."""
+    partitions = max(1, -(-max(sizes) // (64 * 1024 * 1024)))
+    if max(sizes) > files.SMALL:
+        partitions = max(partitions, spark.sparkContext.defaultParallelism)
+    spark.conf.set("spark.sql.shuffle.partitions", str(partitions))
+    spark.conf.set("spark.sql.adaptive.enabled", "true" if partitions > 1 else "false")
+
+
+def _latest(tables: Mapping[str, Table]) -> str:
+    """The latest day that left a trace in the feed's tables, empty for none. Iceberg answers it from its metadata."""
+    seen = [tables["validated"].published().agg(F.max("_day").alias("day"))] if tables["validated"].exists() else []
+    if tables["versioned"].exists():
+        versions = tables["versioned"].published()
+        seen += [versions.agg(F.max("valid_from").alias("day")), versions.agg(F.max("valid_to").alias("day"))]
+    days = [str(row["day"]) for row in reduce(DataFrame.unionByName, seen).collect() if row["day"]] if seen else []
+    return max(days, default="")
+
+
+def _before(versioned: Table, judged: DataFrame, contract: Contract, day: str, forward: bool) -> DataFrame:
+    """Key and hash of the versions that the day is compared with."""
+    columns = [*contract.key, "_hash"]
+    if not versioned.exists():
+        return judged.select(*columns).limit(0)
+    versions = versioned.published()
+    return (versions.where("is_current") if forward else transforms.versions_before(versions, day)).select(*columns)
+
+
+def _count(classified: DataFrame) -> dict[str, int]:
+    """All counts of the day in one pass."""
+    conditions = {
+        "input": "true",
+        "validated": "_rule is null",
+        "invalid": "_rule is not null",
+        "new": "_change = 'new'",
+        "changed": "_change = 'changed'",
+        "unchanged": "_change = 'unchanged'",
+        "duplicate": "_duplicate",
+    }
+    row = classified.agg(*[F.count_if(F.expr(condition)).alias(name) for name, condition in conditions.items()]).first()
+    assert row is not None
+    return {name: int(row[name]) for name in conditions}
+
+
+def _audit(tables: Mapping[str, Table], lines: int, counts: Mapping[str, int], day: str, contract: Contract) -> None:
+    """Compares what stands on the branches with what was read and with what was counted. Iceberg answers most of it from its metadata."""
+    today, from_today = F.col("_day") == F.lit(day).cast("date"), F.col("valid_from") == F.lit(day).cast("date")
+    found = {"lines": lines}
+    for name, rows in {
+        "validated": tables["validated"].read().where(today),
+        "invalid": tables["invalid"].read().where(today),
+        "versioned": tables["versioned"].read().where(from_today),
+        "curated": tables["curated"].read().where(today),
+    }.items():
+        found[name] = rows.count()
+    c = counts
+    sums = [
+        ("records in the files", found["lines"], "input", c["input"]),
+        ("input", c["input"], "validated + invalid", found["validated"] + found["invalid"]),
+        (
+            "validated",
+            found["validated"],
+            "new + changed + unchanged + duplicate",
+            c["new"] + c["changed"] + c["unchanged"] + c["duplicate"],
+        ),
+        ("versions that begin on the day", found["versioned"], "new + changed", c["new"] + c["changed"]),
+    ]
+    if not contract.curated_sql:
+        sums.append(("curated rows", found["curated"], "new + changed + unchanged", c["new"] + c["changed"] + c["unchanged"]))
+    faults = [f"{left_name} {left} is not {right_name} {right}" for left_name, left, right_name, right in sums if left != right]
+    if faults:
+        raise AuditError("the sums do not add up, nothing was published: " + "; ".join(faults))
+
+
+def session() -> SparkSession:
+    """The Spark session of the engine, with the settings that the rules rest on."""
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.ansi.enabled": "false",  # what cannot be cast becomes null, and then an invalid record
+        "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+        "spark.sql.csv.parser.columnPruning.enabled": "false",  # else a record with a surplus column would pass
+    }
+    builder = SparkSession.builder
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description="Runs one attempt at a record job.")
+    parser.add_argument("--order", required=True, help="s3 URI of the run's order")
+    uri = parser.parse_args(argv).order
+    objects = Objects(boto3.client("s3"))
+    result: dict[str, Any] = {"ok": False}
+    order = None
+    try:
+        order = Order.parse(objects.read(uri))
+        ledger = Ledger(
+            boto3.client("dynamodb", region_name=order.region), order.jobs_table, order.feed, order.day, order.token, order.revision
+        )
+        result = {"ok": True, "counts": Run(order, ledger, objects, session).run()}
+    except JobError as error:
+        result = {"ok": False, "error": str(error), "kind": error.kind}
+    except Exception as error:
+        traceback.print_exc()
+        result = {
+            "ok": False,
+            "error": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
+            "kind": "internal",
+        }
+    if order:
+        objects.write(order.buckets["artifacts"], f"runs/{order.feed}/{order.day}/{order.token}/result.json", result)
+    print(json.dumps(result if result["ok"] else {"error": result["error"], "kind": result["kind"]}), file=sys.stderr, flush=True)
+    return 0 if result["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,205 @@
+"""A small country for the tests: real Spark and Iceberg on a temporary folder, and a real DynamoDB and S3 interface to claim and tell by."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any, Iterator, Mapping
+
+import boto3
+import pytest
+from jobs.records.ledger import Ledger
+from jobs.records.main import Objects, Order, Run, session
+from pyspark.sql import DataFrame, SparkSession
+
+CHECKOUT = Path(__file__).parents[3]
+STAGES = ("validated", "invalid", "versioned", "curated")
+
+
+@pytest.fixture(scope="session")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lake")
+
+
+@pytest.fixture(scope="session")
+def spark(lake: Path) -> Iterator[SparkSession]:
+    jars = sorted((CHECKOUT / ".jars").glob("iceberg-spark-runtime-*.jar"))
+    assert jars, "Spark's jars are missing: run `make test`, or local/jars.py, first"
+    settings = {
+        "spark.master": "local[2]",
+        "spark.jars": str(jars[0]),
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
+        "spark.sql.catalog.lake.type": "hadoop",
+        "spark.sql.catalog.lake.warehouse": f"file:{lake}",
+    }
+    # As a step on a cluster gets them: from spark-submit.
+    os.environ["PYSPARK_SUBMIT_ARGS"] = " ".join(f"--conf {key}={value}" for key, value in settings.items()) + " pyspark-shell"
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    spark = session()
+    yield spark
+    spark.stop()
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[boto3.Session]:
+    """An AWS endpoint of the tests' own, set in the environment as the functions and jobs find it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0", "LOG_LEVEL": "ERROR"}
+    server = subprocess.Popen([sys.executable, "-m", "ministack.app"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    for name, value in {"URL": url}.items():
+        os.environ[f"AWS_ENDPOINT_{name}"] = value
+    os.environ.update(AWS_ACCESS_KEY_ID="000000000000", AWS_SECRET_ACCESS_KEY="local", AWS_REGION="us-east-1", AWS_DEFAULT_REGION="us-east-1")
+    try:
+        answers(url, server)
+        yield boto3.Session()
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def answers(url: str, server: subprocess.Popen[bytes]) -> None:
+    while server.poll() is None:
+        try:
+            urllib.request.urlopen(f"{url}/_ministack/health", timeout=5).close()
+            return
+        except OSError:
+            continue
+    raise RuntimeError("the AWS emulator of the tests ended")
+
+
+class Folder(Objects):
+    """Objects of S3, except that Spark finds the files of a day in a folder."""
+
+    def __init__(self, client: Any, root: Path) -> None:
+        super().__init__(client)
+        self._root = root
+
+    def uri(self, bucket: str, key: str) -> str:
+        return f"file:{self._root}/{bucket}/{key}"
+
+
+class Country:
+    """One country, with jobs that are run by hand."""
+
+    def __init__(self, spark: SparkSession, aws: boto3.Session, lake: Path, name: str) -> None:
+        self.spark, self._lake, self._name = spark, lake, name
+        self.dynamodb, s3 = aws.client("dynamodb"), aws.client("s3")
+        self.objects = Folder(s3, lake)
+        self.buckets = {stage: f"{name}-{stage}" for stage in (*STAGES, "landing", "artifacts")}
+        for bucket in self.buckets.values():
+            s3.create_bucket(Bucket=bucket)
+        self.jobs_table = f"{name}-jobs"
+        self.dynamodb.create_table(
+            TableName=self.jobs_table,
+            KeySchema=[{"AttributeName": "feed", "KeyType": "HASH"}, {"AttributeName": "day", "KeyType": "RANGE"}],
+            AttributeDefinitions=[{"AttributeName": "feed", "AttributeType": "S"}, {"AttributeName": "day", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+
+    def put(self, feed: str, day: str, files: Mapping[str, str | bytes]) -> list[dict[str, Any]]:
+        """Lets files land and returns how an order names them."""
+        folder = self._lake / self.buckets["landing"] / feed / day
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        bucket = self.buckets["landing"]
+        return [{"bucket": bucket, "key": f"{feed}/{day}/{name}", "bytes": (folder / name).stat().st_size} for name in files]
+
+    def start(self, feed: str, day: str, token: int, revision: int = 1) -> None:
+        """Makes the ledger expect a run."""
+        self.dynamodb.update_item(
+            TableName=self.jobs_table,
+            Key={"feed": {"S": feed}, "day": {"S": day}},
+            UpdateExpression="SET #state = :running, #token = :token, revision = :revision",
+            ExpressionAttributeNames={"#state": "state", "#token": "token"},
+            ExpressionAttributeValues={":running": {"S": "running"}, ":token": {"N": str(token)}, ":revision": {"N": str(revision)}},
+        )
+
+    def attempt(
+        self,
+        contract: Mapping[str, Any],
+        day: str,
+        files: Mapping[str, str | bytes],
+        token: int = 1,
+        revision: int = 1,
+        resume: int | None = None,
+        ledger: type[Ledger] = Ledger,
+    ) -> Run:
+        """A run of a day, ready to go."""
+        feed = contract["name"]
+        self.start(feed, day, token, revision)
+        order = Order(
+            feed=feed,
+            day=day,
+            token=token,
+            revision=revision,
+            contract=contract,
+            files=self.put(feed, day, files),
+            databases={stage: self.buckets[stage] for stage in STAGES},
+            buckets=self.buckets,
+            jobs_table=self.jobs_table,
+            region="us-east-1",
+            resume=resume,
+        )
+        return Run(order, ledger(self.dynamodb, self.jobs_table, feed, day, token, revision), self.objects, lambda: self.spark)
+
+    def run(self, contract: Mapping[str, Any], day: str, files: Mapping[str, str | bytes], **how: Any) -> dict[str, int]:
+        """Runs a day and returns its counts."""
+        return self.attempt(contract, day, files, **how).run()
+
+    def table(self, stage: str, feed: str) -> DataFrame:
+        return self.spark.table(self.name_of(stage, feed))
+
+    def name_of(self, stage: str, feed: str) -> str:
+        return f"lake.`{self.buckets[stage]}`.`{feed}`"
+
+    def job(self, feed: str, day: str) -> dict[str, Any]:
+        """The item of a job, without DynamoDB's types."""
+        item = self.dynamodb.get_item(TableName=self.jobs_table, Key={"feed": {"S": feed}, "day": {"S": day}})["Item"]
+        return {name: int(value["N"]) if "N" in value else value["S"] for name, value in item.items()}
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def country(spark: SparkSession, aws: boto3.Session, lake: Path) -> Country:
+    return Country(spark, aws, lake, f"c{next(_numbers)}")
+
+
+def contract(
+    feed: str, properties: list[dict[str, Any]], quality: list[dict[str, Any]] | None = None, **custom: Any
+) -> dict[str, Any]:
+    """A contract in as few words as it can be said; `custom` are its sluice.* properties."""
+    return {
+        "apiVersion": "v3.1.0",
+        "kind": "DataContract",
+        "id": feed,
+        "name": feed,
+        "version": "1.0.0",
+        "status": "active",
+        "customProperties": [{"property": f"sluice.{name}", "value": value} for name, value in custom.items()],
+        "schema": [{"name": feed, "properties": properties, "quality": quality or []}],
+    }
+
+
+SHOPS = contract(
+    "shops",
+    [
+        {"name": "id", "logicalType": "integer", "primaryKey": True},
+        {"name": "name", "logicalType": "string", "required": True},
+        {"name": "sales", "logicalType": "number"},
+    ],
+    snapshot=True,
+)
