@@ -1,0 +1,90 @@
+package infra
+
+import (
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/sns"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/sqs"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/sluice-data/sluice/policies"
+)
+
+// MessagingArgs is what Messaging is made of.
+type MessagingArgs struct {
+	Account           string             // Account is the AWS account whose alarms and rules may publish alerts.
+	KeyARN            pulumi.StringInput // KeyARN is the key that messages are encrypted with.
+	VisibilitySeconds int                // VisibilitySeconds is how long a ticket that was taken stays hidden before it can be taken again, 900 by default.
+	MaxReceives       int                // MaxReceives is how often a ticket can be taken before it goes to the dead letters, 1000 by default: waiting for a free slot is no fault.
+	Tags              map[string]string  // Tags go on everything that takes tags.
+}
+
+// Messaging is how a country's parts tell each other: the queue of tickets, the dead letters, and the topics for jobs and alerts.
+type Messaging struct {
+	pulumi.ResourceState
+
+	TicketsURL, TicketsARN         pulumi.StringOutput
+	DeadLettersURL, DeadLettersARN pulumi.StringOutput
+	JobsARN                        pulumi.StringOutput // JobsARN is the topic that announces jobs.
+	AlertsARN                      pulumi.StringOutput // AlertsARN is the topic that people listen to.
+}
+
+// retentionSeconds is the longest that SQS keeps a message, 14 days.
+const retentionSeconds = 14 * 24 * 60 * 60
+
+// NewMessaging creates Messaging.
+func NewMessaging(ctx *pulumi.Context, name string, args *MessagingArgs, opts ...pulumi.ResourceOption) (*Messaging, error) {
+	m := &Messaging{}
+	if err := register(ctx, "sluice:messaging:Messaging", name, m, opts); err != nil {
+		return nil, err
+	}
+	deadLetters, err := m.queue(ctx, name+"-dead-letters", args, &sqs.QueueArgs{})
+	if err != nil {
+		return nil, err
+	}
+	tickets, err := m.queue(ctx, name+"-tickets", args, &sqs.QueueArgs{
+		VisibilityTimeoutSeconds: pulumi.Int(withDefault(args.VisibilitySeconds, 900)),
+		RedrivePolicy: pulumi.JSONMarshal(pulumi.Map{
+			"deadLetterTargetArn": deadLetters.Arn,
+			"maxReceiveCount":     pulumi.Int(withDefault(args.MaxReceives, 1000)),
+		}),
+	})
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := m.topic(ctx, name+"-jobs", args, policies.Topic)
+	if err != nil {
+		return nil, err
+	}
+	alerts, err := m.topic(ctx, name+"-alerts", args, func(arn string) policies.Document { return policies.AlertTopic(arn, args.Account) })
+	if err != nil {
+		return nil, err
+	}
+	m.TicketsURL, m.TicketsARN = tickets.Url, tickets.Arn
+	m.DeadLettersURL, m.DeadLettersARN = deadLetters.Url, deadLetters.Arn
+	m.JobsARN, m.AlertsARN = jobs.Arn, alerts.Arn
+	return m, ctx.RegisterResourceOutputs(m, pulumi.Map{"ticketsUrl": m.TicketsURL, "deadLettersUrl": m.DeadLettersURL, "jobsArn": m.JobsARN, "alertsArn": m.AlertsARN})
+}
+
+// queue creates an encrypted queue that keeps its messages as long as SQS can.
+func (m *Messaging) queue(ctx *pulumi.Context, name string, args *MessagingArgs, q *sqs.QueueArgs) (*sqs.Queue, error) {
+	q.MessageRetentionSeconds = pulumi.Int(retentionSeconds)
+	q.KmsMasterKeyId = args.KeyARN.ToStringOutput().ToStringPtrOutput()
+	q.Tags = tagged(args.Tags)
+	queue, err := sqs.NewQueue(ctx, name, q, pulumi.Parent(m))
+	if err != nil {
+		return nil, err
+	}
+	_, err = sqs.NewQueuePolicy(ctx, name, &sqs.QueuePolicyArgs{QueueUrl: queue.Url,
+		Policy: document(func(s []string) policies.Document { return policies.Queue(s[0]) }, queue.Arn)}, pulumi.Parent(m))
+	return queue, err
+}
+
+// topic creates an encrypted topic.
+func (m *Messaging) topic(ctx *pulumi.Context, name string, args *MessagingArgs, policy func(arn string) policies.Document) (*sns.Topic, error) {
+	topic, err := sns.NewTopic(ctx, name, &sns.TopicArgs{KmsMasterKeyId: args.KeyARN.ToStringOutput().ToStringPtrOutput(), Tags: tagged(args.Tags)}, pulumi.Parent(m))
+	if err != nil {
+		return nil, err
+	}
+	_, err = sns.NewTopicPolicy(ctx, name, &sns.TopicPolicyArgs{Arn: topic.Arn,
+		Policy: document(func(s []string) policies.Document { return policy(s[0]) }, topic.Arn)}, pulumi.Parent(m))
+	return topic, err
+}
