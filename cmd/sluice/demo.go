@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -217,13 +216,7 @@ func (j job) of(d demoDay) bool { return j.Country == d.country && j.Feed == d.f
 
 // deployLocal brings the stack local up with Pulumi, also after a deployment that was killed.
 func (a *app) deployLocal(ctx context.Context, root, home string) error {
-	if err := os.MkdirAll(filepath.Join(home, "state"), 0o755); err != nil {
-		return fmt.Errorf("state: %w", err)
-	}
 	if err := unlockState(ctx, root, home); err != nil {
-		return err
-	}
-	if _, err := pulumi(ctx, root, "stack", "select", "--create", localStack, "--stack", localStack); err != nil {
 		return err
 	}
 	return a.runPulumi(ctx, root, "up", "--yes", "--skip-preview", "--suppress-outputs", "--stack", localStack)

@@ -52,16 +52,16 @@ type cloudStatus struct {
 	Region    string            `json:"region,omitempty"`
 }
 
-// localHome is the folder that holds everything of one local stack.
+// localHome is the folder that holds everything of one local stack. A relative $SLUICE_HOME is one of the checkout.
 func localHome(root string) string {
 	home := os.Getenv("SLUICE_HOME")
 	if home == "" {
 		return filepath.Join(root, ".sluice")
 	}
-	if absolute, err := filepath.Abs(home); err == nil {
-		return absolute
+	if filepath.IsAbs(home) {
+		return home
 	}
-	return home
+	return filepath.Join(root, home)
 }
 
 func cloudFile(home string) string { return filepath.Join(home, "cloud.json") }
