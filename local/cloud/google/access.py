@@ -128,7 +128,8 @@ class Policies:
         if policy.get("etag") not in (None, "", current["etag"]):
             raise GoogleError(
                 409,
-                "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.",
+                "There were concurrent policy changes. "
+                "Please retry the whole read-modify-write with exponential backoff.",
                 "ABORTED",
             )
         bindings: dict[tuple[str, str], Record] = {}
@@ -175,7 +176,9 @@ class Policies:
 
 def granted(caller: Caller, members: list[str]) -> bool:
     """Whether one of the members means the caller."""
-    return bool(caller.members & set(members)) or bool(caller.members and {"allUsers", "allAuthenticatedUsers"} & set(members))
+    return bool(caller.members & set(members)) or bool(
+        caller.members and {"allUsers", "allAuthenticatedUsers"} & set(members)
+    )
 
 
 def dataset_allows(caller: Caller, permission: str, access: list[Record]) -> bool:

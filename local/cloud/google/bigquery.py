@@ -1,8 +1,8 @@
 """BigQuery for the local cloud: bqemulator, with load jobs and errors as BigQuery documents them.
 
-Stock bqemulator ignores partition decorators (`table$20130101`), runs a job id a second time, empties a table before it knows that the load
-works, matches Parquet columns by position, answers 200 to a query that failed, and forgets new columns of a patched table. This module
-replaces those parts and starts the emulator:
+Stock bqemulator ignores partition decorators (`table$20130101`), runs a job id a second time, empties a table before it
+knows that the load works, matches Parquet columns by position, answers 200 to a query that failed, and forgets new
+columns of a patched table. This module replaces those parts and starts the emulator:
 
     python -m local.cloud.google.bigquery --persistent --data-dir DIR --rest-port PORT
 
@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet  # type: ignore[import-untyped]
+import pyarrow.parquet
 from bqemulator import server
+from bqemulator.api.app import create_app as stock_create_app
 from bqemulator.api.routes import jobs, upload
 from bqemulator.catalog.etag import generate_etag
 from bqemulator.catalog.models import JobMeta, TableMeta
@@ -134,11 +135,15 @@ def check_schema(cursor: Any, file: str, table: TableMeta, declared: dict[str, A
         have = duckdb_type_to_bq_field(column, duck_type)
         if not same_type(have["type"], field.type) or (have["mode"] == "REPEATED") != (field.mode == "REPEATED"):
             raise LoadError(
-                f"Provided Schema does not match Table {name}. Field {column} has changed type from {field.type} to {have['type']}"
+                f"Provided Schema does not match Table {name}. "
+                f"Field {column} has changed type from {field.type} to {have['type']}"
             )
         mode = declared.get(column.lower(), "NULLABLE" if arrow.field(column).nullable else "REQUIRED")
         if field.mode == "REQUIRED" and mode == "NULLABLE":
-            raise LoadError(f"Provided Schema does not match Table {name}. Field {column} has changed mode from REQUIRED to NULLABLE")
+            raise LoadError(
+                f"Provided Schema does not match Table {name}. "
+                f"Field {column} has changed mode from REQUIRED to NULLABLE"
+            )
         columns.append(field.name)
     missing = [f.name for f in fields.values() if f.mode == "REQUIRED"]
     if missing:
@@ -176,10 +181,14 @@ def load_parquet(load: dict[str, Any], table: TableMeta, partition: Partition | 
             for field in table.schema_.fields:
                 if (
                     field.mode == "REQUIRED"
-                    and cursor.execute(f"SELECT count(*) FROM read_parquet(?) WHERE {quoted(field.name)} IS NULL", [file]).fetchone()[0]
+                    and cursor.execute(
+                        f"SELECT count(*) FROM read_parquet(?) WHERE {quoted(field.name)} IS NULL", [file]
+                    ).fetchone()[0]
                 ):
                     raise LoadError(f"Required field {field.name} cannot be null")
-            rows += cursor.execute(f"INSERT INTO {target} ({columns}) SELECT {columns} FROM read_parquet(?)", [file]).fetchone()[0]
+            rows += cursor.execute(
+                f"INSERT INTO {target} ({columns}) SELECT {columns} FROM read_parquet(?)", [file]
+            ).fetchone()[0]
         total = cursor.execute(f"SELECT count(*) FROM {target}").fetchone()[0]
         cursor.execute("COMMIT")
     finally:
@@ -212,7 +221,9 @@ async def execute_load_job(project_id: str, job_id: str, config: dict[str, Any],
     error, rows = None, 0
     try:
         if load.get("schemaUpdateOptions"):
-            raise UnsupportedFeatureError("schemaUpdateOptions are not emulated; change the table's schema before the load.")
+            raise UnsupportedFeatureError(
+                "schemaUpdateOptions are not emulated; change the table's schema before the load."
+            )
         if table is None:
             raise LoadError(f"Not found: Table {project}:{destination.get('datasetId')}.{table_id}", "notFound")
         partition = partition_of(table, partition_id) if decorator else None
@@ -247,10 +258,13 @@ def check_new_schema(table: TableMeta, fields: list[dict[str, Any]]) -> list[tup
     for field in table.schema_.fields:
         want = new.pop(field.name.lower(), None)
         if want is None:
-            raise ValidationError(f"Provided Schema does not match Table {name}. Field {field.name} is missing in new schema")
+            raise ValidationError(
+                f"Provided Schema does not match Table {name}. Field {field.name} is missing in new schema"
+            )
         if LEGACY_TYPES.get(want["type"], want["type"]) != LEGACY_TYPES.get(field.type, field.type):
             raise ValidationError(
-                f"Provided Schema does not match Table {name}. Field {field.name} has changed type from {field.type} to {want['type']}"
+                f"Provided Schema does not match Table {name}. "
+                f"Field {field.name} has changed type from {field.type} to {want['type']}"
             )
         if want.get("mode", "NULLABLE") not in (field.mode, "NULLABLE" if field.mode == "REQUIRED" else field.mode):
             raise ValidationError(
@@ -263,7 +277,8 @@ def check_new_schema(table: TableMeta, fields: list[dict[str, Any]]) -> list[tup
     for extra in new.values():
         if extra.get("mode", "NULLABLE") == "REQUIRED":
             raise ValidationError(
-                f"Provided Schema does not match Table {name}. Cannot add required fields to an existing schema. (field: {extra['name']})"
+                f"Provided Schema does not match Table {name}. "
+                f"Cannot add required fields to an existing schema. (field: {extra['name']})"
             )
         added += bq_schema_to_duckdb_columns([extra])
     return added
@@ -434,7 +449,6 @@ def located(response: Response, location: str | None) -> Response:
 
 
 stock_execute_load_job = executor.execute_load_job
-stock_create_app = server.create_app  # type: ignore[attr-defined]
 
 
 def create_app(context: Any) -> Any:
@@ -446,9 +460,9 @@ def create_app(context: Any) -> Any:
 
 def install() -> None:
     """Put the corrections into bqemulator."""
-    server.create_app = create_app  # type: ignore[attr-defined]
-    jobs.execute_load_job = execute_load_job  # type: ignore[attr-defined]
-    upload.execute_load_job = execute_load_job  # type: ignore[attr-defined]
+    vars(server).update(create_app=create_app)
+    for module in (jobs, upload):
+        vars(module).update(execute_load_job=execute_load_job)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The certificate authority of the local Google.
 
-It lives in the stack's own folder, is made once, and is trusted by nobody but the processes that are told to (SSL_CERT_FILE).
+It lives in the stack's own folder, is made once, and is trusted by nobody but the processes that are told to
+(SSL_CERT_FILE).
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def ensure(folder: Path) -> None:
     authority = (
         builder(authority_name, authority_name, authority_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.NameConstraints(permitted_subtrees=[x509.DNSName(DOMAIN)], excluded_subtrees=None), critical=True)
+        .add_extension(
+            x509.NameConstraints(permitted_subtrees=[x509.DNSName(DOMAIN)], excluded_subtrees=None), critical=True
+        )
         .add_extension(usage(key_cert_sign=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())

@@ -5,6 +5,7 @@ Buckets and what the emulators forget of datasets and tables are kept here; obje
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -32,8 +33,16 @@ STORAGE = "storage.googleapis.com"
 DATASET_PERMISSIONS = {"GET": "get", "PATCH": "update", "PUT": "update", "DELETE": "delete"}
 OBJECT_PERMISSIONS = {"GET": "get", "HEAD": "get", "PATCH": "update", "PUT": "update", "DELETE": "delete"}
 
+# What the emulator answers without having been told.
+EMULATOR_CONSTANTS = {"maxTimeTravelHours"}
+
 # Of a bucket, Google decides these.
+BUCKET_DEFAULTS = {
+    "storageClass": "STANDARD",
+    "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": False}, "publicAccessPrevention": "inherited"},
+}
 BUCKET_OUTPUT = {"kind", "id", "selfLink", "projectNumber", "metageneration", "timeCreated", "updated", "etag"}
+BUCKET_KEPT = BUCKET_OUTPUT | {"name", "location", "locationType"}
 
 
 async def forward(client: httpx.AsyncClient, request: Request, host: str, body: bytes | None = None) -> Response:
@@ -47,7 +56,9 @@ async def forward(client: httpx.AsyncClient, request: Request, host: str, body: 
     path = request.scope["raw_path"].decode() + ("?" + request.url.query if request.url.query else "")
     sent = client.build_request(request.method, path, headers=[*headers, ("host", host)], content=content)
     answer = await client.send(sent, stream=True)
-    response = StreamingResponse(answer.aiter_raw(), status_code=answer.status_code, background=BackgroundTask(answer.aclose))
+    response = StreamingResponse(
+        answer.aiter_raw(), status_code=answer.status_code, background=BackgroundTask(answer.aclose)
+    )
     response.raw_headers = [(k.lower(), v) for k, v in answer.headers.raw if k.lower().decode() not in HOP_BY_HOP]
     return response
 
@@ -59,6 +70,7 @@ class BigQuery:
         self.state = state
         self.policies = policies
         self.emulator = emulator
+        self.changing = asyncio.Lock()  # between the check of an etag and the change that it guards
 
     async def require(self, caller: Caller, permission: str, project: str, dataset: str | None = None) -> None:
         """Refuse a caller without the permission on a project or one of its datasets."""
@@ -69,7 +81,11 @@ class BigQuery:
             if answer.status_code == 200 and dataset_allows(caller, permission, answer.json().get("access", [])):
                 return
         what = f"dataset {project}:{dataset}" if dataset else f"project {project}"
-        raise GoogleError(403, f"Access Denied: Permission {permission} denied on {what} (or it may not exist).", reason="accessDenied")
+        raise GoogleError(
+            403,
+            f"Access Denied: Permission {permission} denied on {what} (or it may not exist).",
+            reason="accessDenied",
+        )
 
     async def job(self, request: Request) -> Response:
         """POST a job."""
@@ -106,8 +122,12 @@ class BigQuery:
         for uri in load.get("sourceUris", []):
             bucket = uri.removeprefix("gs://").partition("/")[0]
             for permission in ["storage.objects.get"] + (["storage.objects.list"] if "*" in uri else []):
-                if not uri.startswith("gs://") or not bucket_allows(self.state, self.policies, caller, permission, bucket):
-                    raise GoogleError(403, f"Access Denied: File {uri}: Access Denied ({permission})", reason="accessDenied")
+                if not uri.startswith("gs://") or not bucket_allows(
+                    self.state, self.policies, caller, permission, bucket
+                ):
+                    raise GoogleError(
+                        403, f"Access Denied: File {uri}: Access Denied ({permission})", reason="accessDenied"
+                    )
 
     async def check_query(self, caller: Caller, project: str, query: Record) -> None:
         """A query needs the right to read each table it names, and to write where it is not a SELECT."""
@@ -174,7 +194,14 @@ class BigQuery:
     async def remembered(self, request: Request) -> Response:
         """Pass a dataset or table on, and keep the top-level fields that the emulator does not keep."""
         path = request.url.path.rstrip("/")
-        await self.check_etag(request, path)
+        if request.method == "GET":
+            return await self.exchange(request, path)
+        async with self.changing:
+            await self.check_etag(request, path)
+            return await self.exchange(request, path)
+
+    async def exchange(self, request: Request, path: str) -> Response:
+        """Let the emulator answer, and add what it does not keep."""
         body = await request.body()
         wanted = await json_of(request) if body else {}
         answer = await self.emulator.request(request.method, path, params=request.query_params, json=wanted or None)
@@ -197,7 +224,8 @@ class BigQuery:
             extras = {**({} if request.method in ("POST", "PUT") else extras), **wanted}
             extras = {k: v for k, v in extras.items() if v not in (None, {}, [])}
             self.state.put("extras", path, extras)
-        return JSONResponse({**extras, **resource, "selfLink": f"https://{BIGQUERY}{path}"})
+        constant = {k: v for k, v in extras.items() if k in EMULATOR_CONSTANTS}
+        return JSONResponse({**extras, **resource, **constant, "selfLink": f"https://{BIGQUERY}{path}"})
 
     async def check_etag(self, request: Request, path: str) -> None:
         """Refuse a change of something that has changed since the caller read it."""
@@ -253,7 +281,8 @@ class Storage:
         who = ", ".join(sorted(m.partition(":")[2] for m in caller.members))
         raise GoogleError(
             403,
-            f"{who} does not have {permission} access to the Google Cloud Storage bucket {bucket} (or it may not exist).",
+            f"{who} does not have {permission} access to the Google Cloud Storage bucket {bucket} "
+            "(or it may not exist).",
         )
 
     # Buckets
@@ -270,16 +299,7 @@ class Storage:
         answer = await self.emulator.post("/storage/v1/b", json={"name": name}, headers={"host": STORAGE})
         if answer.status_code != 200 and answer.status_code != 409:  # 409: its folder was left by an older state
             raise GoogleError(400, f"Invalid bucket name: '{name}'")
-        record = {
-            "storageClass": "STANDARD",
-            "location": "US",
-            "locationType": "multi-region",
-            "iamConfiguration": {
-                "uniformBucketLevelAccess": {"enabled": False},
-                "publicAccessPrevention": "inherited",
-            },
-            **{k: v for k, v in body.items() if v is not None},
-        }
+        record = merge({**BUCKET_DEFAULTS, "location": "US"}, body)
         record["location"] = record["location"].upper()
         record["locationType"] = "region" if "-" in record["location"] else "multi-region"
         return JSONResponse(self.state.put("buckets", name, stamped(record, project, None)))
@@ -306,7 +326,7 @@ class Storage:
         body = await json_of(request)
         if str(body.get("location") or record["location"]).upper() != record["location"]:
             raise GoogleError(400, "A bucket's location cannot be changed.")
-        base = record if request.method == "PATCH" else {k: record[k] for k in BUCKET_OUTPUT | {"name", "location"}}
+        base = record if request.method == "PATCH" else {**BUCKET_DEFAULTS, **{k: record[k] for k in BUCKET_KEPT}}
         merged = merge(base, {k: v for k, v in body.items() if k not in BUCKET_OUTPUT | {"location"}})
         check_bucket(merged)
         return JSONResponse(self.state.put("buckets", name, stamped(merged, None, record)))
@@ -349,7 +369,9 @@ class Storage:
 
     async def rewrite(self, request: Request) -> Response:
         """POST …/rewriteTo/…: copy an object within Cloud Storage."""
-        match = re.match(r"^/storage/v1/b/([^/]+)/o/.+?/(?:rewriteTo|copyTo)/b/([^/]+)/o/", request.scope["raw_path"].decode())
+        match = re.match(
+            r"^/storage/v1/b/([^/]+)/o/.+?/(?:rewriteTo|copyTo)/b/([^/]+)/o/", request.scope["raw_path"].decode()
+        )
         if not match:
             raise GoogleError(501, f"The local Google does not emulate POST {request.url.path}.")
         self.require(request, "storage.objects.get", match[1])
@@ -361,7 +383,9 @@ class Storage:
         bucket = request.path_params["bucket"]
         self.require(request, "storage.objects.create", bucket)
         name = request.query_params.get("name")
-        if name and not bucket_allows(self.state, self.policies, request.state.caller, "storage.objects.delete", bucket):
+        if name and not bucket_allows(
+            self.state, self.policies, request.state.caller, "storage.objects.delete", bucket
+        ):
             path = f"/storage/v1/b/{bucket}/o/{httpx.QueryParams({'n': name})}".replace("n=", "", 1).replace("+", "%20")
             if (await self.emulator.get(path, headers={"host": STORAGE})).status_code == 200:
                 self.require(request, "storage.objects.delete", bucket)  # to overwrite is to delete

@@ -1,7 +1,7 @@
 """Starts and stops the local Google.
 
-Three children: bqemulator with our corrections (`bigquery.py`), fake-gcs-server, and the gate (`gate.py`) that stands for googleapis.com.
-Everything they keep is below `<home>/cloud`.
+Three children: bqemulator with our corrections (`bigquery.py`), fake-gcs-server, and the gate (`gate.py`) that stands
+for googleapis.com. Everything they keep is below `<home>/cloud`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ START_SECONDS = 60
 class Google:
     """The local Google's processes.
 
-    `ports` may name the ports of `bigquery`, `storage` and `google`; those that it does not name are chosen. Start it from a thread that
-    lives as long as the process: the children die with the thread that started them.
+    `ports` may name the ports of `bigquery`, `storage` and `google`; those that it does not name are chosen. Start it
+    from a thread that lives as long as the process: the children die with the thread that started them.
     """
 
-    def __init__(self, home: Path, aws_endpoint: str, fake_gcs_server: Path, ports: dict[str, int] | None = None) -> None:
+    def __init__(
+        self, home: Path, aws_endpoint: str, fake_gcs_server: Path, ports: dict[str, int] | None = None
+    ) -> None:
         self.cloud = Path(home).resolve() / "cloud"
         self.aws_endpoint = aws_endpoint
         self.fake_gcs_server = Path(fake_gcs_server).resolve()
@@ -77,7 +79,7 @@ class Google:
         ]
 
     def bigquery_environment(self) -> dict[str, str]:
-        """bqemulator's settings, and a home of its own with DuckDB's spatial extension, which it would download otherwise."""
+        """bqemulator's settings, and a home with DuckDB's spatial extension, which it would download otherwise."""
         import duckdb
         import duckdb_extension_spatial  # type: ignore[import-untyped]
 
@@ -85,7 +87,9 @@ class Google:
         version = duckdb.__version__
         platform = duckdb.sql("PRAGMA platform").fetchone()
         assert platform
-        source = Path(duckdb_extension_spatial.__file__).parent / "extensions" / f"v{version}" / "spatial.duckdb_extension"
+        source = (
+            Path(duckdb_extension_spatial.__file__).parent / "extensions" / f"v{version}" / "spatial.duckdb_extension"
+        )
         target = home / ".duckdb" / "extensions" / f"v{version}" / platform[0] / source.name
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
 """The gate of the local Google: one loopback port that stands for all of googleapis.com.
 
-A process with HTTPS_PROXY set to it and SSL_CERT_FILE to its bundle talks to the real host names: the gate takes the CONNECT, ends the
-TLS and serves the host. Callers need a token that its own STS issued. On the same port, plain HTTP with the host as the first part of the
-path (`/bigquery.googleapis.com/bigquery/v2/…`) is for operators, as the AWS side's root key is. Hosts that it does not know are refused.
+A process with HTTPS_PROXY set to it and SSL_CERT_FILE to its bundle talks to the real host names: the gate takes the
+CONNECT, ends the TLS and serves the host. Callers need a token that its own STS issued. On the same port, plain HTTP
+with the host as the first part of the path (`/bigquery.googleapis.com/bigquery/v2/…`) is for operators, as the AWS
+side's root key is. Hosts that it does not know are refused.
 
     python -m local.cloud.google.gate --folder DIR --port P --aws URL --bigquery URL --storage URL
 """
@@ -28,7 +29,8 @@ from .errors import GoogleError, TokenError, answer
 from .identity import Identity
 from .state import State
 
-# What the operator's requests carry; it guards against a web page that posts to the port, not against users of the machine.
+# What the operator's requests carry; it guards against a web page that posts to the port, not against the machine's
+# users.
 OPERATOR_TOKEN = "local"
 
 # Administration is the operator's: no role that the local Google grants reaches these hosts.
@@ -54,7 +56,8 @@ class Gate:
             STORAGE: Storage(state, policies, client(storage)).routes(),
         }
         self.hosts: dict[str, ASGIApp] = {
-            host: Starlette(routes=r, exception_handlers={GoogleError: answer, TokenError: answer}) for host, r in routes.items()
+            host: Starlette(routes=r, exception_handlers={GoogleError: answer, TokenError: answer})
+            for host, r in routes.items()
         }
 
     def caller(self, host: str, request: Request) -> Caller:

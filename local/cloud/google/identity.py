@@ -1,7 +1,7 @@
 """Google's identity services, as far as keyless access from AWS needs them.
 
-Security Token Service, IAM (workload identity pools, their providers, service accounts), IAM credentials and Resource Manager, with
-their documented REST paths.
+Security Token Service, IAM (workload identity pools, their providers, service accounts), IAM credentials and Resource
+Manager, with their documented REST paths.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 AWS_HOST = re.compile(r"^sts(\.[a-z0-9-]+)?\.amazonaws\.com$")
 IDENTIFIER = re.compile(r"^[a-z0-9-]{4,32}$")
 ACCOUNT_ID = re.compile(r"^[a-z]([-a-z0-9]{4,28}[a-z0-9])$")
-ROLE_NAME = "assertion.arn.extract('{account_arn}assumed-role/') + 'assumed-role/' + assertion.arn.extract('assumed-role/{role_name}/')"
+ROLE_NAME = (
+    "assertion.arn.extract('{account_arn}assumed-role/') + 'assumed-role/' + "
+    "assertion.arn.extract('assumed-role/{role_name}/')"
+)
 
 # What Google applies to an AWS provider that names no mapping.
 DEFAULT_MAPPING = {
@@ -100,7 +103,9 @@ class Identity:
                 raise TokenError("invalid_grant", f"Error evaluating the mapping of {target}: {error}") from None
         subject = mapped["google"]["subject"]
         if not 0 < len(subject.encode()) <= 127:
-            raise TokenError("invalid_grant", "The size of mapped attribute google.subject must be between 1 and 127 bytes.")
+            raise TokenError(
+                "invalid_grant", "The size of mapped attribute google.subject must be between 1 and 127 bytes."
+            )
         condition = provider.get("attributeCondition")
         if condition and not evaluate(condition, assertion=identity, **mapped):
             raise TokenError("unauthorized_client", "The given credential is rejected by the attribute condition.")
@@ -209,7 +214,9 @@ class Identity:
         """POST a pool or a provider; the id of a deleted one stays taken, as at Google for 30 days."""
         parent = self.pool_name(request)
         providers = parent.endswith("/providers")
-        identifier = request.query_params.get("workloadIdentityPoolProviderId" if providers else "workloadIdentityPoolId", "")
+        identifier = request.query_params.get(
+            "workloadIdentityPoolProviderId" if providers else "workloadIdentityPoolId", ""
+        )
         if not IDENTIFIER.match(identifier) or identifier.startswith("gcp-"):
             raise GoogleError(400, f"Invalid id {identifier!r}: 4 to 32 of a-z, 0-9 and -, not starting with gcp-.")
         if providers:
@@ -283,7 +290,9 @@ class Identity:
         body = await json_of(request)
         identifier = body.get("accountId", "")
         if not ACCOUNT_ID.match(identifier):
-            raise GoogleError(400, f"Invalid accountId {identifier!r}: 6 to 30 of a-z, 0-9 and -, starting with a letter.")
+            raise GoogleError(
+                400, f"Invalid accountId {identifier!r}: 6 to 30 of a-z, 0-9 and -, starting with a letter."
+            )
         email = f"{identifier}@{project['projectId']}.iam.gserviceaccount.com"
         if self.state.get("accounts", email):
             raise GoogleError(409, f"Service account {identifier} already exists within project {project['name']}.")

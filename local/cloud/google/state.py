@@ -46,7 +46,7 @@ class State:
         new.replace(self.path)
 
     def project(self, name: str) -> Record:
-        """A project by id, number or `projects/…` name. Every id that somebody names exists: projects cost nothing here."""
+        """A project by id, number or `projects/…` name. Every id that somebody names exists: they cost nothing."""
         name = name.removeprefix("projects/")
         if name.isdigit():
             for _, record in self.items("projects"):

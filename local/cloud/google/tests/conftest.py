@@ -1,4 +1,4 @@
-"""A local Google with a stand-in for the local AWS, and a federated client of it, shared by the tests of this folder."""
+"""A local Google with a stand-in for the local AWS, and a federated client of it, for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class Sts(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Compare the signature with one made over the same headers."""
         names = self.headers["Authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
-        again = AWSRequest("POST", "https://" + self.headers["Host"] + self.path, headers={n: self.headers[n] for n in names})
+        again = AWSRequest(
+            "POST", "https://" + self.headers["Host"] + self.path, headers={n: self.headers[n] for n in names}
+        )
         again.context["timestamp"] = self.headers["X-Amz-Date"]
         signer = SigV4Auth(KEY, "sts", "us-east-1")
         canonical = signer.canonical_request(again)
@@ -61,7 +63,9 @@ class World:
     @property
     def audience(self) -> str:
         """The provider that the tests federate through."""
-        return f"//iam.googleapis.com/projects/{self.number}/locations/global/workloadIdentityPools/pool-1/providers/aws-1"
+        return (
+            f"//iam.googleapis.com/projects/{self.number}/locations/global/workloadIdentityPools/pool-1/providers/aws-1"
+        )
 
     @property
     def member(self) -> str:
@@ -83,7 +87,9 @@ class World:
         """A client that knows the proxy and the certificate, nothing else."""
         headers = {"authorization": f"Bearer {token}"} if token else {}
         context = ssl.create_default_context(cafile=str(self.google.ca))
-        return httpx.Client(proxy=self.google.endpoints["google"], verify=context, headers=headers, timeout=30, trust_env=False)
+        return httpx.Client(
+            proxy=self.google.endpoints["google"], verify=context, headers=headers, timeout=30, trust_env=False
+        )
 
     def subject_token(self, **changes: Any) -> str:
         """A signed GetCallerIdentity as Google's clients write it."""
@@ -139,8 +145,14 @@ def build(world: World) -> None:
             policy = {"bindings": [{"role": "roles/iam.workloadIdentityUser", "members": [world.member]}]}
             world.call("POST", f"{iam}/serviceAccounts/{world.account(name)}:setIamPolicy", json={"policy": policy})
     project = {"bindings": [{"role": "roles/bigquery.jobUser", "members": [exporter]}]}
-    world.call("POST", f"/cloudresourcemanager.googleapis.com/v1/projects/{PROJECT}:setIamPolicy", json={"policy": project})
-    world.call("POST", f"/storage.googleapis.com/storage/v1/b?project={PROJECT}", json={"name": BUCKET, "location": "europe-west1"})
+    world.call(
+        "POST", f"/cloudresourcemanager.googleapis.com/v1/projects/{PROJECT}:setIamPolicy", json={"policy": project}
+    )
+    world.call(
+        "POST",
+        f"/storage.googleapis.com/storage/v1/b?project={PROJECT}",
+        json={"name": BUCKET, "location": "europe-west1"},
+    )
     policy = {"bindings": [{"role": "roles/storage.objectAdmin", "members": [exporter]}]}
     world.call("PUT", f"/storage.googleapis.com/storage/v1/b/{BUCKET}/iam", json=policy)
     datasets = f"/bigquery.googleapis.com/bigquery/v2/projects/{PROJECT}/datasets"
@@ -159,7 +171,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     google.start()
     try:
         headers = {"authorization": "Bearer local"}
-        with httpx.Client(base_url=google.endpoints["google"], headers=headers, timeout=30, trust_env=False) as operator:
+        with httpx.Client(
+            base_url=google.endpoints["google"], headers=headers, timeout=30, trust_env=False
+        ) as operator:
             number = operator.get(f"/cloudresourcemanager.googleapis.com/v1/projects/{PROJECT}").json()["projectNumber"]
             world = World(google, operator, number)
             build(world)

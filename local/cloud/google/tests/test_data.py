@@ -8,8 +8,8 @@ import io
 from typing import Any
 
 import httpx
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from local.cloud.google.tests.conftest import BUCKET, PROJECT, World
@@ -106,7 +106,10 @@ def test_columns_are_matched_by_name_and_type(world: World, table: str) -> None:
     with world.client() as client:
         put(client, f"{table}.parquet", parquet(DAY, 1))
         assert error(load(client, f"{table}$20130101", table, f"{table}.parquet")) == "None"
-        values = rows(client, f"SELECT _day, flight, carrier, miles, ok, price = 1.25, note, UNIX_SECONDS(departed) FROM us.{table}")
+        values = rows(
+            client,
+            f"SELECT _day, flight, carrier, miles, ok, price = 1.25, note, UNIX_SECONDS(departed) FROM us.{table}",
+        )
         assert values == [["2013-01-01", "0", "AA", "0.5", "true", "true", None, "1357041600"]]
 
 
@@ -135,7 +138,11 @@ def test_job_of_a_regional_dataset_is_found_by_location(world: World, table: str
     [
         ("$20130101", parquet(NEXT, 2), "Some rows belong to different partitions rather than destination partition"),
         ("$201301", parquet(DAY, 2), "Invalid partition id"),
-        ("$20130101", parquet(DAY, 2, departed=pa.array(["x", "y"])), "Field departed has changed type from TIMESTAMP to STRING"),
+        (
+            "$20130101",
+            parquet(DAY, 2, departed=pa.array(["x", "y"])),
+            "Field departed has changed type from TIMESTAMP to STRING",
+        ),
         ("$20130101", parquet(DAY, 2, gate=pa.array(["x", "y"])), "Cannot add fields (field: gate)"),
         ("$20130101", b"not parquet", "Error while reading data"),
     ],
@@ -214,13 +221,21 @@ def test_object_round_trip_with_slashes_and_resumable_upload(world: World) -> No
     name = "flights/2013-01-01/1/a b.parquet"
     content = bytes(range(256)) * 4096
     with world.client() as client:
-        started = client.post(f"{STORAGE}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable", json={"name": name}, follow_redirects=False)
+        started = client.post(
+            f"{STORAGE}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable",
+            json={"name": name},
+            follow_redirects=False,
+        )
         assert started.headers["location"].startswith(STORAGE)
         half = len(content) // 2
-        first = client.put(started.headers["location"], content=content[:half], headers={"content-range": f"bytes 0-{half - 1}/*"})
+        first = client.put(
+            started.headers["location"], content=content[:half], headers={"content-range": f"bytes 0-{half - 1}/*"}
+        )
         assert first.status_code in (200, 308)
         span = f"bytes {half}-{len(content) - 1}/{len(content)}"
-        assert client.put(started.headers["location"], content=content[half:], headers={"content-range": span}).is_success
+        assert client.put(
+            started.headers["location"], content=content[half:], headers={"content-range": span}
+        ).is_success
         escaped = name.replace("/", "%2F").replace(" ", "%20")
         assert client.get(f"{STORAGE}/storage/v1/b/{BUCKET}/o/{escaped}").json()["size"] == str(len(content))
         assert client.get(f"{STORAGE}/storage/v1/b/{BUCKET}/o/{escaped}?alt=media").content == content

@@ -82,7 +82,10 @@ def test_policy_changed_meanwhile_is_not_overwritten(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("role", "member"),
-    [("roles/unheard.of", "user:a@example.com"), ("roles/bigquery.user", "serviceAccount:no@x.iam.gserviceaccount.com")],
+    [
+        ("roles/unheard.of", "user:a@example.com"),
+        ("roles/bigquery.user", "serviceAccount:no@x.iam.gserviceaccount.com"),
+    ],
 )
 def test_unknown_role_or_account_cannot_be_granted(world: World, role: str, member: str) -> None:
     policy = {"bindings": [{"role": role, "members": [member]}]}
@@ -123,4 +126,6 @@ def test_everything_survives_a_restart(world: World) -> None:
     assert set(pids.values()).isdisjoint(world.google.pids.values())
     assert world.call("POST", f"{PROJECT_POLICY}:getIamPolicy") == before
     with world.proxied(token) as client:
-        assert client.get(f"https://bigquery.googleapis.com/bigquery/v2/projects/{PROJECT}/datasets/us").status_code == 200
+        assert (
+            client.get(f"https://bigquery.googleapis.com/bigquery/v2/projects/{PROJECT}/datasets/us").status_code == 200
+        )
