@@ -36,72 +36,93 @@ func Function(name, logGroupARN string, c Country) (Document, bool) {
 
 // receiveFile records a landed file, and readies its job when the day is complete.
 func receiveFile(c Country) []Statement {
-	return append(ReadPrefix(c.LandingARN, ""), readyJobs(c)...)
-}
-
-// queueJobs does the same for files whose event got lost, and opens the days whose window ended.
-func queueJobs(c Country) []Statement {
-	return append(ReadPrefix(c.LandingARN, ""), readyJobs(c)...)
-}
-
-// readyJobs is what creating a job and making it ready takes.
-func readyJobs(c Country) []Statement {
 	return []Statement{
-		readTables("ReadLedger", c.FeedsARN, c.JobsARN, c.FilesARN, c.ProgressARN),
+		findLandedFiles(c),
+		readLedger(c),
 		writeTables("RecordFilesAndJobs", c.JobsARN, c.FilesARN),
-		allow("SendTickets", Strings{"sqs:GetQueueAttributes", "sqs:SendMessage"}, Strings{c.TicketsARN}),
+		updateTables("RecordProgress", c.ProgressARN),
+		allow("SendTickets", Strings{"sqs:SendMessage"}, Strings{c.TicketsARN}),
 		publish("AnnounceJobs", c.JobsTopicARN),
 	}
 }
 
+// queueJobs does the same for files whose event got lost, opens the days whose window ended, and looks at what runs left.
+func queueJobs(c Country) []Statement {
+	return append(receiveFile(c), readRuns(c)...)
+}
+
 // startJobs takes tickets, and finds or starts the clusters and steps of their jobs.
 func startJobs(c Country) []Statement {
-	cluster := "arn:aws:elasticmapreduce:" + c.Region + ":" + c.Account + ":cluster/*"
-	tagged := Condition{"StringEquals": {"aws:ResourceTag/Stack": {c.Stack}, "aws:ResourceTag/Country": {c.Code}}}
 	start := allow("StartTaggedClusters", Strings{"elasticmapreduce:AddTags", "elasticmapreduce:RunJobFlow"}, Strings{"*"}) // RunJobFlow knows no resource before the cluster exists
 	start.Condition = Condition{"StringEquals": {"aws:RequestTag/Stack": {c.Stack}, "aws:RequestTag/Country": {c.Code}}}
-	steps := allow("RunStepsOnOwnClusters", Strings{"elasticmapreduce:AddJobFlowSteps", "elasticmapreduce:CancelSteps", "elasticmapreduce:DescribeCluster",
-		"elasticmapreduce:DescribeStep", "elasticmapreduce:ListSteps"}, Strings{cluster})
-	steps.Condition = tagged
 	pass := allow("PassClusterRoles", Strings{"iam:PassRole"}, Strings{c.ClusterServiceRoleARN, c.ClusterNodeRoleARN})
 	pass.Condition = Condition{"StringEquals": {"iam:PassedToService": {"ec2.amazonaws.com", "elasticmapreduce.amazonaws.com"}}}
-	return []Statement{
-		readTables("ReadLedger", c.FeedsARN, c.JobsARN, c.RunsARN, c.FilesARN, c.ProgressARN),
-		writeTables("RecordRuns", c.JobsARN, c.RunsARN, c.FilesARN, c.ProgressARN),
-		allow("TakeTickets", Strings{"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"}, Strings{c.TicketsARN}),
+	return append(readRuns(c),
+		readLedger(c),
+		writeTables("RecordRuns", c.RunsARN),
+		updateTables("RecordJobsAndProgress", c.JobsARN, c.ProgressARN),
+		allow("TakeTickets", Strings{"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"}, Strings{c.TicketsARN}),
 		allow("ReadTemplateAndContracts", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/cluster/*", c.ArtifactsARN + "/contracts/*"}),
-		allow("WriteOrders", Strings{"s3:GetObject", "s3:PutObject"}, Strings{c.ArtifactsARN + "/runs/*"}),
+		allow("WriteOrders", Strings{"s3:PutObject"}, Strings{c.ArtifactsARN + "/runs/*"}),
 		allow("FindClusters", Strings{"elasticmapreduce:ListClusters"}, Strings{"*"}), // ListClusters knows no resource
-		start, steps, pass,
-	}
+		start,
+		ownClusters(c, "RunStepsOnOwnClusters", "elasticmapreduce:AddJobFlowSteps", "elasticmapreduce:CancelSteps", "elasticmapreduce:DescribeCluster",
+			"elasticmapreduce:DescribeStep", "elasticmapreduce:ListSteps"),
+		pass,
+	)
 }
 
 // finishJob records how a run ended, takes its ticket off the queue, and announces it.
 func finishJob(c Country) []Statement {
-	describe := allow("LookAtOwnClusters", Strings{"elasticmapreduce:DescribeCluster", "elasticmapreduce:DescribeStep", "elasticmapreduce:ListSteps"},
-		Strings{"arn:aws:elasticmapreduce:" + c.Region + ":" + c.Account + ":cluster/*"})
-	describe.Condition = Condition{"StringEquals": {"aws:ResourceTag/Stack": {c.Stack}, "aws:ResourceTag/Country": {c.Code}}}
-	return []Statement{
-		readTables("ReadLedger", c.FeedsARN, c.JobsARN, c.RunsARN, c.FilesARN, c.ProgressARN),
-		writeTables("RecordOutcome", c.JobsARN, c.RunsARN, c.FilesARN, c.ProgressARN),
-		allow("RemoveTickets", Strings{"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:SendMessage"}, Strings{c.TicketsARN}),
-		allow("ReadResults", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/runs/*"}),
-		allow("FindResults", Strings{"s3:ListBucket"}, Strings{c.ArtifactsARN}),
-		describe, publish("AnnounceJobs", c.JobsTopicARN),
-	}
+	return append(readRuns(c),
+		findLandedFiles(c),
+		readLedger(c),
+		updateTables("RecordOutcome", c.JobsARN, c.RunsARN, c.FilesARN, c.ProgressARN),
+		allow("ReplaceTickets", Strings{"sqs:DeleteMessage", "sqs:SendMessage"}, Strings{c.TicketsARN}),
+		ownClusters(c, "LookAtOwnClusters", "elasticmapreduce:DescribeCluster", "elasticmapreduce:DescribeStep"),
+		publish("AnnounceJobs", c.JobsTopicARN),
+	)
 }
 
 // exportTable copies a day's curated files out; what it may do at Google is Google's to say.
 func exportTable(c Country) []Statement {
 	return append(ReadPrefix(c.CuratedARN, ""),
-		readTables("ReadLedger", c.FeedsARN, c.JobsARN),
-		writeTables("RecordExport", c.JobsARN))
+		allow("ReadJobs", Strings{"dynamodb:GetItem"}, Strings{c.JobsARN}),
+		updateTables("RecordExport", c.JobsARN, c.ProgressARN))
 }
 
-func readTables(sid string, tableARNs ...string) Statement {
-	return allow(sid, Strings{"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"}, tableARNs)
+// findLandedFiles allows listing what landed, with its versions, but not reading it.
+func findLandedFiles(c Country) Statement {
+	return allow("FindLandedFiles", Strings{"s3:ListBucket", "s3:ListBucketVersions"}, Strings{c.LandingARN})
 }
 
+// readRuns allows reading what runs wrote, and learning that they wrote nothing.
+func readRuns(c Country) []Statement {
+	return []Statement{
+		allow("ReadRuns", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/runs/*"}),
+		allow("FindRuns", Strings{"s3:ListBucket"}, Strings{c.ArtifactsARN}),
+	}
+}
+
+// readLedger allows reading the whole ledger.
+func readLedger(c Country) Statement {
+	return allow("ReadLedger", Strings{"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"},
+		Strings{c.FeedsARN, c.JobsARN, c.RunsARN, c.FilesARN, c.ProgressARN})
+}
+
+// writeTables allows conditional writes of whole items; a transaction needs no more.
 func writeTables(sid string, tableARNs ...string) Statement {
 	return allow(sid, Strings{"dynamodb:ConditionCheckItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}, tableARNs)
+}
+
+// updateTables allows conditional changes of items.
+func updateTables(sid string, tableARNs ...string) Statement {
+	return allow(sid, Strings{"dynamodb:ConditionCheckItem", "dynamodb:UpdateItem"}, tableARNs)
+}
+
+// ownClusters allows actions on the clusters that carry the country's tags.
+func ownClusters(c Country, sid string, actions ...string) Statement {
+	s := allow(sid, actions, Strings{"arn:aws:elasticmapreduce:" + c.Region + ":" + c.Account + ":cluster/*"})
+	s.Condition = Condition{"StringEquals": {"aws:ResourceTag/Stack": {c.Stack}, "aws:ResourceTag/Country": {c.Code}}}
+	return s
 }
