@@ -44,7 +44,8 @@ def read(text: str) -> list[Jar]:
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):
             coordinates, sha256 = line.split()
-            jars.append(Jar(*coordinates.split(":"), sha256))
+            group, artifact, version = coordinates.split(":")
+            jars.append(Jar(group, artifact, version, sha256))
     return jars
 
 

@@ -65,9 +65,7 @@ class Emr:
 
     # --- what MiniStack asks of a service -------------------------------------------------------------------------
 
-    async def handle_request(
-        self, _method: str, _path: str, headers: Data, body: bytes, query_params: Data
-    ) -> tuple[int, Data, bytes]:
+    async def handle_request(self, _method: str, _path: str, headers: Data, body: bytes, query_params: Data) -> Any:
         """Answers one request of EMR's JSON protocol."""
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
         handler: Callable[[Data], Data | None] | None = getattr(self, f"_do_{operation}", None)
@@ -127,7 +125,7 @@ class Emr:
         groups = [_group(config, now) for config in _group_configs(instances)]
         fleets = [_fleet(config, now) for config in instances.get("InstanceFleets", [])]
         subnets = instances.get("Ec2SubnetIds") or [instances["Ec2SubnetId"]]
-        cluster = {
+        cluster: Data = {
             "Id": cluster_id,
             "Name": data["Name"],
             "ClusterArn": f"arn:aws:elasticmapreduce:{get_region()}:{get_account_id()}:cluster/{cluster_id}",
@@ -318,10 +316,10 @@ class Emr:
         cluster = self._record(data["ResourceId"])["Cluster"]
         cluster["Tags"] = [tag for tag in cluster["Tags"] if tag["Key"] not in data["TagKeys"]]
 
-    def tags(self, arn: str) -> dict[str, str]:
-        """The tags of the cluster with this ARN, for IAM's condition keys."""
-        record = self._clusters.get(arn.rpartition("/")[2])
-        return {tag["Key"]: tag.get("Value", "") for tag in record["Cluster"]["Tags"]} if record else {}
+    def tags(self) -> list[tuple[str, dict[str, str]]]:
+        """Every cluster of the current account and region with its tags, for IAM's condition keys."""
+        clusters = [record["Cluster"] for record in self._clusters.values()]
+        return [(c["ClusterArn"], {tag["Key"]: tag.get("Value", "") for tag in c["Tags"]}) for c in clusters]
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
@@ -418,7 +416,8 @@ class Emr:
     def _execute(self, record: Data, step: Data) -> Result:
         cluster, config = record["Cluster"], step["Config"]
         if config["Jar"] != "command-runner.jar" or not config["Args"]:
-            return Result(1, f"the local cloud runs steps of command-runner.jar with arguments, not {config['Jar']}", None)
+            problem = f"the local cloud runs command-runner.jar with arguments, not {config['Jar']}"
+            return Result(1, problem, None)
         profile = cluster["Ec2InstanceAttributes"]["IamInstanceProfile"]
         credentials = roles.assume(roles.role_of_profile(profile), "ec2.amazonaws.com", record["Instance"])
         region = get_region()
@@ -583,7 +582,8 @@ class Emr:
 
     def _do_CreateSecurityConfiguration(self, data: Data) -> Data:
         if data["Name"] in self._security:
-            raise Refused(f"Security configuration with name '{data['Name']}' already exists.", "InvalidRequestException")
+            message = f"Security configuration with name '{data['Name']}' already exists."
+            raise Refused(message, "InvalidRequestException")
         try:
             content = json.loads(data["SecurityConfiguration"])
         except ValueError as error:
@@ -690,10 +690,8 @@ class Emr:
             )
             for part in record["Groups"] + record["Fleets"]:
                 part["Status"]["State"] = "TERMINATED"
-        elif state == "WAITING" and (policy := record["AutoTerminationPolicy"]):
-            if elapsed >= policy.get("IdleTimeout", 3600):
-                # Neither protection nor a user stops this: it is what the policy is for.
-                self._terminate(record, "ALL_STEPS_COMPLETED", "Cluster was idle for longer than its policy allows")
+        elif state == "WAITING" and elapsed >= _idle_timeout(record["AutoTerminationPolicy"]):
+            self._terminate(record, "ALL_STEPS_COMPLETED", "Cluster was idle for longer than its policy allows")
 
     def _fail_lost_steps(self, record: Data) -> None:
         for step in record["Steps"]:
@@ -800,6 +798,11 @@ def _check_auto_termination(policy: Data, keeps_alive: bool) -> None:
         raise Refused("IdleTimeout must be between 60 and 604800 seconds.")
 
 
+def _idle_timeout(policy: Data | None) -> float:
+    """After how many idle seconds a cluster ends; never without a policy."""
+    return float("inf") if policy is None else float(policy.get("IdleTimeout", 3600))
+
+
 def _check_managed_scaling(policy: Data, fleets: bool) -> None:
     limits = policy.get("ComputeLimits")
     if limits is None:
@@ -838,7 +841,7 @@ def _security_groups(instances: Data) -> list[str]:
 
 
 def _spark_defaults(configurations: list[Data]) -> dict[str, str]:
-    """What a cluster's configurations say for spark-defaults.conf; Hadoop's and YARN's have nobody to read them here."""
+    """What a cluster's configurations say for spark-defaults.conf; nobody reads Hadoop's and YARN's here."""
     settings: dict[str, str] = {}
     for configuration in configurations:
         if configuration.get("Classification") == "spark-defaults":
@@ -894,7 +897,7 @@ def _cluster_event(record: Data) -> None:
 def _step_event(record: Data, step: Data, verb: str, rest: str) -> None:
     """EMR Step Status Change, as EMR's documentation shows it."""
     cluster, state = record["Cluster"], step["Status"]["State"]
-    message = f"Step {step['Id']} ({step['Name']}) in Amazon EMR cluster {cluster['Id']} ({cluster['Name']}) {verb} at {_minute()}"
+    where = f"Step {step['Id']} ({step['Name']}) in Amazon EMR cluster {cluster['Id']} ({cluster['Name']})"
     events.publish(
         "aws.emr",
         "EMR Step Status Change",
@@ -905,7 +908,7 @@ def _step_event(record: Data, step: Data, verb: str, rest: str) -> None:
             "name": step["Name"],
             "clusterId": cluster["Id"],
             "state": state,
-            "message": f"{message} {rest}".rstrip() + ".",
+            "message": f"{where} {verb} at {_minute()} {rest}".rstrip() + ".",
         },
     )
 

@@ -28,8 +28,13 @@ _START_SECONDS = 60
 class Front(Protocol):
     """What the Google side hands back once it runs."""
 
-    pids: dict[str, int]
-    ca: Path
+    @property
+    def pids(self) -> dict[str, int]:
+        """Its processes by name."""
+
+    @property
+    def ca(self) -> Path:
+        """The certificates that its clients must trust, in PEM."""
 
     def stop(self) -> None:
         """Ends the Google side."""
@@ -43,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the local cloud in the foreground until SIGTERM or SIGINT; 0 after a clean stop, 1 after an error."""
     parser = argparse.ArgumentParser(prog="python -m local.cloud", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="folder that holds the whole state of one local stack")
-    parser.add_argument("--jars", type=Path, default=CHECKOUT / ".jars", help="Spark's extra jars (default: %(default)s)")
+    parser.add_argument("--jars", type=Path, default=CHECKOUT / ".jars", help="the jars that Spark needs for S3")
     parser.add_argument(
         "--fake-gcs-server", type=Path, default=CHECKOUT / "bin/fake-gcs-server", help="the Cloud Storage emulator"
     )
@@ -102,6 +107,8 @@ def _serve(home: Path, jars: Path, fake_gcs_server: Path, google: bool) -> None:
                 {name: f"http://127.0.0.1:{ports[name]}" for name in ("bigquery", "storage", "google")}
             )
         _write(home, announced)
+        warm = [sys.executable, "-m", "local.cloud.warm", "--endpoint", aws, "--jars", jars]
+        processes.spawn("warm", warm, _environment(), home / "cloud/warm.log", cwd=CHECKOUT)
         server.wait()
         raise RuntimeError(f"the AWS side ended by itself; see {home / 'cloud/aws.log'}")
     finally:
@@ -119,9 +126,7 @@ def _serve(home: Path, jars: Path, fake_gcs_server: Path, google: bool) -> None:
 
 def _start_aws(home: Path, port: int, jars: Path) -> subprocess.Popen[bytes]:
     cloud = home / "cloud"
-    env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME") if name in os.environ}
-    env |= {
-        "PYTHONPATH": os.fspath(CHECKOUT),
+    env = _environment() | {
         "AUTH": "true",
         "PERSIST_STATE": "1",
         "STATE_DIR": os.fspath(cloud / "aws"),
@@ -137,6 +142,12 @@ def _start_aws(home: Path, port: int, jars: Path) -> subprocess.Popen[bytes]:
     }
     argv = [sys.executable, "-m", "local.cloud.server", "--home", home, "--port", str(port), "--jars", jars]
     return processes.spawn("aws", argv, env, cloud / "aws.log", cwd=CHECKOUT)
+
+
+def _environment() -> dict[str, str]:
+    """What the children see of this machine's environment: nothing that could lead them to a real account."""
+    names = ("PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME")
+    return {name: os.environ[name] for name in names if name in os.environ} | {"PYTHONPATH": os.fspath(CHECKOUT)}
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

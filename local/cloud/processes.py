@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -30,7 +31,7 @@ def adopt_orphans() -> None:
 
 def spawn(
     name: str,
-    argv: Sequence[str | os.PathLike[str]],
+    argv: Sequence[object],
     env: Mapping[str, str],
     log: Path,
     cwd: Path | None = None,
@@ -41,7 +42,7 @@ def spawn(
         out.write(f"--- {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {name} starts\n".encode())
         out.flush()
         return subprocess.Popen(
-            [os.fspath(part) for part in argv],
+            [str(part) for part in argv],
             env=dict(env),
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -56,20 +57,16 @@ def stop(process: subprocess.Popen[bytes], seconds: float = 20) -> None:
     """Ends a child: first asks, then kills its whole session."""
     if process.poll() is None:
         process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            pass
     kill_group(process.pid)
     process.wait()
 
 
 def kill_group(pid: int) -> None:
     """Kills what is left of a child's session."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def kill_children() -> None:

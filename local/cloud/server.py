@@ -13,7 +13,7 @@ import hypercorn.asyncio
 import hypercorn.config
 from ministack import app
 
-from local.cloud import events, functions, processes
+from local.cloud import access, athena, events, functions, processes
 from local.cloud.emr import Emr
 
 Receive = Callable[[], Awaitable[Any]]
@@ -32,9 +32,12 @@ def main() -> None:
     processes.adopt_orphans()
     # A container engine on this machine is none of the local cloud's business: never look for one.
     app._docker_socket_present = lambda: False
+    endpoint = f"http://127.0.0.1:{args.port}"
     functions.install(args.home)
-    emr = Emr(args.home, args.jars, f"http://127.0.0.1:{args.port}")
+    athena.install(endpoint)
+    emr = Emr(args.home, args.jars, endpoint)
     app._loaded_modules["emr"] = emr
+    access.install(emr.tags)
     try:
         asyncio.run(_serve(args.port, emr))
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import re
 import shutil
@@ -23,6 +24,8 @@ import pyspark
 from local.cloud import processes
 
 SPARK_HOME = Path(pyspark.__file__).parent
+# Flags that suit a short job on two cores: the quick compiler only, no parallel collector, classes from an archive.
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto -Xlog:cds=off -Xlog:cds+dynamic=off"
 _CORES = 2
 _DRIVER_MEMORY = "1g"
 _INTERRUPT_SECONDS = 10
@@ -102,11 +105,11 @@ class Step:
     def _execute(self, controller: list[str]) -> int:
         work = self.folder / "work"
         work.mkdir(exist_ok=True)
-        conf = _spark_conf(work, self.jars, self.env, self.defaults)
+        conf = write_conf(work, self.jars, self.env, self.defaults)
         with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
             self._process = subprocess.Popen(
-                command(self.args, self.jars),
-                env=_environment(work, conf, self.jars, self.env),
+                command(self.args, self.jars, conf),
+                env=environment(work, conf, self.env, _java_options(self.jars)),
                 cwd=work,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -146,7 +149,7 @@ class Step:
         return ""
 
 
-def command(args: Sequence[str], jars: Path) -> list[str]:
+def command(args: Sequence[str], jars: Path, conf: Path) -> list[str]:
     """The command on this machine for one that was written for an EMR host."""
     if args[0] != "spark-submit":
         return list(args)
@@ -154,6 +157,7 @@ def command(args: Sequence[str], jars: Path) -> list[str]:
         os.fspath(SPARK_HOME / "bin/spark-submit"),
         f"--master=local[{_CORES}]",
         f"--driver-memory={_DRIVER_MEMORY}",
+        f"--properties-file={conf / 'spark-defaults.conf'}",
         *(_local_paths(arg, jars) for arg in _without_host_options(args[1:])),
     ]
 
@@ -186,7 +190,7 @@ def _local_paths(arg: str, jars: Path) -> str:
     return arg
 
 
-def spark_defaults(jars: Path, endpoint: str, region: str) -> dict[str, str]:
+def _spark_defaults(jars: Path, endpoint: str, region: str) -> dict[str, str]:
     """What EMR's own spark-defaults.conf would say on this machine: where S3 is, and no more than it needs to start."""
     return {
         "spark.driver.extraClassPath": f"{jars}/*",
@@ -204,17 +208,45 @@ def spark_defaults(jars: Path, endpoint: str, region: str) -> dict[str, str]:
     }
 
 
-def java_options(jars: Path) -> str:
-    """Flags that make a short Spark job on two cores start in half the time; see `warm`."""
-    options = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
-    archive = jars / "spark.jsa"
-    return f"{options} -XX:SharedArchiveFile={archive} -Xlog:cds=off -Xlog:cds+dynamic=off" if archive.exists() else options
+def class_archive(jars: Path) -> Path:
+    """The file of loaded classes for just this JVM and these jars; `warm` builds it."""
+    java = Path(os.environ.get("JAVA_HOME", "/nowhere"), "bin/java")
+    found = (java if java.exists() else Path(shutil.which("java") or java)).resolve()
+    parts = [SPARK_HOME, found, found.stat().st_mtime_ns if found.exists() else 0]
+    parts += sorted((path.name, path.stat().st_mtime_ns) for path in jars.glob("*.jar"))
+    return jars / f"classes-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}.jsa"
 
 
-def _spark_conf(work: Path, jars: Path, env: Mapping[str, str], cluster: Mapping[str, str]) -> Path:
+def environment(work: Path, conf: Path, env: Mapping[str, str], java_options: str) -> dict[str, str]:
+    """An EMR host's environment: nothing of this machine but where its programs are."""
+    kept = {name: os.environ[name] for name in ("PATH", "JAVA_HOME", "LANG") if name in os.environ}
+    return {
+        **kept,
+        "HOME": os.fspath(work),
+        "TMPDIR": os.fspath(work),
+        "SPARK_HOME": os.fspath(SPARK_HOME),
+        # Not SPARK_CONF_DIR: that folder would be on the class path, and the class archive allows none there.
+        "SPARK_LOCAL_DIRS": os.fspath(work),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_SUBMIT_OPTS": f"{java_options} -Djava.io.tmpdir={work} -Dlog4j2.configurationFile={conf}/log4j2.properties",
+        "SPARK_LAUNCHER_OPTS": JAVA_OPTIONS,
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **env,
+    }
+
+
+def _java_options(jars: Path) -> str:
+    archive = class_archive(jars)
+    return f"{JAVA_OPTIONS} -XX:SharedArchiveFile={archive}" if archive.exists() else JAVA_OPTIONS
+
+
+def write_conf(work: Path, jars: Path, env: Mapping[str, str], cluster: Mapping[str, str]) -> Path:
+    """Writes Spark's configuration files for one run into a folder and returns it."""
     conf = work / "conf"
     conf.mkdir(exist_ok=True)
-    settings = {**cluster, **spark_defaults(jars, env["AWS_ENDPOINT_URL"], env["AWS_REGION"])}
+    settings = {**cluster, **_spark_defaults(jars, env["AWS_ENDPOINT_URL"], env["AWS_REGION"])}
     (conf / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
     (conf / "log4j2.properties").write_text(
         "rootLogger.level = warn\n"
@@ -226,26 +258,6 @@ def _spark_conf(work: Path, jars: Path, env: Mapping[str, str], cluster: Mapping
         "appender.console.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex\n"
     )
     return conf
-
-
-def _environment(work: Path, conf: Path, jars: Path, env: Mapping[str, str]) -> dict[str, str]:
-    """An EMR host's environment: nothing of this machine but where its programs are."""
-    kept = {name: os.environ[name] for name in ("PATH", "JAVA_HOME", "LANG") if name in os.environ}
-    return {
-        **kept,
-        "HOME": os.fspath(work),
-        "TMPDIR": os.fspath(work),
-        "SPARK_HOME": os.fspath(SPARK_HOME),
-        "SPARK_CONF_DIR": os.fspath(conf),
-        "SPARK_LOCAL_DIRS": os.fspath(work),
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_SUBMIT_OPTS": f"{java_options(jars)} -Djava.io.tmpdir={work}",
-        "SPARK_LAUNCHER_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-        "PYSPARK_PYTHON": sys.executable,
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        **env,
-    }
 
 
 def _tail(path: Path, size: int = 2000) -> str:

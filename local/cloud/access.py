@@ -1,0 +1,201 @@
+"""IAM where MiniStack is laxer than AWS: policy variables, Glue's resources, KMS behind other services, EMR's tags."""
+
+from __future__ import annotations
+
+import contextvars
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import unquote
+
+from ministack.core import iam_actions, iam_evaluator
+from ministack.core.iam_evaluator import EvalContext, ParsedStatement
+from ministack.core.responses import get_account_id, get_region
+from ministack.services import dynamodb, kms, s3, sns, sqs, tagging
+
+Data = dict[str, Any]
+
+_DYNAMODB_DATA = re.compile(r":(Get|Put|Update|Delete|Batch\w+)Item|:Query|:Scan|:ConditionCheck")
+_VARIABLE = re.compile(r"\$\{([^},]+)(?:,\s*'([^']*)')?\}")
+_request: contextvars.ContextVar[Data | None] = contextvars.ContextVar("access_request", default=None)
+
+
+def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> None:
+    """Puts the corrections in place; `emr_tags` lists clusters' ARNs with their tags."""
+    stock_match, stock_arn, stock_enforce = (
+        iam_evaluator._first_match,
+        iam_actions.extract_resource_arn,
+        iam_evaluator.enforce,
+    )
+
+    def first_match(ctx: EvalContext, statements: list[ParsedStatement], effect: str) -> ParsedStatement | None:
+        resolved = [found for found in (resolve(statement, ctx) for statement in statements) if found is not None]
+        found: ParsedStatement | None = stock_match(ctx, resolved, effect)
+        return found
+
+    def extract_resource_arn(
+        service: str,
+        method: str,
+        path: str,
+        headers: Data,
+        body: bytes,
+        query_params: Data,
+        region: str,
+        account_id: str,
+    ) -> str:
+        extra: list[str] = []
+        arn: str = stock_arn(service, method, path, headers, body, query_params, region, account_id)
+        if service == "glue":
+            operation = headers.get("x-amz-target", "").rpartition(".")[2]
+            found = glue_resources(operation, body, f"arn:aws:glue:{region}:{account_id}")
+            if found:
+                arn, *extra = found
+        _request.set({"headers": headers, "path": path, "query": query_params, "extra": extra, "body": body})
+        return arn
+
+    def enforce(
+        access_key_id: str,
+        iam_action: str,
+        service: str,
+        region: str,
+        resource_arn: str = "*",
+        service_context: Data | None = None,
+    ) -> Any:
+        context = dict(service_context or {})
+        if service == "elasticmapreduce":
+            for arn, tags in emr_tags():
+                if arn == resource_arn:
+                    context |= {f"elasticmapreduce:ResourceTag/{name}": value for name, value in tags.items()}
+            context |= {
+                name.replace("aws:requesttag/", "elasticmapreduce:RequestTag/"): value
+                for name, value in context.items()
+                if name.startswith("aws:requesttag/")
+            }
+        denied = stock_enforce(access_key_id, iam_action, service, region, resource_arn, context)
+        checks = [(service, iam_action, arn, context) for arn in (_request.get() or {}).get("extra", [])]
+        checks += [
+            ("kms", action, key, {"kms:ViaService": f"{service}.{region}.amazonaws.com"})
+            for action, key in _key_uses(service, iam_action, resource_arn)
+        ]
+        for name, action, arn, keys in checks:
+            # Only once per request: the checks of other resources of the same request come here too.
+            denied = denied or stock_enforce(access_key_id, action, name, region, arn, keys)
+        return denied
+
+    iam_evaluator._first_match = first_match
+    iam_actions.extract_resource_arn = extract_resource_arn
+    iam_evaluator.enforce = enforce
+    tagging._RESOURCE_TAG_COLLECTORS["elasticmapreduce"] = lambda: [
+        (arn, [{"Key": name, "Value": value} for name, value in tags.items()]) for arn, tags in emr_tags()
+    ]
+
+
+def resolve(statement: ParsedStatement, ctx: EvalContext) -> ParsedStatement | None:
+    """The statement with its policy variables filled in; none when the request lacks one of them."""
+    if "${" not in f"{statement.resources}{statement.not_resources}{statement.conditions}":
+        return statement
+    try:
+        return dataclasses.replace(
+            statement,
+            resources=[_fill(text, ctx) for text in statement.resources],
+            not_resources=[_fill(text, ctx) for text in statement.not_resources],
+            conditions={
+                operator: {key: _fill_all(values, ctx) for key, values in block.items()}
+                for operator, block in statement.conditions.items()
+            },
+        )
+    except KeyError:
+        return None
+
+
+def _fill_all(values: Any, ctx: EvalContext) -> Any:
+    if isinstance(values, list):
+        return [_fill_all(value, ctx) for value in values]
+    return _fill(values, ctx) if isinstance(values, str) else values
+
+
+def _fill(text: str, ctx: EvalContext) -> str:
+    def value(match: re.Match[str]) -> str:
+        key, default = match.groups()
+        found = iam_evaluator._resolve_condition_key(key.strip(), ctx)
+        if isinstance(found, str):
+            return found
+        if default is None:
+            raise KeyError(key)
+        return default
+
+    return _VARIABLE.sub(value, text)
+
+
+def glue_resources(operation: str, body: bytes, prefix: str) -> list[str]:
+    """Every ARN that AWS checks for a call on the catalog: the catalog, the database and the table that it names."""
+    try:
+        data = json.loads(body or b"{}")
+    except ValueError:
+        return []
+    catalog, table_input = f"{prefix}:catalog", data.get("TableInput") or {}
+    if operation in ("GetDatabases", "CreateDatabase", "GetDatabase", "UpdateDatabase", "DeleteDatabase"):
+        name = data.get("Name") or (data.get("DatabaseInput") or {}).get("Name")
+        return [catalog, *([f"{prefix}:database/{name}"] if name else [f"{prefix}:database/*"])]
+    if "DatabaseName" not in data or not re.search(r"Table|Partition|ColumnStatistics|UserDefined", operation):
+        return []
+    database = data["DatabaseName"]
+    table = data.get("TableName") or data.get("Name") or table_input.get("Name")
+    found = [catalog, f"{prefix}:database/{database}"]
+    if "UserDefined" in operation:
+        return found
+    tables = data.get("TablesToDelete") or ([table] if table else ["*"])
+    return found + [f"{prefix}:table/{database}/{name}" for name in tables]
+
+
+def _key_uses(service: str, iam_action: str, arn: str) -> list[tuple[str, str]]:
+    """What the caller must be allowed with which KMS key, because the service uses it on the caller's behalf."""
+    actions: list[str] = []
+    key: str | None = None
+    if service == "s3":
+        actions, key = _s3_key(iam_action, arn)
+    elif service == "sqs":
+        needs = {"sqs:SendMessage": ["GenerateDataKey", "Decrypt"], "sqs:ReceiveMessage": ["Decrypt"]}
+        actions = needs.get(iam_action, [])
+        key = ((sqs._queue_by_arn(arn) or {}).get("attributes") or {}).get("KmsMasterKeyId") if actions else None
+    elif service == "sns":
+        actions = {"sns:Publish": ["GenerateDataKey", "Decrypt"]}.get(iam_action, [])
+        key = ((sns._topics.get(arn) or {}).get("attributes") or {}).get("KmsMasterKeyId") if actions else None
+    elif service == "dynamodb" and ":table/" in arn:
+        actions = ["Decrypt"] if _DYNAMODB_DATA.search(iam_action) else []
+        table = dynamodb._tables.get(arn.partition(":table/")[2].partition("/")[0]) or {}
+        key = (table.get("SSEDescription") or {}).get("KMSMasterKeyArn") if actions else None
+    # Keys that AWS manages, alias/aws/…, are open to the account through their services.
+    if not key or "alias/aws/" in key:
+        return []
+    record = kms._resolve_key(key)
+    key_arn = record["Arn"] if record else f"arn:aws:kms:{get_region()}:{get_account_id()}:key/{key}"
+    return [(f"kms:{action}", key_arn) for action in actions]
+
+
+def _s3_key(iam_action: str, arn: str) -> tuple[list[str], str | None]:
+    bucket, _, key = arn.removeprefix("arn:aws:s3:::").partition("/")
+    request = _request.get() or {}
+    header = "x-amz-server-side-encryption-aws-kms-key-id"
+    if iam_action in ("s3:GetObject", "s3:GetObjectVersion"):
+        version = (request.get("query") or {}).get("versionId")
+        return ["Decrypt"], _stored_key(bucket, unquote(key), version[0] if isinstance(version, list) else version)
+    if iam_action == "s3:PutObject":
+        headers = request.get("headers") or {}
+        asked = headers.get("x-amz-server-side-encryption")
+        named = headers.get(header) if asked else s3._bucket_default_sse_headers(bucket).get(header)
+        parts = "uploadId" in (request.get("query") or {}) or "uploads" in (request.get("query") or {})
+        return ["GenerateDataKey", *(["Decrypt"] if parts else [])], named
+    return [], None
+
+
+def _stored_key(bucket: str, key: str, version: str | None) -> str | None:
+    """The KMS key of an object as it is stored."""
+    found = (s3._buckets.get(bucket) or {}).get("objects", {}).get(key)
+    for item in s3._object_versions.get((bucket, key)) or [] if version else []:
+        if item["version_id"] == version:
+            found = s3._object_record_from_version(item)
+    name: str | None = s3._stored_sse_headers(found or {}).get("x-amz-server-side-encryption-aws-kms-key-id")
+    return name
