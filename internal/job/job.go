@@ -1,0 +1,148 @@
+// Package job holds the rules that decide what runs when: feeds, days, jobs, runs, their states, and the plan.
+//
+// It is pure: no network, no clock of its own, no AWS. Whoever calls it reads the ledger into a Board, asks Plan for decisions, and
+// writes each of them back by a conditional write that names the state it was decided on.
+package job
+
+import (
+	"time"
+
+	"github.com/sluice-data/sluice/internal/sizing"
+)
+
+// ID names a job: one feed of one day. The country is the ledger's.
+type ID struct {
+	Feed string
+	Day  Day
+}
+
+// String returns "<feed>/<day>".
+func (i ID) String() string { return i.Feed + "/" + string(i.Day) }
+
+// Job is what the ledger knows of one feed of one day.
+type Job struct {
+	ID
+	State    State
+	Reason   string // Reason says in a sentence why the job is in its state, where that is not plain.
+	Token    int64  // Token is the number of the last run, and its fencing token. 0: never started.
+	Revision int64  // Revision counts the day's restatements, from 1.
+	Engine   string // Engine is what the last run was started on.
+	Sizing   sizing.Decision
+
+	Counts   Counts
+	Exported *int64 // Exported is how many rows BigQuery took; nil until it did.
+	Manifest string // Manifest is the S3 URI of the list of the day's curated files.
+	Commit   Commit
+
+	Ticket Ticket
+
+	CreatedAt, StartedAt, FinishedAt time.Time // zero until they come
+}
+
+// Counts are the sums of a run's records; nil until the run claimed its commit.
+type Counts struct {
+	Input, Validated, Invalid, New, Changed, Unchanged, Duplicate, Deleted *int64
+}
+
+// Commit is what the record job itself writes: whose output is being, or has been, published.
+type Commit struct {
+	Token, Revision int64
+	State           CommitState
+}
+
+// CommitState is how far the publishing of a run's output came.
+type CommitState string
+
+// The states of a commit. A day is published exactly when its commit is Committed under the job's revision.
+const (
+	Uncommitted CommitState = ""
+	Committing  CommitState = "committing"
+	Committed   CommitState = "committed"
+)
+
+// Published tells whether the job's output, in its current revision, is what readers see.
+func (j Job) Published() bool {
+	return j.Commit.State == Committed && j.Commit.Revision == j.Revision
+}
+
+// Ticket is the queued message that stands for a ready job.
+type Ticket struct {
+	SentAt  time.Time // SentAt is zero until the message was sent.
+	ID      string    // ID is the message's, once it was received.
+	Receipt string    // Receipt is what renews and deletes the message.
+}
+
+// Run is one attempt at a job.
+type Run struct {
+	ID
+	Token                 int64
+	State                 RunState
+	Engine                string
+	ClusterID, StepID     string // empty until the engine has them
+	Receipt               string // Receipt is the ticket's, as far as it was known at the start.
+	Order                 string // Order is the S3 URI of what the run was told to do.
+	Reason                string
+	Sizing                sizing.Decision
+	StartedAt, FinishedAt time.Time
+}
+
+// RunState is how far an attempt came.
+type RunState string
+
+// The states of a run.
+const (
+	RunRunning   RunState = "running"
+	RunSucceeded RunState = "succeeded"
+	RunFailed    RunState = "failed"
+	RunCancelled RunState = "cancelled"
+)
+
+// File is what the ledger knows of one object in the landing bucket.
+type File struct {
+	ID        ID     // ID is zero when the file was rejected.
+	Name      string // Name is the file's, or the whole key when it was rejected.
+	Bucket    string
+	Key       string
+	Bytes     int64
+	ETag      string
+	VersionID string
+	Sequencer string
+	State     FileState
+	Reason    string
+	LandedAt  time.Time
+	AlertedAt time.Time // AlertedAt is when a rejected or late file was reported; zero: not yet.
+}
+
+// FileState is what became of a file.
+type FileState string
+
+// The states of a file.
+const (
+	Landed    FileState = "landed"
+	Late      FileState = "late"      // Late files came to a closed day: nothing reads them until a restatement.
+	Rejected  FileState = "rejected"  // Rejected files have a key that names no feed, day and file.
+	Processed FileState = "processed" // Processed files are in the day's published output.
+)
+
+// Notice is something that has to be told: written together with the change it tells of, and taken away once told, so that a
+// process that dies in between loses none.
+type Notice struct {
+	Type   NoticeType
+	ID     ID
+	Token  int64
+	Reason string
+	At     time.Time // At is when it was last told, or noted when it was not told yet.
+	Tries  int       // Tries is how often it was told.
+}
+
+// NoticeType says what a notice is about; it is the type of the message that tells it.
+type NoticeType string
+
+// The types of notices.
+const (
+	NoticeReady     NoticeType = "job.ready"
+	NoticeSucceeded NoticeType = "job.succeeded" // kept until the day's rows were exported
+	NoticeFailed    NoticeType = "job.failed"
+	NoticeBlocked   NoticeType = "job.blocked"
+	NoticeHeld      NoticeType = "job.held"
+)

@@ -1,0 +1,114 @@
+package job
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Marker is the name of the file that says that a day is complete, for feeds that want one.
+const Marker = "_COMPLETE"
+
+// maxKeyBytes is S3's limit for a key.
+const maxKeyBytes = 1024
+
+// Day is the date key of a delivery, "yyyy-mm-dd". Days compare as strings do.
+type Day string
+
+// ParseDay checks that text is a date, written as yyyy-mm-dd.
+func ParseDay(text string) (Day, error) {
+	d, err := time.Parse(time.DateOnly, text)
+	if err != nil || d.Year() == 0 {
+		return "", fmt.Errorf("day %q is not a date of the form yyyy-mm-dd", text)
+	}
+	return Day(text), nil
+}
+
+// End is the midnight that ends the day in a zone, as its clocks show it: a day may have 23 or 25 hours.
+func (d Day) End(zone *time.Location) time.Time {
+	start, err := time.Parse(time.DateOnly, string(d))
+	if err != nil {
+		return time.Time{}
+	}
+	y, m, day := start.Date()
+	return time.Date(y, m, day+1, 0, 0, 0, 0, zone)
+}
+
+// Compact is the day without its dashes, as partition ids have it.
+func (d Day) Compact() string { return strings.ReplaceAll(string(d), "-", "") }
+
+// ParseID reads back what ID.String wrote.
+func ParseID(text string) (ID, error) {
+	feed, day, ok := strings.Cut(text, "/")
+	if !ok || !validFeed(feed) {
+		return ID{}, fmt.Errorf("job %q is not of the form feed/yyyy-mm-dd", text)
+	}
+	d, err := ParseDay(day)
+	if err != nil {
+		return ID{}, fmt.Errorf("job %q: %w", text, err)
+	}
+	return ID{feed, d}, nil
+}
+
+// ParseKey reads the key of an object in the landing bucket, "<feed>/<yyyy-mm-dd>/<file>". The key is whatever somebody wrote: what
+// is accepted is safe to put into paths and names. The error says how a key has to look.
+func ParseKey(key string) (id ID, file string, err error) {
+	refuse := func(why string) (ID, string, error) {
+		return ID{}, "", fmt.Errorf("%s; put files at <feed>/<yyyy-mm-dd>/<file>", why)
+	}
+	if len(key) > maxKeyBytes {
+		return refuse("the key is longer than 1024 bytes")
+	}
+	if !utf8.ValidString(key) {
+		return refuse("the key is not UTF-8")
+	}
+	parts := strings.Split(key, "/")
+	if len(parts) != 3 {
+		return refuse(fmt.Sprintf("the key has %d parts", len(parts)))
+	}
+	if !validFeed(parts[0]) {
+		return refuse(fmt.Sprintf("%q cannot be a feed", parts[0]))
+	}
+	day, err := ParseDay(parts[1])
+	if err != nil {
+		return refuse(err.Error())
+	}
+	if why := badFile(parts[2]); why != "" {
+		return refuse(why)
+	}
+	return ID{parts[0], day}, parts[2], nil
+}
+
+// badFile says what is wrong with a file's name. Spark skips names that begin with an underscore or a dot, and takes others for
+// patterns; so none of them may pass as data.
+func badFile(name string) string {
+	switch {
+	case name == Marker:
+		return ""
+	case name == "":
+		return "the file has no name"
+	case strings.ContainsAny(name[:1], "_."):
+		return fmt.Sprintf("the name %q begins with %q: such files are not read", name, name[:1])
+	}
+	for _, r := range name {
+		if !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" -_.+=@,()~", r) {
+			return fmt.Sprintf("the name %q has the character %q: use letters, digits and any of - _ . + = @ , ( ) ~ and space", name, r)
+		}
+	}
+	return ""
+}
+
+// validFeed tells whether a name can be a feed: it becomes part of tables, prefixes and names of resources.
+func validFeed(name string) bool {
+	if name == "" || len(name) > 64 || name[0] < 'a' || name[0] > 'z' {
+		return false
+	}
+	for _, r := range name {
+		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' && r != '-' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,224 @@
+package job
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluice-data/sluice/internal/sizing"
+)
+
+// Board is all that a plan is made of: the state of one country at one moment.
+type Board struct {
+	Now      time.Time
+	Zone     *time.Location
+	Parallel int // Parallel is how many jobs may run at once.
+
+	Feeds   map[string]Feed
+	LastDay map[string]Day   // LastDay is each feed's last succeeded day; a feed without one is absent.
+	Jobs    map[ID]Job       // Jobs holds every open job, and every job that one of them may wait for.
+	Slots   []ID             // Slots are the jobs that hold one of the country's slots.
+	Landed  map[string][]Day // Landed are the days after the last one that have files but no job yet, by feed.
+}
+
+// Decision is one change that the plan asks for. It holds only while the job is in state From with this token.
+type Decision struct {
+	ID       ID
+	From, To State
+	Token    int64
+	Reason   string
+	Alert    bool // Alert tells that somebody has to do something before the job goes on.
+}
+
+// Plan decides what happens next: which jobs become ready, which wait or are blocked and for what, and which of the ready ones take
+// the free slots. The same board gives the same decisions in the same order.
+func Plan(b Board) []Decision {
+	p := planner{Board: b, paths: map[ID]time.Duration{}}
+	var decisions []Decision
+	var startable []Job
+	for _, j := range p.open() {
+		to, reason, alert := p.judge(j)
+		if to == Ready && j.State == Ready {
+			startable = append(startable, j)
+			continue
+		}
+		if to != j.State || reason != j.Reason {
+			decisions = append(decisions, Decision{ID: j.ID, From: j.State, To: to, Token: j.Token, Reason: reason, Alert: alert && to != j.State})
+		}
+	}
+	slices.SortStableFunc(startable, func(a, b Job) int { return cmp.Compare(p.path(b), p.path(a)) })
+	free := max(b.Parallel-len(b.Slots), 0)
+	for _, j := range startable[:min(free, len(startable))] {
+		decisions = append(decisions, Decision{ID: j.ID, From: Ready, To: Running, Token: j.Token})
+	}
+	return decisions
+}
+
+type planner struct {
+	Board
+	paths map[ID]time.Duration // memo of path
+}
+
+// open returns the jobs to be planned, the oldest day first.
+func (p planner) open() []Job {
+	var jobs []Job
+	for _, j := range p.Jobs {
+		if j.State.Open() {
+			jobs = append(jobs, j)
+		}
+	}
+	slices.SortFunc(jobs, func(a, b Job) int {
+		return cmp.Or(cmp.Compare(a.Day, b.Day), cmp.Compare(a.Feed, b.Feed))
+	})
+	return jobs
+}
+
+// judge says in which state an open job should be and why. Something that comes by itself is waited for; what only a person can
+// bring blocks.
+func (p planner) judge(j Job) (to State, reason string, alert bool) {
+	feed, ok := p.Feeds[j.Feed]
+	if !ok {
+		return Blocked, fmt.Sprintf("feed %s is not deployed", j.Feed), true
+	}
+	if last := p.LastDay[j.Feed]; j.Revision <= 1 && j.Day < last {
+		return Held, fmt.Sprintf("the day is earlier than %s, the last one that succeeded: it needs a restatement", last), true
+	}
+	var waits []string
+	for _, o := range p.obstacles(j, feed) {
+		if o.blocks {
+			return Blocked, o.text, o.alert
+		}
+		waits = append(waits, o.text)
+	}
+	if len(waits) > 0 {
+		return Waiting, "waits for " + strings.Join(waits, ", "), false
+	}
+	return Ready, "", false
+}
+
+// obstacle is one thing that a job cannot start before.
+type obstacle struct {
+	text   string
+	blocks bool // it does not come by itself
+	alert  bool // and nothing else reported it
+}
+
+// obstacles lists what stands in a job's way: earlier days of its feed, the nearest one only, then its prerequisites.
+func (p planner) obstacles(j Job, feed Feed) []obstacle {
+	var found []obstacle
+	if o, ok := p.earlierDay(j, feed); ok {
+		found = append(found, o)
+	}
+	for _, name := range feed.Prerequisites {
+		if o, ok := p.prerequisite(j, name); ok {
+			found = append(found, o)
+		}
+	}
+	return found
+}
+
+// earlierDay finds the last earlier day of the feed that has not been processed, if any.
+func (p planner) earlierDay(j Job, feed Feed) (obstacle, bool) {
+	last := p.LastDay[j.Feed]
+	var before Day
+	for id, other := range p.Jobs {
+		settled := other.State == Succeeded || other.State == Cancelled || other.Day < last && other.State != Running
+		if id.Feed == j.Feed && id.Day < j.Day && id.Day > before && !settled {
+			before = id.Day
+		}
+	}
+	for _, day := range p.Landed[j.Feed] {
+		if _, hasJob := p.Jobs[ID{j.Feed, day}]; day < j.Day && day > before && day > last && !hasJob {
+			before = day
+		}
+	}
+	if before == "" {
+		return obstacle{}, false
+	}
+	name := j.Feed + " " + string(before)
+	other, hasJob := p.Jobs[ID{j.Feed, before}]
+	if hasJob {
+		return standing(name, other.State), true
+	}
+	if p.Now.Before(feed.deadline(j.Day, j.CreatedAt, p.Zone)) {
+		return obstacle{text: name + ", which is not complete"}, true
+	}
+	return obstacle{text: fmt.Sprintf("%s has files but is not complete: complete it, or take its files away", name), blocks: true, alert: true}, true
+}
+
+// prerequisite looks at the job of another feed for the same day, unless it is done.
+func (p planner) prerequisite(j Job, name string) (obstacle, bool) {
+	other, ok := p.Jobs[ID{name, j.Day}]
+	switch {
+	case ok && other.State == Succeeded:
+		return obstacle{}, false
+	case ok:
+		return standing(name, other.State), true
+	case p.Now.Before(p.Feeds[name].deadline(j.Day, j.CreatedAt, p.Zone)):
+		return obstacle{text: name}, true
+	}
+	return obstacle{text: fmt.Sprintf("prerequisite %s did not come: deliver its day", name), blocks: true, alert: true}, true
+}
+
+// standing says what the state of a job means for those behind it.
+func standing(name string, s State) obstacle {
+	switch s {
+	case Waiting, Ready, Running, Succeeded:
+		return obstacle{text: name}
+	case Held:
+		return obstacle{text: name + ", which is held"}
+	case Failed, Dead, Blocked, Cancelled:
+	}
+	return obstacle{text: fmt.Sprintf("%s is %s", name, s), blocks: true}
+}
+
+// path is about how long the longest chain of jobs takes that starts with j: those that can start only after it.
+func (p planner) path(j Job) time.Duration {
+	if known, ok := p.paths[j.ID]; ok {
+		return known
+	}
+	var longest time.Duration
+	for _, other := range p.dependants(j) {
+		longest = max(longest, p.path(other))
+	}
+	p.paths[j.ID] = sizing.Estimate(j.Sizing.Bytes) + longest
+	return p.paths[j.ID]
+}
+
+// dependants returns the open jobs that wait for j directly: the same day of feeds that need it, and the next day of its own.
+func (p planner) dependants(j Job) []Job {
+	var found []Job
+	var next *Job
+	for id, other := range p.Jobs {
+		switch {
+		case !other.State.Open():
+		case id.Day == j.Day && slices.Contains(p.Feeds[id.Feed].Prerequisites, j.Feed):
+			found = append(found, other)
+		case id.Feed == j.Feed && id.Day > j.Day && (next == nil || id.Day < next.Day):
+			next = &other
+		}
+	}
+	if next != nil {
+		found = append(found, *next)
+	}
+	return found
+}
+
+// MissingDays returns the days of a feed, before day, that have files in the landing bucket but no job on the board; it is what
+// Board.Landed is made of. The keys are those that landed after the feed's last day.
+func MissingDays(files []File, jobs map[ID]Job) map[string][]Day {
+	days := map[ID]bool{}
+	for _, f := range files {
+		if _, ok := jobs[f.ID]; !ok && f.Name != Marker {
+			days[f.ID] = true
+		}
+	}
+	landed := map[string][]Day{}
+	for _, id := range slices.SortedFunc(maps.Keys(days), func(a, b ID) int { return cmp.Compare(a.String(), b.String()) }) {
+		landed[id.Feed] = append(landed[id.Feed], id.Day)
+	}
+	return landed
+}
