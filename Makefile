@@ -41,7 +41,7 @@ test: build ## Run every check that CI runs: Go, Python, and the path of a file 
 	@$(MAKE) -j1 lint
 	go test ./...
 	go -C local/plugins test ./...
-	.venv/bin/python -m pytest -q jobs local
+	.venv/bin/python -m pytest jobs local
 	go test -tags engine -count 1 -timeout 30m -v ./test/...
 
 .PHONY: lint
@@ -56,7 +56,7 @@ lint: build ## Check formatting, types and common mistakes of Go and Python
 	cd local/plugins && ../../bin/staticcheck ./...
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy
+	.venv/bin/mypy local jobs
 
 .PHONY: bench
 bench: ## Measure the two README commands in a clean clone with an empty HOME, into bench/first-run.md
