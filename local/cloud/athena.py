@@ -326,7 +326,8 @@ def _read(cursor: duckdb.DuckDBPyConnection, tables: Iterable[_Loaded]) -> Answe
             raise Failed(f"the local Athena does not return columns of type {kind} ({name})")
         columns.append(name)
         types.append(_TYPES[base])
-    rows = [[None if value is None else _text(value) for value in row] for row in cursor.fetchall()]
+    fetched: list[Any] = cursor.fetchall()
+    rows = [[None if value is None else _text(value) for value in row] for row in fetched]
     return Answer(columns, types, rows, sum(table.scanned for table in tables))
 
 

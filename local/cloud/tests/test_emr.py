@@ -1,0 +1,328 @@
+"""EMR's promises: steps run, in their order, with the right credentials, and EMR's refusals are EMR's."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import botocore.exceptions
+import pytest
+
+from .conftest import Account, assert_fits, run_job_flow, step, wait_for
+
+
+@pytest.fixture(scope="module")
+def emr(root: Account) -> Any:
+    return root.client("emr")
+
+
+def finished(emr: Any, cluster: str, step_id: str) -> dict[str, Any]:
+    """A step's status once it has ended."""
+
+    def ended() -> Any:
+        status = emr.describe_step(ClusterId=cluster, StepId=step_id)["Step"]["Status"]
+        return status if status["State"] in ("COMPLETED", "FAILED", "CANCELLED") else None
+
+    status: dict[str, Any] = wait_for(ended)
+    return status
+
+
+def cluster_state(emr: Any, cluster: str) -> str:
+    return str(emr.describe_cluster(ClusterId=cluster)["Cluster"]["Status"]["State"])
+
+
+@pytest.fixture
+def cluster(root: Account, emr: Any, service_role: str, job_profile: str, bucket: str) -> Any:
+    request = run_job_flow(root, service_role, job_profile, LogUri=f"s3://{bucket}/logs/", StepConcurrencyLevel=2)
+    cluster_id = emr.run_job_flow(**request)["JobFlowId"]
+    yield cluster_id
+    emr.terminate_job_flows(JobFlowIds=[cluster_id])
+
+
+def test_step_has_the_role_of_the_instance_profile_and_keeps_its_logs(
+    root: Account, emr: Any, cluster: str, bucket: str
+) -> None:
+    program = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+    step_id = emr.add_job_flow_steps(JobFlowId=cluster, Steps=[step("python3", "-c", program)])["StepIds"][0]
+    status = finished(emr, cluster, step_id)
+    folder = f"logs/{cluster}/steps/{step_id}"
+    s3 = root.client("s3")
+    logs = {
+        name: gzip.decompress(s3.get_object(Bucket=bucket, Key=f"{folder}/{name}.gz")["Body"].read()).decode()
+        for name in ("controller", "stdout", "stderr")
+    }
+    assert status["State"] == "COMPLETED", logs
+    assert logs["stdout"].startswith("arn:aws:sts::000000000000:assumed-role/emr-job/i-")
+    assert "exit code 0" in logs["controller"]
+    described = emr.describe_step(ClusterId=cluster, StepId=step_id)
+    assert_fits("emr", "DescribeStep", described)
+    assert described["Step"]["Config"]["Args"] == ["python3", "-c", program]
+
+
+def test_failing_step_says_why(emr: Any, cluster: str, bucket: str) -> None:
+    step_id = emr.add_job_flow_steps(
+        JobFlowId=cluster, Steps=[step("bash", "-c", "echo first >&2; echo the reason >&2; exit 3")]
+    )["StepIds"][0]
+    status = finished(emr, cluster, step_id)
+    assert status["State"] == "FAILED"
+    assert status["FailureDetails"] == {
+        "Reason": "Unknown Error.",
+        "Message": "first\nthe reason",
+        "LogFile": f"s3://{bucket}/logs/{cluster}/steps/{step_id}/stderr.gz",
+    }
+    wait_for(lambda: cluster_state(emr, cluster) == "WAITING")
+
+
+def test_steps_run_as_many_at_once_as_the_cluster_allows(emr: Any, cluster: str) -> None:
+    steps = [step("sleep", "600", name=f"s{number}") for number in range(3)]
+    first, second, third = emr.add_job_flow_steps(JobFlowId=cluster, Steps=steps)["StepIds"]
+    wait_for(lambda: len(emr.list_steps(ClusterId=cluster, StepStates=["RUNNING"])["Steps"]) == 2)
+    assert [s["Id"] for s in emr.list_steps(ClusterId=cluster, StepStates=["PENDING"])["Steps"]] == [third]
+    answer = emr.cancel_steps(ClusterId=cluster, StepIds=[first, third])
+    assert_fits("emr", "CancelSteps", answer)
+    assert {info["StepId"]: info["Status"] for info in answer["CancelStepsInfoList"]} == {
+        first: "SUBMITTED",
+        third: "SUBMITTED",
+    }
+    assert finished(emr, cluster, first)["State"] == "CANCELLED"
+    assert finished(emr, cluster, third)["State"] == "CANCELLED"
+    assert emr.describe_step(ClusterId=cluster, StepId=second)["Step"]["Status"]["State"] == "RUNNING"
+    emr.cancel_steps(ClusterId=cluster, StepIds=[second], StepCancellationOption="TERMINATE_PROCESS")
+    assert finished(emr, cluster, second)["State"] == "CANCELLED"
+    again = emr.cancel_steps(ClusterId=cluster, StepIds=[second])["CancelStepsInfoList"]
+    assert [info["Status"] for info in again] == ["FAILED"]
+
+
+def test_transient_cluster_ends_with_its_last_step(root: Account, emr: Any, service_role: str, job_profile: str) -> None:
+    request = run_job_flow(
+        root, service_role, job_profile, Steps=[step("true")], Instances={"KeepJobFlowAliveWhenNoSteps": False}
+    )
+    cluster = emr.run_job_flow(**request)["JobFlowId"]
+    wait_for(lambda: cluster_state(emr, cluster) == "TERMINATED")
+    reason = emr.describe_cluster(ClusterId=cluster)["Cluster"]["Status"]["StateChangeReason"]
+    assert reason == {"Code": "ALL_STEPS_COMPLETED", "Message": "Steps completed"}
+    with pytest.raises(botocore.exceptions.ClientError, match="may not be modified"):
+        emr.add_job_flow_steps(JobFlowId=cluster, Steps=[step("true")])
+
+
+def test_failed_step_can_end_its_cluster(root: Account, emr: Any, service_role: str, job_profile: str) -> None:
+    steps = [step("false", on_failure="TERMINATE_CLUSTER"), step("true", name="never")]
+    cluster = emr.run_job_flow(**run_job_flow(root, service_role, job_profile, Steps=steps))["JobFlowId"]
+    wait_for(lambda: cluster_state(emr, cluster) == "TERMINATED_WITH_ERRORS")
+    states = {s["Name"]: s["Status"]["State"] for s in emr.list_steps(ClusterId=cluster)["Steps"]}
+    assert states == {"step": "FAILED", "never": "CANCELLED"}
+
+
+def test_events_are_on_the_default_bus(root: Account, emr: Any, service_role: str, job_profile: str) -> None:
+    sqs, rules = root.client("sqs"), root.client("events")
+    queue = sqs.create_queue(QueueName="emr-events")["QueueUrl"]
+    arn = "arn:aws:sqs:us-east-1:000000000000:emr-events"
+    rule = rules.put_rule(
+        Name="emr",
+        EventPattern=json.dumps(
+            {
+                "source": ["aws.emr"],
+                "detail-type": ["EMR Step Status Change", "EMR Cluster State Change"],
+                "detail": {"name": [{"prefix": "sluice/local/us/"}]},
+            }
+        ),
+    )["RuleArn"]
+    policy = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
+    }
+    document = json.dumps({"Version": "2012-10-17", "Statement": [policy]})
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": document})
+    rules.put_targets(Rule="emr", Targets=[{"Id": "queue", "Arn": arn}])
+    request = run_job_flow(
+        root,
+        service_role,
+        job_profile,
+        Name="sluice/local/us/cluster",
+        Steps=[step("true", name="sluice/local/us/step"), step("true", name="other")],
+        Instances={"KeepJobFlowAliveWhenNoSteps": False},
+    )
+    cluster = emr.run_job_flow(**request)["JobFlowId"]
+    events: list[dict[str, Any]] = []
+
+    def all_came() -> bool:
+        for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
+            events.append(json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return len(events) >= 6
+
+    wait_for(all_came)
+    assert sorted((e["detail-type"], e["detail"]["state"]) for e in events) == [
+        ("EMR Cluster State Change", "RUNNING"),
+        ("EMR Cluster State Change", "STARTING"),
+        ("EMR Cluster State Change", "TERMINATED"),
+        ("EMR Step Status Change", "COMPLETED"),
+        ("EMR Step Status Change", "PENDING"),
+        ("EMR Step Status Change", "RUNNING"),
+    ]
+    completed = next(e for e in events if e["detail"]["state"] == "COMPLETED")
+    assert completed["source"] == "aws.emr"
+    assert completed["resources"] == []
+    detail = completed["detail"]
+    assert detail.pop("message").startswith(f"Step {detail['stepId']} (sluice/local/us/step) in Amazon EMR cluster {cluster}")
+    assert detail == {
+        "severity": "INFO",
+        "actionOnFailure": "CONTINUE",
+        "stepId": detail["stepId"],
+        "name": "sluice/local/us/step",
+        "clusterId": cluster,
+        "state": "COMPLETED",
+    }
+    ended = next(e for e in events if e["detail"]["state"] == "TERMINATED")
+    assert json.loads(ended["detail"]["stateChangeReason"]) == {
+        "code": "ALL_STEPS_COMPLETED",
+        "message": "Steps completed",
+    }
+
+
+def test_cluster_is_described_as_it_was_asked_for(root: Account, emr: Any, service_role: str, job_profile: str) -> None:
+    emr.create_security_configuration(
+        Name="encrypted", SecurityConfiguration=json.dumps({"EncryptionConfiguration": {"EnableInTransitEncryption": False}})
+    )
+    ebs = {"EbsBlockDeviceConfigs": [{"VolumeSpecification": {"VolumeType": "gp3", "SizeInGB": 64}, "VolumesPerInstance": 2}]}
+    request = run_job_flow(
+        root,
+        service_role,
+        job_profile,
+        Instances={
+            "InstanceFleets": [
+                {
+                    "InstanceFleetType": kind,
+                    "TargetOnDemandCapacity": 1,
+                    "InstanceTypeConfigs": [{"InstanceType": "m6g.xlarge", "EbsConfiguration": ebs}],
+                }
+                for kind in ("MASTER", "CORE")
+            ]
+        },
+        Tags=[{"Key": "country", "Value": "us"}],
+        Applications=[{"Name": "Spark"}],
+        Configurations=[{"Classification": "spark-defaults", "Properties": {"spark.sql.shuffle.partitions": "8"}}],
+        EbsRootVolumeSize=32,
+        SecurityConfiguration="encrypted",
+        AutoTerminationPolicy={"IdleTimeout": 600},
+        ManagedScalingPolicy={
+            "ComputeLimits": {"UnitType": "InstanceFleetUnits", "MinimumCapacityUnits": 1, "MaximumCapacityUnits": 4}
+        },
+    )
+    del request["Instances"]["InstanceGroups"]
+    started = emr.run_job_flow(**request)
+    assert_fits("emr", "RunJobFlow", started)
+    cluster = started["JobFlowId"]
+    described = emr.describe_cluster(ClusterId=cluster)
+    assert_fits("emr", "DescribeCluster", described)
+    assert {
+        name: described["Cluster"][name]
+        for name in ("Name", "Tags", "EbsRootVolumeSize", "SecurityConfiguration", "InstanceCollectionType", "AutoTerminate")
+    } == {
+        "Name": "test",
+        "Tags": [{"Key": "country", "Value": "us"}],
+        "EbsRootVolumeSize": 32,
+        "SecurityConfiguration": "encrypted",
+        "InstanceCollectionType": "INSTANCE_FLEET",
+        "AutoTerminate": False,
+    }
+    fleets = emr.list_instance_fleets(ClusterId=cluster)
+    assert_fits("emr", "ListInstanceFleets", fleets)
+    devices = fleets["InstanceFleets"][0]["InstanceTypeSpecifications"][0]["EbsBlockDevices"]
+    assert [device["Device"] for device in devices] == ["/dev/sdb", "/dev/sdc"]
+    for operation in ("list_clusters", "list_security_configurations"):
+        assert_fits("emr", "".join(part.capitalize() for part in operation.split("_")), getattr(emr, operation)())
+    for operation in ("get_auto_termination_policy", "get_managed_scaling_policy", "list_bootstrap_actions", "list_instances"):
+        answer = getattr(emr, operation)(ClusterId=cluster)
+        assert_fits("emr", "".join(part.capitalize() for part in operation.split("_")), answer)
+    assert emr.get_auto_termination_policy(ClusterId=cluster)["AutoTerminationPolicy"] == {"IdleTimeout": 600}
+    emr.set_termination_protection(JobFlowIds=[cluster], TerminationProtected=True)
+    with pytest.raises(botocore.exceptions.ClientError, match="termination protected"):
+        emr.terminate_job_flows(JobFlowIds=[cluster])
+    emr.set_termination_protection(JobFlowIds=[cluster], TerminationProtected=False)
+    emr.terminate_job_flows(JobFlowIds=[cluster])
+    wait_for(lambda: cluster_state(emr, cluster) == "TERMINATED")
+    emr.delete_security_configuration(Name="encrypted")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"ReleaseLabel": "7.13.0"}, "release label is invalid"),
+        ({"ServiceRole": "nobody"}, "role nobody does not exist"),
+        ({"ServiceRole": "emr-job"}, "does not trust elasticmapreduce.amazonaws.com"),
+        ({"JobFlowRole": "emr-service"}, "instance profile emr-service does not exist"),
+        ({"SecurityConfiguration": "none"}, "Security configuration with name 'none' does not exist"),
+        ({"Instances": {"Ec2SubnetId": "subnet-0"}}, "subnet ID 'subnet-0' does not exist"),
+        ({"Instances": {"EmrManagedMasterSecurityGroup": "sg-0"}}, "security group 'sg-0' does not exist"),
+        ({"Instances": {"InstanceGroups": []}}, "exactly one master|1 or 3"),
+        ({"StepConcurrencyLevel": 300}, "between 1 and 256"),
+        ({"AutoTerminationPolicy": {"IdleTimeout": 59}}, "between 60 and 604800"),
+        ({"LogUri": "/tmp/logs"}, "LogUri must be an S3 address"),
+        (
+            {"StepConcurrencyLevel": 2, "Steps": [step("true", on_failure="TERMINATE_CLUSTER")]},
+            "several steps at once",
+        ),
+    ],
+)
+def test_refuses_what_emr_refuses(
+    root: Account, emr: Any, service_role: str, job_profile: str, change: dict[str, Any], reason: str
+) -> None:
+    instances = change.get("Instances", {})
+    request = run_job_flow(root, service_role, job_profile)
+    request = {**request, **change, "Instances": {**request["Instances"], **instances}}
+    with pytest.raises(botocore.exceptions.ClientError, match=reason):
+        emr.run_job_flow(**request)
+
+
+def test_wrong_casing_is_refused(root: Account) -> None:
+    client = root.client("emr")
+    client.meta.events.register(
+        "before-call.emr.DescribeCluster", lambda params, **_: params.update(body=b'{"clusterId": "j-1"}')
+    )
+    with pytest.raises(botocore.exceptions.ClientError, match='Unknown parameter in input: "clusterId"'):
+        client.describe_cluster(ClusterId="j-1")
+
+
+def test_caller_must_be_allowed_to_pass_the_roles(root: Account, service_role: str, job_profile: str) -> None:
+    start = {"Effect": "Allow", "Action": "elasticmapreduce:RunJobFlow", "Resource": "*"}
+    passing = {
+        "Effect": "Allow",
+        "Action": "iam:PassRole",
+        "Resource": ["arn:aws:iam::000000000000:role/emr-service", "arn:aws:iam::000000000000:role/emr-job"],
+        "Condition": {"StringEquals": {"iam:PassedToService": ["elasticmapreduce.amazonaws.com", "ec2.amazonaws.com"]}},
+    }
+    request = run_job_flow(root, service_role, job_profile)
+    without = root.as_role(root.role("starts-only", "lambda.amazonaws.com", start)).client("emr")
+    with pytest.raises(botocore.exceptions.ClientError, match="not authorized to perform: iam:PassRole"):
+        without.run_job_flow(**request)
+    allowed = root.as_role(root.role("starts", "lambda.amazonaws.com", start, passing)).client("emr")
+    cluster = allowed.run_job_flow(**request)["JobFlowId"]
+    with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
+        allowed.describe_cluster(ClusterId=cluster)
+    root.client("emr").terminate_job_flows(JobFlowIds=[cluster])
+
+
+def test_tags_of_a_cluster_decide_who_may_use_it(root: Account, service_role: str, job_profile: str) -> None:
+    emr = root.client("emr")
+    clusters = {
+        country: emr.run_job_flow(
+            **run_job_flow(root, service_role, job_profile, Tags=[{"Key": "country", "Value": country}])
+        )["JobFlowId"]
+        for country in ("us", "pr")
+    }
+    own = {
+        "Effect": "Allow",
+        "Action": "elasticmapreduce:AddJobFlowSteps",
+        "Resource": "arn:aws:elasticmapreduce:us-east-1:000000000000:cluster/*",
+        "Condition": {"StringEquals": {"elasticmapreduce:ResourceTag/country": "us"}},
+    }
+    us = root.as_role(root.role("us-steps", "lambda.amazonaws.com", own)).client("emr")
+    assert len(us.add_job_flow_steps(JobFlowId=clusters["us"], Steps=[step("true")])["StepIds"]) == 1
+    with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
+        us.add_job_flow_steps(JobFlowId=clusters["pr"], Steps=[step("true")])
+    emr.terminate_job_flows(JobFlowIds=list(clusters.values()))
