@@ -1,0 +1,214 @@
+// Package ledger keeps feeds, jobs, runs and files in a country's five DynamoDB tables.
+//
+// Every change is one conditional write that names the state, and the token, it was decided on; what has to change together (a job
+// and its slot, a job and the notice that tells of it) is one transaction. Reads that decide something are consistent. The rules
+// themselves are in package job.
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/settings"
+)
+
+var (
+	// ErrNoJob is the answer for a job that the ledger does not have.
+	ErrNoJob = errors.New("no such job")
+	// ErrChanged refuses a change that was decided on a state that is not the present one. Read again and decide anew.
+	ErrChanged = errors.New("changed meanwhile")
+)
+
+// Names in the progress table that are no feeds.
+const (
+	slotsItem  = "#slots"
+	outboxItem = "#outbox"
+)
+
+// rejectedFiles is the key in the files table under which files without a job are kept.
+const rejectedFiles = "#rejected"
+
+// Ledger is the ledger of one country.
+type Ledger struct {
+	db     *dynamodb.Client
+	tables settings.Tables
+}
+
+// New opens a ledger. It does not touch the network.
+func New(db *dynamodb.Client, tables settings.Tables) *Ledger { return &Ledger{db, tables} }
+
+type item = map[string]types.AttributeValue
+
+func str(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+
+func num(n int64) types.AttributeValue {
+	return &types.AttributeValueMemberN{Value: fmt.Sprint(n)}
+}
+
+func set(s string) types.AttributeValue { return &types.AttributeValueMemberSS{Value: []string{s}} }
+
+func jobKey(id job.ID) item { return item{"feed": str(id.Feed), "day": str(string(id.Day))} }
+
+func runKey(id job.ID, token int64) item { return item{"job": str(id.String()), "token": num(token)} }
+
+// get reads one item into out, consistently; it tells whether there is one.
+func (l *Ledger) get(ctx context.Context, table string, key item, out any) (bool, error) {
+	got, err := l.db.GetItem(ctx, &dynamodb.GetItemInput{TableName: &table, Key: key, ConsistentRead: aws.Bool(true)})
+	if err != nil || got.Item == nil {
+		return false, err
+	}
+	return true, attributevalue.UnmarshalMap(got.Item, out)
+}
+
+// query reads all items of one hash key, consistently.
+func query[T any](ctx context.Context, l *Ledger, table, condition string, values item) ([]T, error) {
+	var all []T
+	pages := dynamodb.NewQueryPaginator(l.db, &dynamodb.QueryInput{
+		TableName: &table, KeyConditionExpression: &condition, ExpressionAttributeValues: values, ConsistentRead: aws.Bool(true),
+		ExpressionAttributeNames: namesIn(condition),
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var items []T
+		if err := attributevalue.UnmarshalListOfMaps(page.Items, &items); err != nil {
+			return nil, err
+		}
+		all = append(all, items...)
+	}
+	return all, nil
+}
+
+// scan reads a whole table.
+func scan[T any](ctx context.Context, l *Ledger, table string) ([]T, error) {
+	var all []T
+	pages := dynamodb.NewScanPaginator(l.db, &dynamodb.ScanInput{TableName: &table, ConsistentRead: aws.Bool(true)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var items []T
+		if err := attributevalue.UnmarshalListOfMaps(page.Items, &items); err != nil {
+			return nil, err
+		}
+		all = append(all, items...)
+	}
+	return all, nil
+}
+
+// batchGet reads items of one table by key, consistently. Keys must be distinct.
+func batchGet[T any](ctx context.Context, l *Ledger, table string, keys []item) ([]T, error) {
+	var all []T
+	for len(keys) > 0 {
+		n := min(len(keys), 100) // the limit of one call
+		ask := map[string]types.KeysAndAttributes{table: {Keys: keys[:n], ConsistentRead: aws.Bool(true)}}
+		keys = keys[n:]
+		for attempt := 0; len(ask) > 0; attempt++ {
+			if err := pause(ctx, attempt); err != nil {
+				return nil, err
+			}
+			got, err := l.db.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: ask})
+			if err != nil {
+				return nil, err
+			}
+			var items []T
+			if err := attributevalue.UnmarshalListOfMaps(got.Responses[table], &items); err != nil {
+				return nil, err
+			}
+			all = append(all, items...)
+			ask = got.UnprocessedKeys
+		}
+	}
+	return all, nil
+}
+
+// change is one conditional update.
+type change struct {
+	table     string
+	key       item
+	update    string
+	condition string
+	names     map[string]string // placeholders beyond those of words
+	values    item
+}
+
+// write does one conditional update. A failed condition is ErrChanged.
+func (l *Ledger) write(ctx context.Context, c change) error {
+	_, err := l.db.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName: &c.table, Key: c.key, UpdateExpression: &c.update, ConditionExpression: optional(c.condition),
+		ExpressionAttributeNames: c.allNames(), ExpressionAttributeValues: c.values,
+	})
+	if failed := (*types.ConditionalCheckFailedException)(nil); errors.As(err, &failed) {
+		return ErrChanged
+	}
+	return err
+}
+
+// transact does several conditional writes as one. A failed condition is ErrChanged; a conflict with another transaction is tried again.
+func (l *Ledger) transact(ctx context.Context, changes ...change) error {
+	if len(changes) == 1 {
+		return l.write(ctx, changes[0])
+	}
+	in := &dynamodb.TransactWriteItemsInput{}
+	for _, c := range changes {
+		in.TransactItems = append(in.TransactItems, types.TransactWriteItem{Update: &types.Update{
+			TableName: &c.table, Key: c.key, UpdateExpression: &c.update, ConditionExpression: optional(c.condition),
+			ExpressionAttributeNames: c.allNames(), ExpressionAttributeValues: c.values,
+		}})
+	}
+	for attempt := 0; ; attempt++ {
+		if err := pause(ctx, attempt); err != nil {
+			return err
+		}
+		_, err := l.db.TransactWriteItems(ctx, in)
+		cancelled := (*types.TransactionCanceledException)(nil)
+		if !errors.As(err, &cancelled) {
+			return err
+		}
+		conflict := false
+		for _, reason := range cancelled.CancellationReasons {
+			switch aws.ToString(reason.Code) {
+			case "ConditionalCheckFailed":
+				return ErrChanged
+			case "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded":
+				conflict = true
+			}
+		}
+		if !conflict || attempt == 8 {
+			return err
+		}
+	}
+}
+
+// pause waits before an attempt that is not the first: longer each time, and never as long as the others that were refused with us.
+func pause(ctx context.Context, attempt int) error {
+	if attempt == 0 {
+		return nil
+	}
+	limit := 20 * time.Millisecond << min(attempt, 6)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(rand.N(limit)): //nolint:gosec // not a secret
+		return nil
+	}
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

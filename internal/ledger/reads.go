@@ -1,0 +1,223 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sluice-data/sluice/internal/job"
+)
+
+// Feeds returns the feeds of the country, as deployed.
+func (l *Ledger) Feeds(ctx context.Context) (map[string]job.Feed, error) {
+	items, err := scan[feedItem](ctx, l, l.tables.Feeds)
+	if err != nil {
+		return nil, fmt.Errorf("ledger: feeds: %w", err)
+	}
+	feeds := map[string]job.Feed{}
+	for _, i := range items {
+		feeds[i.Feed] = i.feed()
+	}
+	return feeds, nil
+}
+
+// Get reads one job. It returns ErrNoJob when there is none.
+func (l *Ledger) Get(ctx context.Context, id job.ID) (job.Job, error) {
+	var i jobItem
+	found, err := l.get(ctx, l.tables.Jobs, jobKey(id), &i)
+	if err == nil && !found {
+		err = ErrNoJob
+	}
+	if err != nil {
+		return job.Job{}, fmt.Errorf("ledger: job %s: %w", id, err)
+	}
+	return i.job(), nil
+}
+
+// List returns every job of the country, by feed and day. It reads the whole table: it is for people.
+func (l *Ledger) List(ctx context.Context) ([]job.Job, error) {
+	items, err := scan[jobItem](ctx, l, l.tables.Jobs)
+	if err != nil {
+		return nil, fmt.Errorf("ledger: jobs: %w", err)
+	}
+	jobs := make([]job.Job, 0, len(items))
+	for _, i := range items {
+		jobs = append(jobs, i.job())
+	}
+	slices.SortFunc(jobs, func(a, b job.Job) int {
+		return cmp.Or(cmp.Compare(a.Feed, b.Feed), cmp.Compare(a.Day, b.Day))
+	})
+	return jobs, nil
+}
+
+// Run reads one attempt at a job.
+func (l *Ledger) Run(ctx context.Context, id job.ID, token int64) (job.Run, error) {
+	var i runItem
+	found, err := l.get(ctx, l.tables.Runs, runKey(id, token), &i)
+	if err == nil && !found {
+		err = ErrNoJob
+	}
+	if err != nil {
+		return job.Run{}, fmt.Errorf("ledger: run %s#%d: %w", id, token, err)
+	}
+	return i.run()
+}
+
+// Runs returns the attempts at a job, the first one first.
+func (l *Ledger) Runs(ctx context.Context, id job.ID) ([]job.Run, error) {
+	items, err := query[runItem](ctx, l, l.tables.Runs, "job = :job", item{":job": str(id.String())})
+	if err != nil {
+		return nil, fmt.Errorf("ledger: runs of %s: %w", id, err)
+	}
+	var runs []job.Run
+	for _, i := range items {
+		r, err := i.run()
+		if err != nil {
+			return nil, fmt.Errorf("ledger: runs of %s: %w", id, err)
+		}
+		runs = append(runs, r)
+	}
+	return runs, nil
+}
+
+// Files returns what is recorded of a job's files, the marker among them.
+func (l *Ledger) Files(ctx context.Context, id job.ID) ([]job.File, error) {
+	return l.files(ctx, id.String())
+}
+
+// Rejected returns the objects whose key names no feed, day and file.
+func (l *Ledger) Rejected(ctx context.Context) ([]job.File, error) {
+	return l.files(ctx, rejectedFiles)
+}
+
+func (l *Ledger) files(ctx context.Context, key string) ([]job.File, error) {
+	items, err := query[fileItem](ctx, l, l.tables.Files, "job = :job", item{":job": str(key)})
+	if err != nil {
+		return nil, fmt.Errorf("ledger: files of %s: %w", key, err)
+	}
+	var files []job.File
+	for _, i := range items {
+		f, err := i.file()
+		if err != nil {
+			return nil, fmt.Errorf("ledger: files of %s: %w", key, err)
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// File reads what is recorded of one file, given with its ID and name; it tells whether anything is.
+func (l *Ledger) File(ctx context.Context, f job.File) (job.File, bool, error) {
+	var i fileItem
+	found, err := l.get(ctx, l.tables.Files, fileKey(f), &i)
+	if err != nil || !found {
+		return job.File{}, false, wrap(err, "ledger: file %s", f.Key)
+	}
+	got, err := i.file()
+	return got, true, wrap(err, "ledger: file %s", f.Key)
+}
+
+// Board reads the state of the country that a plan is made of: per feed the jobs from its last succeeded day on, those that hold a
+// slot, and the prerequisites of those that are open. What is no matter of the ledger (the time, the files without a job, the
+// number of slots) is left to the caller.
+func (l *Ledger) Board(ctx context.Context) (job.Board, error) {
+	feeds, err := l.Feeds(ctx)
+	if err != nil {
+		return job.Board{}, err
+	}
+	b := job.Board{Feeds: feeds, LastDay: map[string]job.Day{}, Jobs: map[job.ID]job.Job{}}
+	keys := []item{{"name": str(slotsItem)}}
+	for name := range feeds {
+		keys = append(keys, item{"name": str(name)})
+	}
+	progress, err := batchGet[progressItem](ctx, l, l.tables.Progress, keys)
+	if err != nil {
+		return job.Board{}, fmt.Errorf("ledger: progress: %w", err)
+	}
+	wanted := map[job.ID]bool{}
+	for _, p := range progress {
+		if p.Name != slotsItem {
+			b.LastDay[p.Name] = job.Day(p.LastDay)
+			continue
+		}
+		for _, text := range p.Jobs {
+			id, err := job.ParseID(text)
+			if err != nil {
+				return job.Board{}, fmt.Errorf("ledger: slots: %w", err)
+			}
+			b.Slots = append(b.Slots, id)
+			wanted[id] = true
+		}
+	}
+	slices.SortFunc(b.Slots, func(a, b job.ID) int { return cmp.Compare(a.String(), b.String()) })
+	for name := range feeds {
+		since := cmp.Or(string(b.LastDay[name]), "0")
+		items, err := query[jobItem](ctx, l, l.tables.Jobs, "feed = :feed AND #day >= :day", item{":feed": str(name), ":day": str(since)})
+		if err != nil {
+			return job.Board{}, fmt.Errorf("ledger: jobs of feed %s: %w", name, err)
+		}
+		for _, i := range items {
+			b.Jobs[i.job().ID] = i.job()
+		}
+	}
+	for id, j := range b.Jobs {
+		if !j.State.Open() {
+			continue
+		}
+		for _, p := range feeds[id.Feed].Prerequisites {
+			wanted[job.ID{Feed: p, Day: id.Day}] = true
+		}
+	}
+	keys = nil
+	for id := range wanted {
+		if _, have := b.Jobs[id]; !have {
+			keys = append(keys, jobKey(id))
+		}
+	}
+	more, err := batchGet[jobItem](ctx, l, l.tables.Jobs, keys)
+	if err != nil {
+		return job.Board{}, fmt.Errorf("ledger: prerequisites: %w", err)
+	}
+	for _, i := range more {
+		b.Jobs[i.job().ID] = i.job()
+	}
+	return b, nil
+}
+
+// Outbox returns what is still to be told, in a fixed order.
+func (l *Ledger) Outbox(ctx context.Context) ([]job.Notice, error) {
+	all := item{}
+	if _, err := l.get(ctx, l.tables.Progress, item{"name": str(outboxItem)}, &all); err != nil {
+		return nil, fmt.Errorf("ledger: outbox: %w", err)
+	}
+	var notices []job.Notice
+	for key, value := range all {
+		entry, ok := value.(*types.AttributeValueMemberM)
+		if !ok {
+			continue // the item's own key
+		}
+		var i noticeItem
+		if err := attributevalue.UnmarshalMap(entry.Value, &i); err != nil {
+			return nil, fmt.Errorf("ledger: outbox: %s: %w", key, err)
+		}
+		n, err := i.notice()
+		if err != nil {
+			return nil, fmt.Errorf("ledger: outbox: %s: %w", key, err)
+		}
+		notices = append(notices, n)
+	}
+	slices.SortFunc(notices, func(a, b job.Notice) int { return strings.Compare(noticeKey(a), noticeKey(b)) })
+	return notices, nil
+}
+
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}

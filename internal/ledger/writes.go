@@ -1,0 +1,302 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/sizing"
+)
+
+// Create makes the job of a day that became complete: waiting, never started. Creating it twice is creating it once; it tells
+// whether this was the time.
+func (l *Ledger) Create(ctx context.Context, id job.ID, size sizing.Decision, now time.Time) (bool, error) {
+	sizes, err := attributevalue.Marshal(size)
+	if err != nil {
+		return false, fmt.Errorf("ledger: job %s: %w", id, err)
+	}
+	err = l.write(ctx, change{
+		table: l.tables.Jobs, key: jobKey(id),
+		update:    "SET #state = :waiting, #token = :zero, revision = :one, reason = :none, sizing = :sizing, createdAt = :now",
+		condition: "attribute_not_exists(feed)",
+		values: item{
+			":waiting": str(string(job.Waiting)), ":zero": num(0), ":one": num(1), ":none": str(""), ":sizing": sizes, ":now": str(stamp(now)),
+		},
+	})
+	if errors.Is(err, ErrChanged) {
+		return false, nil
+	}
+	return err == nil, wrap(err, "ledger: job %s", id)
+}
+
+// Move writes a decision that starts nothing. A decision that wants somebody to act leaves a notice with it. It returns ErrChanged
+// when the job is not as the decision knew it.
+func (l *Ledger) Move(ctx context.Context, d job.Decision, now time.Time) error {
+	if d.To == job.Running || d.From != d.To && !d.From.CanBecome(d.To) {
+		return fmt.Errorf("ledger: job %s: cannot move from %s to %s", d.ID, d.From, d.To)
+	}
+	changes := []change{{
+		table: l.tables.Jobs, key: jobKey(d.ID),
+		update:    "SET #state = :to, reason = :reason",
+		condition: "#state = :from AND #token = :token",
+		values:    item{":to": str(string(d.To)), ":from": str(string(d.From)), ":token": num(d.Token), ":reason": str(d.Reason)},
+	}}
+	if d.Alert {
+		kind := job.NoticeBlocked
+		if d.To == job.Held {
+			kind = job.NoticeHeld
+		}
+		changes = append(changes, l.note(job.Notice{Type: kind, ID: d.ID, Token: d.Token, Reason: d.Reason, At: now}))
+	}
+	return wrap(l.transact(ctx, changes...), "ledger: job %s", d.ID)
+}
+
+// Reopen lets a failed job wait for its turn again, because its day was delivered anew.
+func (l *Ledger) Reopen(ctx context.Context, j job.Job, size sizing.Decision, reason string) error {
+	sizes, err := attributevalue.Marshal(size)
+	if err != nil {
+		return fmt.Errorf("ledger: job %s: %w", j.ID, err)
+	}
+	return wrap(l.write(ctx, change{
+		table: l.tables.Jobs, key: jobKey(j.ID),
+		update:    "SET #state = :waiting, reason = :reason, sizing = :sizing REMOVE ticketAt, ticketId, receipt",
+		condition: "#state = :from AND #token = :token",
+		values: item{
+			":waiting": str(string(job.Waiting)), ":from": str(string(j.State)), ":token": num(j.Token), ":reason": str(reason), ":sizing": sizes,
+		},
+	}), "ledger: job %s", j.ID)
+}
+
+// Start takes a slot for a ready job and records its next run, all or nothing. It returns ErrChanged when the job is not ready any
+// more or no slot is free.
+func (l *Ledger) Start(ctx context.Context, r job.Run, parallel int) error {
+	sizes, err := attributevalue.Marshal(r.Sizing)
+	if err != nil {
+		return fmt.Errorf("ledger: run %s#%d: %w", r.ID, r.Token, err)
+	}
+	now := str(stamp(r.StartedAt))
+	return wrap(l.transact(ctx,
+		change{
+			table: l.tables.Jobs, key: jobKey(r.ID),
+			update: "SET #state = :running, #token = :next, reason = :none, engine = :engine, sizing = :sizing, startedAt = :now REMOVE finishedAt",
+			// The token is counted here and nowhere else: whoever holds a smaller one is an old run.
+			condition: "#state = :ready AND #token = :last",
+			values: item{
+				":running": str(string(job.Running)), ":ready": str(string(job.Ready)), ":next": num(r.Token), ":last": num(r.Token - 1),
+				":none": str(""), ":engine": str(r.Engine), ":sizing": sizes, ":now": now,
+			},
+		},
+		change{
+			table: l.tables.Progress, key: item{"name": str(slotsItem)},
+			update:    "ADD jobs :set",
+			condition: "attribute_not_exists(jobs) OR (size(jobs) < :parallel AND NOT contains(jobs, :job))",
+			values:    item{":set": set(r.ID.String()), ":parallel": num(int64(parallel)), ":job": str(r.ID.String())},
+		},
+		change{
+			table: l.tables.Runs, key: runKey(r.ID, r.Token),
+			update:    "SET #state = :running, engine = :engine, #order = :order, receipt = :receipt, reason = :none, sizing = :sizing, startedAt = :now",
+			condition: "attribute_not_exists(job)",
+			values: item{
+				":running": str(string(job.RunRunning)), ":engine": str(r.Engine), ":order": str(r.Order), ":receipt": str(r.Receipt),
+				":none": str(""), ":sizing": sizes, ":now": now,
+			},
+		},
+	), "ledger: run %s#%d", r.ID, r.Token)
+}
+
+// SaveEngine records where the engine runs a run: as much as is known of cluster and step.
+func (l *Ledger) SaveEngine(ctx context.Context, r job.Run) error {
+	return wrap(l.write(ctx, change{
+		table: l.tables.Runs, key: runKey(r.ID, r.Token),
+		update:    "SET clusterId = :cluster, stepId = :step, reason = :reason",
+		condition: "#state = :running",
+		values: item{
+			":cluster": str(r.ClusterID), ":step": str(r.StepID), ":reason": str(r.Reason), ":running": str(string(job.RunRunning)),
+		},
+	}), "ledger: run %s#%d", r.ID, r.Token)
+}
+
+// Finish records how a run ended: its job, its slot, its feed's last day and the notice of it, all or nothing. The run carries its
+// final state and reason. It returns ErrChanged when the job is not running under this token any more.
+func (l *Ledger) Finish(ctx context.Context, j job.Job, r job.Run, lastDay job.Day) error {
+	to, kind := job.Failed, job.NoticeFailed
+	switch r.State {
+	case job.RunSucceeded:
+		to, kind = job.Succeeded, job.NoticeSucceeded
+	case job.RunCancelled:
+		to = job.Cancelled
+	case job.RunFailed, job.RunRunning:
+	}
+	now := str(stamp(r.FinishedAt))
+	changes := []change{
+		{
+			table: l.tables.Jobs, key: jobKey(j.ID),
+			update:    "SET #state = :to, reason = :reason, finishedAt = :now REMOVE ticketAt, ticketId, receipt",
+			condition: "#state = :running AND #token = :token",
+			values: item{
+				":to": str(string(to)), ":running": str(string(job.Running)), ":token": num(r.Token), ":reason": str(r.Reason), ":now": now,
+			},
+		},
+		{
+			table: l.tables.Progress, key: item{"name": str(slotsItem)},
+			update: "DELETE jobs :set",
+			values: item{":set": set(j.ID.String())},
+		},
+		{
+			table: l.tables.Runs, key: runKey(r.ID, r.Token),
+			update: "SET #state = :state, reason = :reason, finishedAt = :now",
+			values: item{":state": str(string(r.State)), ":reason": str(r.Reason), ":now": now},
+		},
+		l.note(job.Notice{Type: kind, ID: j.ID, Token: r.Token, Reason: r.Reason, At: r.FinishedAt}),
+	}
+	if to == job.Succeeded && j.Day > lastDay {
+		changes = append(changes, change{
+			table: l.tables.Progress, key: item{"name": str(j.Feed)},
+			update:    "SET lastDay = :day, updatedAt = :now",
+			condition: "attribute_not_exists(lastDay) OR lastDay < :day",
+			values:    item{":day": str(string(j.Day)), ":now": now},
+		})
+	}
+	return wrap(l.transact(ctx, changes...), "ledger: run %s#%d", r.ID, r.Token)
+}
+
+// LastDay returns the last day of a feed that succeeded, or "".
+func (l *Ledger) LastDay(ctx context.Context, feed string) (job.Day, error) {
+	var p progressItem
+	_, err := l.get(ctx, l.tables.Progress, item{"name": str(feed)}, &p)
+	return job.Day(p.LastDay), wrap(err, "ledger: progress of feed %s", feed)
+}
+
+// TicketSent records that a message was queued for a job.
+func (l *Ledger) TicketSent(ctx context.Context, id job.ID, now time.Time) error {
+	return wrap(l.write(ctx, change{
+		table: l.tables.Jobs, key: jobKey(id), update: "SET ticketAt = :now", condition: "#state IN (:ready, :running)",
+		values: item{":now": str(stamp(now)), ":ready": str(string(job.Ready)), ":running": str(string(job.Running))},
+	}), "ledger: ticket of job %s", id)
+}
+
+// SaveTicket records the message that was received for a job which has not ended, and what it is renewed and deleted with.
+func (l *Ledger) SaveTicket(ctx context.Context, id job.ID, t job.Ticket) error {
+	return wrap(l.write(ctx, change{
+		table: l.tables.Jobs, key: jobKey(id),
+		update:    "SET ticketId = :id, receipt = :receipt",
+		condition: "NOT #state IN (:succeeded, :failed, :dead, :cancelled)",
+		values: item{
+			":id": str(t.ID), ":receipt": str(t.Receipt), ":succeeded": str(string(job.Succeeded)), ":failed": str(string(job.Failed)),
+			":dead": str(string(job.Dead)), ":cancelled": str(string(job.Cancelled)),
+		},
+	}), "ledger: ticket of job %s", id)
+}
+
+// Exported records that BigQuery holds the rows of a job's revision, and takes its notice out of the outbox. It returns ErrChanged
+// when the job has another revision by now.
+func (l *Ledger) Exported(ctx context.Context, j job.Job, rows int64) error {
+	return wrap(l.transact(ctx,
+		change{
+			table: l.tables.Jobs, key: jobKey(j.ID),
+			update:    "SET exported = :rows",
+			condition: "#state = :succeeded AND #token = :token AND revision = :revision",
+			values: item{
+				":rows": num(rows), ":succeeded": str(string(job.Succeeded)), ":token": num(j.Token), ":revision": num(j.Revision),
+			},
+		},
+		l.forget(job.Notice{Type: job.NoticeSucceeded, ID: j.ID, Token: j.Token}),
+	), "ledger: export of job %s", j.ID)
+}
+
+// Told records that a notice was told once more.
+func (l *Ledger) Told(ctx context.Context, n job.Notice, now time.Time) error {
+	n.At = now
+	n.Tries++
+	c := l.note(n)
+	c.condition = "attribute_exists(#notice)" // it may have been taken away meanwhile
+	return wrap(l.write(ctx, c), "ledger: notice %s", noticeKey(n))
+}
+
+// Forget takes a notice out of the outbox.
+func (l *Ledger) Forget(ctx context.Context, n job.Notice) error {
+	return wrap(l.write(ctx, l.forget(n)), "ledger: notice %s", noticeKey(n))
+}
+
+func noticeKey(n job.Notice) string { return fmt.Sprintf("%s#%d:%s", n.ID, n.Token, n.Type) }
+
+func (l *Ledger) note(n job.Notice) change {
+	return change{
+		table: l.tables.Progress, key: item{"name": str(outboxItem)},
+		update: "SET #notice = :notice", names: map[string]string{"#notice": noticeKey(n)},
+		values: item{":notice": &types.AttributeValueMemberM{Value: item{
+			"type": str(string(n.Type)), "job": str(n.ID.String()), "token": num(n.Token), "reason": str(n.Reason), "at": str(stamp(n.At)), "tries": num(int64(n.Tries)),
+		}}},
+	}
+}
+
+func (l *Ledger) forget(n job.Notice) change {
+	return change{
+		table: l.tables.Progress, key: item{"name": str(outboxItem)},
+		update: "REMOVE #notice", names: map[string]string{"#notice": noticeKey(n)},
+	}
+}
+
+func fileKey(f job.File) item {
+	hash := rejectedFiles
+	if f.State != job.Rejected {
+		hash = f.ID.String()
+	}
+	return item{"job": str(hash), "file": str(f.Name)}
+}
+
+// RecordFile records an object as it is in the landing bucket now, unless the same or a newer one is recorded. It tells whether it
+// wrote.
+func (l *Ledger) RecordFile(ctx context.Context, f job.File) (bool, error) {
+	key := fileKey(f)
+	full, err := attributevalue.MarshalMap(fileItem{
+		Job: key["job"].(*types.AttributeValueMemberS).Value, File: f.Name, Bucket: f.Bucket, Key: f.Key, Bytes: f.Bytes, ETag: f.ETag,
+		VersionID: f.VersionID, Sequencer: f.Sequencer, State: string(f.State), Reason: f.Reason, LandedAt: stamp(f.LandedAt),
+	})
+	if err != nil {
+		return false, fmt.Errorf("ledger: file %s: %w", f.Key, err)
+	}
+	_, err = l.db.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: &l.tables.Files, Item: full,
+		ConditionExpression: aws.String("attribute_not_exists(job) OR landedAt < :at OR (landedAt = :at AND (etag <> :etag OR versionId <> :version))"),
+		ExpressionAttributeValues: item{
+			":at": str(stamp(f.LandedAt)), ":etag": str(f.ETag), ":version": str(f.VersionID),
+		},
+	})
+	if failed := (*types.ConditionalCheckFailedException)(nil); errors.As(err, &failed) {
+		return false, nil
+	}
+	return err == nil, wrap(err, "ledger: file %s", f.Key)
+}
+
+// MarkFile records what became of a file, provided that it is still the same object, and in one of the states it may come from. It
+// tells whether it wrote.
+func (l *Ledger) MarkFile(ctx context.Context, f job.File, from job.FileState) (bool, error) {
+	err := l.write(ctx, change{
+		table: l.tables.Files, key: fileKey(f),
+		update:    "SET #state = :state, reason = :reason",
+		condition: "#state = :from AND etag = :etag AND landedAt = :at",
+		values: item{
+			":state": str(string(f.State)), ":reason": str(f.Reason), ":from": str(string(from)), ":etag": str(f.ETag), ":at": str(stamp(f.LandedAt)),
+		},
+	})
+	if errors.Is(err, ErrChanged) {
+		return false, nil
+	}
+	return err == nil, wrap(err, "ledger: file %s", f.Key)
+}
+
+// FileAlerted records that somebody was told of a rejected or late file.
+func (l *Ledger) FileAlerted(ctx context.Context, f job.File, now time.Time) error {
+	return wrap(l.write(ctx, change{
+		table: l.tables.Files, key: fileKey(f), update: "SET alertedAt = :now", condition: "attribute_exists(job)",
+		values: item{":now": str(stamp(now))},
+	}), "ledger: file %s", f.Key)
+}

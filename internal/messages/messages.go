@@ -1,0 +1,197 @@
+// Package messages sends and reads what the functions of a country tell each other, and people: tickets on SQS, events on SNS.
+package messages
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/settings"
+)
+
+// Version is the version of every message. A message of another one is not read.
+const Version = 1
+
+// Event is a message on a topic: on `jobs` for functions, on `alerts` for people.
+type Event struct {
+	Version int    `json:"version"`
+	Type    string `json:"type"`
+	Stack   string `json:"stack"`
+	Country string `json:"country"`
+	Feed    string `json:"feed,omitempty"`
+	Day     string `json:"day,omitempty"`
+	Token   int64  `json:"token"`
+	File    string `json:"file,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+	Next    string `json:"next,omitempty"` // Next is what somebody who reads an alert can do.
+}
+
+// ParseEvent reads an event of this version.
+func ParseEvent(text string) (Event, error) {
+	var e Event
+	if err := json.Unmarshal([]byte(text), &e); err != nil {
+		return Event{}, fmt.Errorf("event: %w", err)
+	}
+	if e.Version != Version {
+		return Event{}, fmt.Errorf("event: version %d is not %d: deploy all functions together", e.Version, Version)
+	}
+	return e, nil
+}
+
+// Topics publishes on a country's topics.
+type Topics struct {
+	sns     *sns.Client
+	country settings.Country
+}
+
+// NewTopics opens the topics of a country. It does not touch the network.
+func NewTopics(client *sns.Client, country settings.Country) Topics { return Topics{client, country} }
+
+// Announce tells the country's functions of a job.
+func (t Topics) Announce(ctx context.Context, kind job.NoticeType, id job.ID, token int64) error {
+	return t.publish(ctx, t.country.Topics.Jobs, Event{Type: string(kind), Feed: id.Feed, Day: string(id.Day), Token: token}, "")
+}
+
+// Alert tells people. The event's country, stack and version are filled in.
+func (t Topics) Alert(ctx context.Context, e Event) error {
+	subject := fmt.Sprintf("sluice %s %s: %s", t.country.Stack, t.country.Country, e.Type)
+	if e.Feed != "" {
+		subject += " " + e.Feed + " " + e.Day
+	}
+	return t.publish(ctx, t.country.Topics.Alerts, e, subject)
+}
+
+func (t Topics) publish(ctx context.Context, topic string, e Event, subject string) error {
+	e.Version, e.Stack, e.Country = Version, t.country.Stack, t.country.Country
+	text, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("event %s: %w", e.Type, err)
+	}
+	in := &sns.PublishInput{
+		TopicArn: &topic, Message: aws.String(string(text)),
+		MessageAttributes: map[string]snstypes.MessageAttributeValue{"type": {DataType: aws.String("String"), StringValue: &e.Type}},
+	}
+	if subject != "" {
+		in.Subject = aws.String(subject[:min(len(subject), 100)]) // SNS's limit; a subject is ASCII by its parts
+	}
+	if _, err := t.sns.Publish(ctx, in); err != nil {
+		return fmt.Errorf("event %s: %w", e.Type, err)
+	}
+	slog.InfoContext(ctx, "told", "type", e.Type, "feed", e.Feed, "day", e.Day, "token", e.Token, "reason", e.Reason)
+	return nil
+}
+
+// visibilitySeconds is how long a received ticket stays ours unless it is renewed, which happens every minute.
+const visibilitySeconds = 300
+
+// ticket is the body of a queued message.
+type ticket struct {
+	Version int    `json:"version"`
+	Country string `json:"country"`
+	Feed    string `json:"feed"`
+	Day     string `json:"day"`
+}
+
+// Received is a ticket that was taken from the queue.
+type Received struct {
+	Job    job.ID
+	Ticket job.Ticket
+}
+
+// Tickets is a country's queue of jobs that became ready.
+type Tickets struct {
+	sqs     *sqs.Client
+	url     string
+	country string
+}
+
+// NewTickets opens the queue of a country. It does not touch the network.
+func NewTickets(client *sqs.Client, country settings.Country) Tickets {
+	return Tickets{client, country.Queues.Tickets, country.Country}
+}
+
+// Send queues the ticket of a job.
+func (t Tickets) Send(ctx context.Context, id job.ID) error {
+	text, err := json.Marshal(ticket{Version: Version, Country: t.country, Feed: id.Feed, Day: string(id.Day)})
+	if err != nil {
+		return fmt.Errorf("ticket of job %s: %w", id, err)
+	}
+	if _, err := t.sqs.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &t.url, MessageBody: aws.String(string(text))}); err != nil {
+		return fmt.Errorf("ticket of job %s: %w", id, err)
+	}
+	return nil
+}
+
+// Receive takes the tickets that are in the queue now, some hundreds at most. A message that is none is left: the queue moves it to
+// the dead letters after its last receive.
+func (t Tickets) Receive(ctx context.Context) ([]Received, error) {
+	var all []Received
+	for range 50 {
+		got, err := t.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &t.url, MaxNumberOfMessages: 10, VisibilityTimeout: visibilitySeconds})
+		if err != nil {
+			return all, fmt.Errorf("tickets: %w", err)
+		}
+		if len(got.Messages) == 0 {
+			break
+		}
+		for _, m := range got.Messages {
+			id, err := t.parse(aws.ToString(m.Body))
+			if err != nil {
+				slog.ErrorContext(ctx, "not a ticket", "message", aws.ToString(m.MessageId), "error", err.Error())
+				continue
+			}
+			all = append(all, Received{id, job.Ticket{ID: aws.ToString(m.MessageId), Receipt: aws.ToString(m.ReceiptHandle)}})
+		}
+	}
+	return all, nil
+}
+
+func (t Tickets) parse(body string) (job.ID, error) {
+	var got ticket
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
+		return job.ID{}, err
+	}
+	if got.Version != Version || got.Country != t.country {
+		return job.ID{}, fmt.Errorf("version %d of country %q, not version %d of country %q", got.Version, got.Country, Version, t.country)
+	}
+	return job.ParseID(got.Feed + "/" + got.Day)
+}
+
+// Renew keeps received tickets from appearing again. A ticket that cannot be renewed appears again by itself, which is no error.
+func (t Tickets) Renew(ctx context.Context, receipts []string) error {
+	for len(receipts) > 0 {
+		n := min(len(receipts), 10) // the limit of one call
+		in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &t.url}
+		for i, receipt := range receipts[:n] {
+			in.Entries = append(in.Entries, sqstypes.ChangeMessageVisibilityBatchRequestEntry{
+				Id: aws.String(strconv.Itoa(i)), ReceiptHandle: &receipt, VisibilityTimeout: visibilitySeconds})
+		}
+		receipts = receipts[n:]
+		if _, err := t.sqs.ChangeMessageVisibilityBatch(ctx, in); err != nil {
+			return fmt.Errorf("tickets: %w", err)
+		}
+	}
+	return nil
+}
+
+// Delete takes a ticket off the queue. One whose receipt is no longer good appears again, and is deleted then.
+func (t Tickets) Delete(ctx context.Context, receipt string) error {
+	_, err := t.sqs.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: &t.url, ReceiptHandle: &receipt})
+	if invalid := (*sqstypes.ReceiptHandleIsInvalid)(nil); errors.As(err, &invalid) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ticket: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+// Package store reads and writes the objects that functions work with: what landed, orders, results, manifests.
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/sluice-data/sluice/internal/job"
+)
+
+// ErrNotFound is the answer for an object that is not there.
+var ErrNotFound = errors.New("no such object")
+
+// Bucket is one S3 bucket.
+type Bucket struct {
+	s3   *s3.Client
+	name string
+}
+
+// NewBucket opens a bucket. It does not touch the network.
+func NewBucket(client *s3.Client, name string) Bucket { return Bucket{client, name} }
+
+// Name is the bucket's name.
+func (b Bucket) Name() string { return b.name }
+
+// URI names an object of the bucket.
+func (b Bucket) URI(key string) string { return "s3://" + b.name + "/" + key }
+
+// List returns the current objects whose key begins with prefix and sorts after the given one, as files without a job.
+func (b Bucket) List(ctx context.Context, prefix, after string) ([]job.File, error) {
+	var files []job.File
+	// Versions are listed rather than objects because only they have their ids.
+	in := &s3.ListObjectVersionsInput{Bucket: &b.name, Prefix: &prefix}
+	if after != "" {
+		in.KeyMarker = &after
+	}
+	pages := s3.NewListObjectVersionsPaginator(b.s3, in)
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list s3://%s/%s: %w", b.name, prefix, err)
+		}
+		for _, v := range page.Versions {
+			if !aws.ToBool(v.IsLatest) || aws.ToString(v.Key) <= after {
+				continue
+			}
+			files = append(files, job.File{
+				Bucket: b.name, Key: aws.ToString(v.Key), Bytes: aws.ToInt64(v.Size), ETag: strings.Trim(aws.ToString(v.ETag), `"`),
+				VersionID: aws.ToString(v.VersionId), LandedAt: aws.ToTime(v.LastModified),
+			})
+		}
+	}
+	return files, nil
+}
+
+// Read opens an object. It returns ErrNotFound when there is none.
+func (b Bucket) Read(ctx context.Context, key string) (body io.ReadCloser, bytes int64, err error) {
+	got, err := b.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: &key})
+	if missing := (*types.NoSuchKey)(nil); errors.As(err, &missing) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("s3://%s/%s: %w", b.name, key, err)
+	}
+	return got.Body, aws.ToInt64(got.ContentLength), nil
+}
+
+// ReadAll reads an object whole.
+func (b Bucket) ReadAll(ctx context.Context, key string) (text []byte, err error) {
+	body, _, err := b.Read(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	text, err = io.ReadAll(body)
+	if err != nil {
+		return nil, fmt.Errorf("s3://%s/%s: %w", b.name, key, err)
+	}
+	return text, nil
+}
+
+// ReadJSON decodes a JSON object into out.
+func (b Bucket) ReadJSON(ctx context.Context, key string, out any) error {
+	text, err := b.ReadAll(ctx, key)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return fmt.Errorf("s3://%s/%s: %w", b.name, key, err)
+	}
+	return nil
+}
+
+// WriteJSON writes a document as JSON.
+func (b Bucket) WriteJSON(ctx context.Context, key string, document any) error {
+	text, err := json.MarshalIndent(document, "", " ")
+	if err != nil {
+		return fmt.Errorf("s3://%s/%s: %w", b.name, key, err)
+	}
+	_, err = b.s3.PutObject(ctx, &s3.PutObjectInput{Bucket: &b.name, Key: &key, Body: bytes.NewReader(text), ContentType: aws.String("application/json")})
+	if err != nil {
+		return fmt.Errorf("s3://%s/%s: %w", b.name, key, err)
+	}
+	return nil
+}
+
+// SplitURI reads "s3://bucket/key".
+func SplitURI(uri string) (bucket, key string, err error) {
+	bucket, key, ok := strings.Cut(strings.TrimPrefix(uri, "s3://"), "/")
+	if !ok || !strings.HasPrefix(uri, "s3://") || bucket == "" || key == "" {
+		return "", "", fmt.Errorf("%q is not of the form s3://bucket/key", uri)
+	}
+	return bucket, key, nil
+}
