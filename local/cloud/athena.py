@@ -14,7 +14,7 @@ import decimal
 import io
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -369,7 +369,8 @@ def _double(value: float) -> str:
 def _save(answer: Answer, s3: Any, execution: Data) -> None:
     """Writes the result as Athena does: every value quoted, NULL as nothing."""
     text = io.StringIO()
-    for row in [answer.columns, *answer.rows]:
+    lines: list[Sequence[str | None]] = [answer.columns, *answer.rows]
+    for row in lines:
         text.write(",".join("" if value is None else '"' + value.replace('"', '""') + '"' for value in row) + "\n")
     configuration = execution["ResultConfiguration"]
     address = urlsplit(configuration["OutputLocation"])

@@ -87,7 +87,9 @@ def execute(account: Account, workgroup: str, sql: str) -> dict[str, Any]:
     def ended() -> Any:
         answer = athena.get_query_execution(QueryExecutionId=query)
         assert_fits("athena", "GetQueryExecution", answer)
-        return answer["QueryExecution"] if answer["QueryExecution"]["Status"]["State"] in ("SUCCEEDED", "FAILED") else None
+        return (
+            answer["QueryExecution"] if answer["QueryExecution"]["Status"]["State"] in ("SUCCEEDED", "FAILED") else None
+        )
 
     execution: dict[str, Any] = wait_for(ended)
     return execution

@@ -94,7 +94,9 @@ def test_steps_run_as_many_at_once_as_the_cluster_allows(emr: Any, cluster: str)
     assert [info["Status"] for info in again] == ["FAILED"]
 
 
-def test_transient_cluster_ends_with_its_last_step(root: Account, emr: Any, service_role: str, job_profile: str) -> None:
+def test_transient_cluster_ends_with_its_last_step(
+    root: Account, emr: Any, service_role: str, job_profile: str
+) -> None:
     request = run_job_flow(
         root, service_role, job_profile, Steps=[step("true")], Instances={"KeepJobFlowAliveWhenNoSteps": False}
     )
@@ -168,7 +170,9 @@ def test_events_are_on_the_default_bus(root: Account, emr: Any, service_role: st
     assert completed["source"] == "aws.emr"
     assert completed["resources"] == []
     detail = completed["detail"]
-    assert detail.pop("message").startswith(f"Step {detail['stepId']} (sluice/local/us/step) in Amazon EMR cluster {cluster}")
+    assert detail.pop("message").startswith(
+        f"Step {detail['stepId']} (sluice/local/us/step) in Amazon EMR cluster {cluster}"
+    )
     assert detail == {
         "severity": "INFO",
         "actionOnFailure": "CONTINUE",
@@ -186,9 +190,14 @@ def test_events_are_on_the_default_bus(root: Account, emr: Any, service_role: st
 
 def test_cluster_is_described_as_it_was_asked_for(root: Account, emr: Any, service_role: str, job_profile: str) -> None:
     emr.create_security_configuration(
-        Name="encrypted", SecurityConfiguration=json.dumps({"EncryptionConfiguration": {"EnableInTransitEncryption": False}})
+        Name="encrypted",
+        SecurityConfiguration=json.dumps({"EncryptionConfiguration": {"EnableInTransitEncryption": False}}),
     )
-    ebs = {"EbsBlockDeviceConfigs": [{"VolumeSpecification": {"VolumeType": "gp3", "SizeInGB": 64}, "VolumesPerInstance": 2}]}
+    ebs = {
+        "EbsBlockDeviceConfigs": [
+            {"VolumeSpecification": {"VolumeType": "gp3", "SizeInGB": 64}, "VolumesPerInstance": 2}
+        ]
+    }
     request = run_job_flow(
         root,
         service_role,
@@ -221,7 +230,14 @@ def test_cluster_is_described_as_it_was_asked_for(root: Account, emr: Any, servi
     assert_fits("emr", "DescribeCluster", described)
     assert {
         name: described["Cluster"][name]
-        for name in ("Name", "Tags", "EbsRootVolumeSize", "SecurityConfiguration", "InstanceCollectionType", "AutoTerminate")
+        for name in (
+            "Name",
+            "Tags",
+            "EbsRootVolumeSize",
+            "SecurityConfiguration",
+            "InstanceCollectionType",
+            "AutoTerminate",
+        )
     } == {
         "Name": "test",
         "Tags": [{"Key": "country", "Value": "us"}],
@@ -236,7 +252,12 @@ def test_cluster_is_described_as_it_was_asked_for(root: Account, emr: Any, servi
     assert [device["Device"] for device in devices] == ["/dev/sdb", "/dev/sdc"]
     for operation in ("list_clusters", "list_security_configurations"):
         assert_fits("emr", "".join(part.capitalize() for part in operation.split("_")), getattr(emr, operation)())
-    for operation in ("get_auto_termination_policy", "get_managed_scaling_policy", "list_bootstrap_actions", "list_instances"):
+    for operation in (
+        "get_auto_termination_policy",
+        "get_managed_scaling_policy",
+        "list_bootstrap_actions",
+        "list_instances",
+    ):
         answer = getattr(emr, operation)(ClusterId=cluster)
         assert_fits("emr", "".join(part.capitalize() for part in operation.split("_")), answer)
     assert emr.get_auto_termination_policy(ClusterId=cluster)["AutoTerminationPolicy"] == {"IdleTimeout": 600}

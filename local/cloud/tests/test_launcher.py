@@ -73,7 +73,9 @@ def test_killed_launcher_leaves_no_child(tmp_path: Path) -> None:
     account.role("emr-service", "elasticmapreduce.amazonaws.com")
     profile = account.profile("emr-job")
     emr = account.client("emr")
-    cluster = emr.run_job_flow(**run_job_flow(account, "emr-service", profile, Steps=[step("sleep", "600")]))["JobFlowId"]
+    cluster = emr.run_job_flow(**run_job_flow(account, "emr-service", profile, Steps=[step("sleep", "600")]))[
+        "JobFlowId"
+    ]
     wait_for(lambda: emr.list_steps(ClusterId=cluster, StepStates=["RUNNING"])["Steps"])
     everyone = children(launched.process.pid)
     launched.stop(signal.SIGKILL)

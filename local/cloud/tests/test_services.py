@@ -1,0 +1,390 @@
+"""What the stack relies on in the services that MiniStack brings, and what the launcher corrects in them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import botocore.exceptions
+import pytest
+
+from .conftest import Account, assert_fits, wait_for
+
+ClientError = botocore.exceptions.ClientError
+RECORDER = """
+import boto3
+def handle(event):
+    me = boto3.client("sts").get_caller_identity()["Arn"]
+    body = json.dumps({"event": event, "me": me, "env": dict(os.environ)})
+    boto3.client("s3").put_object(Bucket="events", Key=f"{os.environ['AWS_LAMBDA_FUNCTION_NAME']}/{os.urandom(8).hex()}", Body=body)
+    return {"ok": True}
+"""
+FAILING = "def handle(event): raise RuntimeError('on purpose')"
+
+
+@pytest.fixture(scope="module")
+def events_bucket(root: Account) -> str:
+    root.client("s3").create_bucket(Bucket="events")
+    return "events"
+
+
+@pytest.fixture(scope="module")
+def recorder_role(root: Account, events_bucket: str) -> str:
+    put = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{events_bucket}/*"}
+    return root.role("recorder", "lambda.amazonaws.com", put)
+
+
+def recorded(root: Account, function: str, count: int = 1) -> list[dict[str, Any]]:
+    """What a recording function was called with, once it was called so often."""
+    s3 = root.client("s3")
+
+    def keys() -> list[str]:
+        found = s3.list_objects_v2(Bucket="events", Prefix=f"{function}/").get("Contents", [])
+        return [item["Key"] for item in found] if len(found) >= count else []
+
+    return [json.loads(s3.get_object(Bucket="events", Key=key)["Body"].read()) for key in wait_for(keys)]
+
+
+def allow(root: Account, function: str, service: str, source: str) -> None:
+    root.client("lambda").add_permission(
+        FunctionName=function,
+        StatementId=service.partition(".")[0],
+        Action="lambda:InvokeFunction",
+        Principal=service,
+        SourceArn=source,
+    )
+
+
+def denied(call: Any, **arguments: Any) -> str:
+    """The error code with which a call is refused."""
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    return str(caught.value.response["Error"]["Code"])
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+
+def test_function_has_its_own_role_and_a_clean_environment(root: Account, recorder_role: str) -> None:
+    root.function("clean", recorder_role, RECORDER, Environment={"Variables": {"SETTINGS": "{}"}})
+    answer = root.client("lambda").invoke(FunctionName="clean", Payload=b"{}")
+    assert json.load(answer["Payload"]) == {"ok": True}
+    call = recorded(root, "clean")[0]
+    assert call["me"] == "arn:aws:sts::000000000000:assumed-role/recorder/clean"
+    assert call["env"]["SETTINGS"] == "{}"
+    assert call["env"]["AWS_ENDPOINT_URL"] == root.endpoint
+    assert {"AUTH", "STATE_DIR", "HOME", "PYTHONPATH"} & set(call["env"]) == set()
+
+
+def test_function_is_denied_what_its_role_does_not_allow(root: Account, events_bucket: str) -> None:
+    root.function("powerless", root.role("powerless", "lambda.amazonaws.com"), RECORDER)
+    answer = root.client("lambda").invoke(FunctionName="powerless", Payload=b"{}")
+    assert answer["FunctionError"] == "Unhandled"
+    assert "AccessDenied" in json.load(answer["Payload"])["errorMessage"]
+
+
+def test_new_object_reaches_a_function_that_lets_s3_in(root: Account, recorder_role: str) -> None:
+    s3 = root.client("s3")
+    s3.create_bucket(Bucket="landing")
+    s3.put_bucket_versioning(Bucket="landing", VersioningConfiguration={"Status": "Enabled"})
+    arn = root.function("receive", recorder_role, RECORDER)
+    shut = root.function("shut", recorder_role, RECORDER)
+    allow(root, "receive", "s3.amazonaws.com", "arn:aws:s3:::landing")
+    s3.put_bucket_notification_configuration(
+        Bucket="landing",
+        NotificationConfiguration={
+            "LambdaFunctionConfigurations": [
+                {"LambdaFunctionArn": arn, "Events": ["s3:ObjectCreated:*"]},
+                {"LambdaFunctionArn": shut, "Events": ["s3:ObjectRemoved:*"]},
+            ]
+        },
+    )
+    put = s3.put_object(Bucket="landing", Key="flights/2013-01-01/a b.csv", Body=b"1")
+    s3.put_object(Bucket="landing", Key="flights/2013-01-01/_COMPLETE", Body=b"")
+    records = {
+        record["s3"]["object"]["key"]: record
+        for call in recorded(root, "receive", 2)
+        for record in call["event"]["Records"]
+    }
+    first, second = records["flights/2013-01-01/a+b.csv"], records["flights/2013-01-01/_COMPLETE"]
+    assert first["s3"]["object"]["versionId"] == put["VersionId"]
+    assert first["s3"]["object"]["size"] == 1
+    assert first["eventName"] == "ObjectCreated:Put"
+    assert int(first["s3"]["object"]["sequencer"], 16) < int(second["s3"]["object"]["sequencer"], 16)
+    s3.delete_object(Bucket="landing", Key="flights/2013-01-01/_COMPLETE")
+    assert s3.list_objects_v2(Bucket="events", Prefix="shut/")["KeyCount"] == 0
+
+
+def test_filter_policy_decides_which_messages_reach_a_function(root: Account, recorder_role: str) -> None:
+    sns = root.client("sns")
+    topic = sns.create_topic(Name="jobs")["TopicArn"]
+    arn = root.function("export", recorder_role, RECORDER)
+    allow(root, "export", "sns.amazonaws.com", topic)
+    subscription = {"FilterPolicy": json.dumps({"type": ["job.succeeded"]})}
+    sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=arn, Attributes=subscription)
+    for kind in ("job.ready", "job.succeeded", "job.failed", "job.succeeded"):
+        attributes = {"type": {"DataType": "String", "StringValue": kind}}
+        sns.publish(TopicArn=topic, Message=json.dumps({"type": kind}), MessageAttributes=attributes)
+    calls = recorded(root, "export", 2)
+    messages = [json.loads(record["Sns"]["Message"]) for call in calls for record in call["event"]["Records"]]
+    assert messages == [{"type": "job.succeeded"}] * 2
+
+
+def test_one_at_a_time_loses_no_message(root: Account, recorder_role: str) -> None:
+    sns = root.client("sns")
+    topic = sns.create_topic(Name="ready")["TopicArn"]
+    arn = root.function("start", recorder_role, RECORDER)
+    root.client("lambda").put_function_concurrency(FunctionName="start", ReservedConcurrentExecutions=1)
+    allow(root, "start", "sns.amazonaws.com", topic)
+    sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=arn)
+    for number in range(8):
+        sns.publish(TopicArn=topic, Message=str(number))
+    calls = recorded(root, "start", 8)
+    assert sorted(call["event"]["Records"][0]["Sns"]["Message"] for call in calls) == list("01234567")
+
+
+def test_event_that_fails_for_good_goes_to_the_destination(root: Account) -> None:
+    sqs, sns, functions = root.client("sqs"), root.client("sns"), root.client("lambda")
+    topic = sns.create_topic(Name="alerts")["TopicArn"]
+    queue = sqs.create_queue(QueueName="alerts")["QueueUrl"]
+    queue_arn = "arn:aws:sqs:us-east-1:000000000000:alerts"
+    statement = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:*", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue_arn, Attributes={"RawMessageDelivery": "true"})
+    publish = {"Effect": "Allow", "Action": "sns:Publish", "Resource": topic}
+    arn = root.function("failing", root.role("failing", "lambda.amazonaws.com", publish), FAILING)
+    functions.put_function_event_invoke_config(
+        FunctionName="failing", MaximumRetryAttempts=1, DestinationConfig={"OnFailure": {"Destination": topic}}
+    )
+    functions.invoke(FunctionName="failing", InvocationType="Event", Payload=b'{"day": 1}')
+    message = wait_for(lambda: sqs.receive_message(QueueUrl=queue).get("Messages"))[0]
+    record = json.loads(message["Body"])
+    assert record["requestContext"]["condition"] == "RetriesExhausted"
+    assert record["requestContext"]["approximateInvokeCount"] == 2
+    assert record["requestContext"]["functionArn"] == f"{arn}:$LATEST"
+    assert record["requestPayload"] == {"day": 1}
+    assert record["responsePayload"] == {"errorType": "RuntimeError", "errorMessage": "on purpose"}
+
+
+def test_schedule_reaches_a_function(root: Account, recorder_role: str) -> None:
+    rules = root.client("events")
+    arn = root.function("tick", recorder_role, RECORDER)
+    rule = rules.put_rule(Name="tick", ScheduleExpression="rate(1 minute)")["RuleArn"]
+    allow(root, "tick", "events.amazonaws.com", rule)
+    rules.put_targets(Rule="tick", Targets=[{"Id": "f", "Arn": arn, "Input": '{"sweep": true}'}])
+    wait_for(lambda: root.client("s3").list_objects_v2(Bucket="events", Prefix="tick/")["KeyCount"], 90)
+    assert recorded(root, "tick")[0]["event"] == {"sweep": True}
+    rules.remove_targets(Rule="tick", Ids=["f"])
+
+
+# --- data stores ------------------------------------------------------------------------------------------------------
+
+
+def test_slots_are_never_more_than_the_limit(root: Account) -> None:
+    dynamodb = root.client("dynamodb")
+    for name, keys in {"progress": ["name"], "jobs": ["feed", "day"]}.items():
+        dynamodb.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[
+                {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+            ],
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+        )
+    for day in range(8):
+        dynamodb.put_item(TableName="jobs", Item={"feed": {"S": "f"}, "day": {"S": str(day)}, "state": {"S": "ready"}})
+    outcomes: list[str] = []
+
+    def claim(day: int) -> None:
+        try:
+            root.client("dynamodb").transact_write_items(
+                TransactItems=[
+                    {
+                        "Update": {
+                            "TableName": "progress",
+                            "Key": {"name": {"S": "#slots"}},
+                            "UpdateExpression": "ADD jobs :job",
+                            "ConditionExpression": "attribute_not_exists(jobs) OR size(jobs) < :parallel",
+                            "ExpressionAttributeValues": {":job": {"SS": [f"f/{day}"]}, ":parallel": {"N": "5"}},
+                        }
+                    },
+                    {
+                        "Update": {
+                            "TableName": "jobs",
+                            "Key": {"feed": {"S": "f"}, "day": {"S": str(day)}},
+                            "UpdateExpression": "SET #s = :running",
+                            "ConditionExpression": "#s = :ready",
+                            "ExpressionAttributeNames": {"#s": "state"},
+                            "ExpressionAttributeValues": {":running": {"S": "running"}, ":ready": {"S": "ready"}},
+                        }
+                    },
+                ]
+            )
+            outcomes.append("claimed")
+        except ClientError as error:
+            outcomes.append(str([reason["Code"] for reason in error.response["CancellationReasons"]]))
+
+    threads = [threading.Thread(target=claim, args=(day,)) for day in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["['ConditionalCheckFailed', 'None']"] * 3 + ["claimed"] * 5
+    slots = dynamodb.get_item(TableName="progress", Key={"name": {"S": "#slots"}}, ConsistentRead=True)["Item"]
+    running = dynamodb.scan(
+        TableName="jobs",
+        FilterExpression="#s = :r",
+        ExpressionAttributeNames={"#s": "state"},
+        ExpressionAttributeValues={":r": {"S": "running"}},
+    )["Items"]
+    assert {f"f/{item['day']['S']}" for item in running} == set(slots["jobs"]["SS"])
+    assert len(running) == 5
+
+
+def test_received_message_is_hidden_until_its_visibility_ends(root: Account) -> None:
+    sqs = root.client("sqs")
+    queue = sqs.create_queue(QueueName="tickets", Attributes={"VisibilityTimeout": "600"})["QueueUrl"]
+    sqs.send_message(QueueUrl=queue, MessageBody="ticket")
+    receipt = sqs.receive_message(QueueUrl=queue)["Messages"][0]["ReceiptHandle"]
+    assert "Messages" not in sqs.receive_message(QueueUrl=queue)
+    sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=receipt, VisibilityTimeout=0)
+    again = sqs.receive_message(QueueUrl=queue, AttributeNames=["ApproximateReceiveCount"])["Messages"][0]
+    assert again["Attributes"]["ApproximateReceiveCount"] == "2"
+
+
+def test_of_two_commits_on_one_table_version_one_is_refused(root: Account) -> None:
+    glue = root.client("glue")
+    glue.create_database(DatabaseInput={"Name": "locks"})
+    table = {"Name": "t", "TableType": "EXTERNAL_TABLE", "Parameters": {"metadata_location": "0"}}
+    glue.create_table(DatabaseName="locks", TableInput=table)
+    version = glue.get_table(DatabaseName="locks", Name="t")["Table"]["VersionId"]
+    outcomes = []
+
+    def commit(number: int) -> None:
+        changed = {**table, "Parameters": {"metadata_location": str(number)}}
+        try:
+            root.client("glue").update_table(DatabaseName="locks", TableInput=changed, VersionId=version)
+            outcomes.append("committed")
+        except ClientError as error:
+            outcomes.append(error.response["Error"]["Code"])
+
+    threads = [threading.Thread(target=commit, args=(number,)) for number in (1, 2, 3, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["ConcurrentModificationException"] * 3 + ["committed"]
+
+
+def test_alarm_is_described_as_it_was_put(root: Account) -> None:
+    cloudwatch = root.client("cloudwatch")
+    alarm = {
+        "AlarmName": "idle",
+        "AlarmDescription": "quiet cluster",
+        "ActionsEnabled": True,
+        "OKActions": [],
+        "AlarmActions": ["arn:aws:sns:us-east-1:000000000000:alerts"],
+        "InsufficientDataActions": [],
+        "MetricName": "CPU",
+        "Namespace": "Sluice",
+        "Statistic": "Average",
+        "Dimensions": [{"Name": "Country", "Value": "us"}],
+        "Period": 300,
+        "EvaluationPeriods": 6,
+        "DatapointsToAlarm": 6,
+        "Threshold": 40.0,
+        "ComparisonOperator": "LessThanThreshold",
+        "TreatMissingData": "notBreaching",
+    }
+    cloudwatch.put_metric_alarm(**alarm)
+    answer = cloudwatch.describe_alarms(AlarmNames=["idle"])
+    assert_fits("cloudwatch", "DescribeAlarms", answer)
+    described = answer["MetricAlarms"][0]
+    assert {name: described.get(name) for name in alarm} == alarm
+
+
+# --- access -----------------------------------------------------------------------------------------------------------
+
+
+def test_policy_variable_stands_for_the_callers_tag(root: Account) -> None:
+    s3 = root.client("s3")
+    s3.create_bucket(Bucket="homes")
+    for key in ("us/a", "pr/a"):
+        s3.put_object(Bucket="homes", Key=key, Body=b"x")
+    own = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::homes/${aws:PrincipalTag/country}/*"}
+    arn = root.role("tagged", "lambda.amazonaws.com", own)
+    assert denied(root.as_role(arn).client("s3").get_object, Bucket="homes", Key="us/a") == "AccessDenied"
+    root.client("iam").tag_role(RoleName="tagged", Tags=[{"Key": "country", "Value": "us"}])
+    tagged = root.as_role(arn).client("s3")
+    assert tagged.get_object(Bucket="homes", Key="us/a")["Body"].read() == b"x"
+    assert denied(tagged.get_object, Bucket="homes", Key="pr/a") == "AccessDenied"
+
+
+def test_encrypted_objects_need_the_key(root: Account) -> None:
+    kms, s3 = root.client("kms"), root.client("s3")
+    administrators = {
+        "Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::000000000000:root"},
+        "Action": "kms:*",
+        "Resource": "*",
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [administrators]})
+    key = kms.create_key(Policy=policy)["KeyMetadata"]["Arn"]
+    s3.create_bucket(Bucket="sealed")
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}}
+    s3.put_bucket_encryption(Bucket="sealed", ServerSideEncryptionConfiguration={"Rules": [rule]})
+    objects = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "arn:aws:s3:::sealed/*"}
+    through_s3 = {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}
+    write = {"Effect": "Allow", "Action": "kms:GenerateDataKey", "Resource": key, "Condition": through_s3}
+    read = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key, "Condition": through_s3}
+    none, writer, reader = (
+        root.as_role(root.role(f"sealed-{name}", "lambda.amazonaws.com", *statements)).client("s3")
+        for name, statements in {"none": [objects], "writer": [objects, write], "reader": [objects, read]}.items()
+    )
+    assert denied(none.put_object, Bucket="sealed", Key="a", Body=b"x") == "AccessDenied"
+    assert writer.put_object(Bucket="sealed", Key="a", Body=b"x")["SSEKMSKeyId"] == key
+    assert denied(writer.get_object, Bucket="sealed", Key="a") == "AccessDenied"
+    assert denied(none.get_object, Bucket="sealed", Key="a") == "AccessDenied"
+    assert reader.get_object(Bucket="sealed", Key="a")["Body"].read() == b"x"
+
+
+def test_other_encryption_can_be_refused_by_the_bucket(root: Account) -> None:
+    s3 = root.client("s3")
+    s3.create_bucket(Bucket="strict")
+    statement = {
+        "Sid": "DenyOtherEncryption",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:PutObject",
+        "Resource": "arn:aws:s3:::strict/*",
+        "Condition": {
+            "StringNotEquals": {"s3:x-amz-server-side-encryption": "aws:kms"},
+            "Null": {"s3:x-amz-server-side-encryption": "false"},
+        },
+    }
+    s3.put_bucket_policy(Bucket="strict", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    put = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::strict/*"}
+    writer = root.as_role(root.role("strict-writer", "lambda.amazonaws.com", put)).client("s3")
+    assert (
+        denied(writer.put_object, Bucket="strict", Key="a", Body=b"", ServerSideEncryption="AES256") == "AccessDenied"
+    )
+    assert writer.put_object(Bucket="strict", Key="a", Body=b"")["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+def test_catalog_rights_are_checked_on_catalog_database_and_table(root: Account) -> None:
+    glue = root.client("glue")
+    for name in ("mine", "yours"):
+        glue.create_database(DatabaseInput={"Name": name})
+        glue.create_table(DatabaseName=name, TableInput={"Name": "t"})
+    prefix = "arn:aws:glue:us-east-1:000000000000:"
+    read = {"Effect": "Allow", "Action": ["glue:GetTable", "glue:GetDatabase"]}
+    full = {**read, "Resource": [f"{prefix}catalog", f"{prefix}database/mine", f"{prefix}table/mine/*"]}
+    short = {**read, "Resource": [f"{prefix}database/mine"]}
+    reader = root.as_role(root.role("glue-reader", "lambda.amazonaws.com", full)).client("glue")
+    assert reader.get_table(DatabaseName="mine", Name="t")["Table"]["Name"] == "t"
+    assert reader.get_database(Name="mine")["Database"]["Name"] == "mine"
+    assert denied(reader.get_table, DatabaseName="yours", Name="t") == "AccessDeniedException"
+    lacking = root.as_role(root.role("glue-lacking", "lambda.amazonaws.com", short)).client("glue")
+    assert denied(lacking.get_table, DatabaseName="mine", Name="t") == "AccessDeniedException"
