@@ -31,6 +31,7 @@ from bqemulator.domain.errors import (
     AlreadyExistsError,
     DomainError,
     NotFoundError,
+    ResourceInUseError,
     UnsupportedFeatureError,
     ValidationError,
 )
@@ -288,6 +289,7 @@ JOBS = re.compile(r"^/bigquery/v2/projects/([^/]+)/jobs/?$")
 JOB = re.compile(r"^/bigquery/v2/projects/([^/]+)/jobs/([^/]+)$")
 QUERIES = re.compile(r"^/bigquery/v2/projects/([^/]+)/queries/?$")
 DATASETS = re.compile(r"^/bigquery/v2/projects/([^/]+)/datasets/?$")
+DATASET = re.compile(r"^/bigquery/v2/projects/([^/]+)/datasets/([^/]+)$")
 TABLE = re.compile(r"^/bigquery/v2/projects/([^/]+)/datasets/([^/]+)/tables/([^/]+)$")
 
 
@@ -313,6 +315,8 @@ class Corrections:
                 return await self.query(scope, receive, send)
             if method == "POST" and DATASETS.match(path):
                 return await self.insert_dataset(scope, receive, send)
+            if method == "DELETE" and (match := DATASET.match(path)):
+                self.check_empty(match[1], match[2], Request(scope).query_params.get("deleteContents") == "true")
             if method in ("PATCH", "PUT") and (match := TABLE.match(path)):
                 await self.change_schema(match.groups(), request := await replayable(scope, receive))
                 return await self.app(scope, request.receive, send)
@@ -384,6 +388,11 @@ class Corrections:
             ]
             request.body = json.dumps(body).encode()
         await self.app(scope, request.receive, send)
+
+    def check_empty(self, project: str, dataset: str, contents: bool) -> None:
+        """A full dataset is in use, where the emulator says that it was not found."""
+        if not contents and self.context.catalog.list_tables(project, dataset):
+            raise ResourceInUseError(f"Dataset {project}:{dataset} is still in use")
 
     async def change_schema(self, table: tuple[str, ...], request: Replay) -> None:
         """Add the columns that a table's new schema brings, and refuse what cannot be changed."""

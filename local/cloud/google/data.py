@@ -204,7 +204,7 @@ class BigQuery:
         """Let the emulator answer, and add what it does not keep."""
         body = await request.body()
         wanted = await json_of(request) if body else {}
-        answer = await self.emulator.request(request.method, path, params=request.query_params, json=wanted or None)
+        answer = await self.emulator.request(request.method, path, params=request.query_params, content=body or None)
         response = Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
         if answer.status_code >= 400:
             return response

@@ -271,3 +271,8 @@ def test_full_bucket_is_not_deleted(world: World) -> None:
     with world.client() as client:
         put(client, "keep", b"x")
     assert world.operator.delete(f"/storage.googleapis.com/storage/v1/b/{BUCKET}").status_code == 409
+
+
+def test_full_dataset_is_not_deleted(world: World, table: str) -> None:
+    answer = world.operator.delete(f"/bigquery.googleapis.com/bigquery/v2/projects/{PROJECT}/datasets/us")
+    assert (answer.status_code, answer.json()["error"]["errors"][0]["reason"]) == (400, "resourceInUse")
