@@ -1,0 +1,316 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/emr"
+	"github.com/aws/aws-sdk-go-v2/service/emr/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/sizing"
+)
+
+// EMR runs each run as a step of a cluster on EC2. Clusters are found by their names, one a size, and started from the country's
+// launch template when there is none.
+type EMR struct {
+	emr      *emr.Client
+	country  settings.Country
+	template func(context.Context) ([]byte, error)
+	pause    func(ctx context.Context, attempt int) error
+}
+
+var _ Engine = (*EMR)(nil)
+
+// NewEMR makes the engine of a country. The template is asked for when a cluster is started. It does not touch the network.
+func NewEMR(client *emr.Client, country settings.Country, template func(context.Context) ([]byte, error)) *EMR {
+	return &EMR{client, country, template, pause}
+}
+
+func stepPrefix(stack, country string) string { return "sluice/" + stack + "/" + country + "/" }
+
+func runName(id job.ID, token int64) string { return fmt.Sprintf("%s#%d", id, token) }
+
+// ParseStepName reads back what StepName wrote; it is false for a step that is none of this country's runs.
+func ParseStepName(stack, country, name string) (job.ID, int64, bool) {
+	rest, ours := strings.CutPrefix(name, stepPrefix(stack, country))
+	text, number, ok := strings.Cut(rest, "#")
+	token, err := strconv.ParseInt(number, 10, 64)
+	if !ours || !ok || err != nil || token < 1 {
+		return job.ID{}, 0, false
+	}
+	id, err := job.ParseID(text)
+	return id, token, err == nil
+}
+
+func (e *EMR) clusterName(size string) string {
+	return fmt.Sprintf("sluice-%s-%s-%s", e.country.Stack, e.country.Country, size)
+}
+
+// up are the states of a cluster that takes steps.
+var up = []types.ClusterState{types.ClusterStateStarting, types.ClusterStateBootstrapping, types.ClusterStateRunning, types.ClusterStateWaiting}
+
+// clusters returns the ids of the clusters that are up, by size. Of several of one size it takes the one that sorts first: everybody
+// must choose the same.
+func (e *EMR) clusters(ctx context.Context) (map[string]string, error) {
+	bySize := map[string]string{}
+	pages := emr.NewListClustersPaginator(e.emr, &emr.ListClustersInput{ClusterStates: up})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("emr: clusters: %w", err)
+		}
+		for _, c := range page.Clusters {
+			size, ours := strings.CutPrefix(aws.ToString(c.Name), e.clusterName(""))
+			if _, known := sizing.Named(size); !ours || !known {
+				continue
+			}
+			if id := aws.ToString(c.Id); bySize[size] == "" || id < bySize[size] {
+				bySize[size] = id
+			}
+		}
+	}
+	return bySize, nil
+}
+
+// Sizes returns the names of the sizes of the clusters that are up.
+func (e *EMR) Sizes(ctx context.Context) ([]string, error) {
+	bySize, err := e.clusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var sizes []string
+	for size := range bySize {
+		sizes = append(sizes, size)
+	}
+	slices.Sort(sizes)
+	return sizes, nil
+}
+
+// Start finds or starts the cluster of the run's size, and on it the run's step.
+func (e *EMR) Start(ctx context.Context, r job.Run, save func(job.Run) error) (job.Run, error) {
+	name := StepName(e.country.Stack, e.country.Country, r.ID, r.Token)
+	if r.ClusterID != "" {
+		// An earlier attempt got as far as choosing a cluster: the step may be there although nobody wrote it down.
+		step, err := e.findStep(ctx, r.ClusterID, name)
+		if err != nil {
+			return r, err
+		}
+		if step != "" {
+			r.StepID = step
+			return r, save(r)
+		}
+	}
+	cluster, err := e.findOrStartCluster(ctx, r.Sizing.Size)
+	if err != nil {
+		return r, err
+	}
+	if cluster != r.ClusterID {
+		r.ClusterID = cluster
+		if err := save(r); err != nil {
+			return r, err
+		}
+		// A cluster that another attempt chose may have the step as well.
+		if r.StepID, err = e.findStep(ctx, cluster, name); err != nil {
+			return r, err
+		}
+	}
+	if r.StepID == "" {
+		if r.StepID, err = e.addStep(ctx, r, name); err != nil {
+			return r, err
+		}
+	}
+	return r, save(r)
+}
+
+func (e *EMR) findOrStartCluster(ctx context.Context, size string) (string, error) {
+	bySize, err := e.clusters(ctx)
+	if err != nil {
+		return "", err
+	}
+	if id := bySize[size]; id != "" {
+		return id, nil
+	}
+	s, ok := sizing.Named(size)
+	if !ok {
+		return "", fmt.Errorf("emr: no cluster size %q", size)
+	}
+	text, err := e.template(ctx)
+	if err != nil {
+		return "", fmt.Errorf("emr: launch template: %w", err)
+	}
+	in, err := ClusterInput(text, e.clusterName(size), s)
+	if err != nil {
+		return "", err
+	}
+	for attempt := 0; ; attempt++ {
+		started, err := e.emr.RunJobFlow(ctx, in)
+		if err == nil {
+			return aws.ToString(started.JobFlowId), nil
+		}
+		// Roles and profiles that were just made take some seconds until EMR can use them.
+		if !rolesNotReady(err) || attempt == 5 {
+			return "", fmt.Errorf("emr: start cluster %s: %w", e.clusterName(size), err)
+		}
+		if err := e.pause(ctx, attempt); err != nil {
+			return "", err
+		}
+	}
+}
+
+// rolesNotReady tells whether EMR refused a role or profile that it may accept in a moment.
+func rolesNotReady(err error) bool {
+	var refused smithy.APIError
+	if !errors.As(err, &refused) || refused.ErrorCode() != "ValidationException" && refused.ErrorCode() != "InvalidRequestException" {
+		return false
+	}
+	text := strings.ToLower(refused.ErrorMessage())
+	return strings.Contains(text, "instanceprofile") || strings.Contains(text, "instance profile") || strings.Contains(text, "role")
+}
+
+// pause waits 1, 2, 4, … seconds.
+func pause(ctx context.Context, attempt int) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Second << attempt):
+		return nil
+	}
+}
+
+// findStep returns the id of the step of that name, or "".
+func (e *EMR) findStep(ctx context.Context, cluster, name string) (string, error) {
+	pages := emr.NewListStepsPaginator(e.emr, &emr.ListStepsInput{ClusterId: &cluster})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return "", fmt.Errorf("emr: steps of cluster %s: %w", cluster, err)
+		}
+		for _, s := range page.Steps {
+			if aws.ToString(s.Name) == name {
+				return aws.ToString(s.Id), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+func (e *EMR) addStep(ctx context.Context, r job.Run, name string) (string, error) {
+	added, err := e.emr.AddJobFlowSteps(ctx, &emr.AddJobFlowStepsInput{
+		JobFlowId: &r.ClusterID,
+		Steps: []types.StepConfig{{
+			Name:            &name,
+			ActionOnFailure: types.ActionOnFailureContinue, // the cluster has other runs' steps
+			HadoopJarStep:   &types.HadoopJarStepConfig{Jar: aws.String("command-runner.jar"), Args: StepArgs(e.country, r.Order)},
+		}},
+	})
+	if err != nil {
+		return "", fmt.Errorf("emr: step %s on cluster %s: %w", name, r.ClusterID, err)
+	}
+	if len(added.StepIds) != 1 {
+		return "", fmt.Errorf("emr: step %s on cluster %s: got %d ids", name, r.ClusterID, len(added.StepIds))
+	}
+	return added.StepIds[0], nil
+}
+
+// Status asks EMR for the run's step and, as a step may stay pending for ever on a cluster that is gone, for its cluster.
+func (e *EMR) Status(ctx context.Context, r job.Run) (Status, error) {
+	got, err := e.emr.DescribeStep(ctx, &emr.DescribeStepInput{ClusterId: &r.ClusterID, StepId: &r.StepID})
+	if err != nil {
+		return Status{}, fmt.Errorf("emr: step %s of cluster %s: %w", r.StepID, r.ClusterID, err)
+	}
+	if got.Step == nil || got.Step.Status == nil {
+		return Status{}, fmt.Errorf("emr: step %s of cluster %s: the answer has no status", r.StepID, r.ClusterID)
+	}
+	switch got.Step.Status.State {
+	case types.StepStateCompleted:
+		return Status{State: Succeeded}, nil
+	case types.StepStateCancelled:
+		return Status{State: Cancelled, Reason: stepReason(got.Step.Status)}, nil
+	case types.StepStateFailed, types.StepStateInterrupted:
+		return Status{State: Failed, Reason: stepReason(got.Step.Status)}, nil
+	case types.StepStatePending, types.StepStateRunning, types.StepStateCancelPending:
+	}
+	cluster, err := e.emr.DescribeCluster(ctx, &emr.DescribeClusterInput{ClusterId: &r.ClusterID})
+	if err != nil {
+		return Status{}, fmt.Errorf("emr: cluster %s: %w", r.ClusterID, err)
+	}
+	if cluster.Cluster == nil || cluster.Cluster.Status == nil {
+		return Status{}, fmt.Errorf("emr: cluster %s: the answer has no status", r.ClusterID)
+	}
+	switch s := cluster.Cluster.Status; s.State {
+	case types.ClusterStateTerminated, types.ClusterStateTerminatedWithErrors:
+		reason := "the cluster ended"
+		if s.StateChangeReason != nil && aws.ToString(s.StateChangeReason.Message) != "" {
+			reason += ": " + aws.ToString(s.StateChangeReason.Message)
+		}
+		return Status{State: Failed, Reason: reason}, nil
+	}
+	return Status{State: Active}, nil
+}
+
+// stepReason is what EMR tells about a step that did not succeed, the most useful first.
+func stepReason(s *types.StepStatus) string {
+	if d := s.FailureDetails; d != nil {
+		for _, text := range []*string{d.Message, d.Reason} {
+			if t := strings.TrimSpace(aws.ToString(text)); t != "" {
+				return t
+			}
+		}
+	}
+	if r := s.StateChangeReason; r != nil && aws.ToString(r.Message) != "" {
+		return aws.ToString(r.Message)
+	}
+	return fmt.Sprintf("the step is %s; its log is in the logs bucket", s.State)
+}
+
+// Cancel ends the run's step, also when it runs already.
+func (e *EMR) Cancel(ctx context.Context, r job.Run) error {
+	_, err := e.emr.CancelSteps(ctx, &emr.CancelStepsInput{
+		ClusterId: &r.ClusterID, StepIds: []string{r.StepID}, StepCancellationOption: types.StepCancellationOptionTerminateProcess})
+	if err != nil {
+		return fmt.Errorf("emr: cancel step %s of cluster %s: %w", r.StepID, r.ClusterID, err)
+	}
+	return nil
+}
+
+// ClusterInput makes the launch template into the cluster of a size. The template is RunJobFlow's input as JSON; a field that EMR
+// does not have is an error here rather than a cluster without it.
+func ClusterInput(template []byte, name string, size sizing.Size) (*emr.RunJobFlowInput, error) {
+	in := &emr.RunJobFlowInput{}
+	d := json.NewDecoder(bytes.NewReader(template))
+	d.DisallowUnknownFields()
+	if err := d.Decode(in); err != nil {
+		return nil, fmt.Errorf("emr: launch template: %w", err)
+	}
+	if in.Instances == nil {
+		return nil, errors.New("emr: launch template: Instances is missing")
+	}
+	roles := map[types.InstanceRoleType]int32{types.InstanceRoleTypeMaster: 1, types.InstanceRoleTypeCore: size.Core}
+	for i, group := range in.Instances.InstanceGroups {
+		count, ok := roles[group.InstanceRole]
+		if !ok {
+			return nil, fmt.Errorf("emr: launch template: Instances.InstanceGroups[%d]: a second or unknown group %q", i, group.InstanceRole)
+		}
+		delete(roles, group.InstanceRole)
+		in.Instances.InstanceGroups[i].InstanceCount = aws.Int32(count)
+	}
+	if len(roles) > 0 {
+		return nil, errors.New("emr: launch template: Instances.InstanceGroups needs one MASTER and one CORE group")
+	}
+	in.Name = &name
+	in.ManagedScalingPolicy = &types.ManagedScalingPolicy{ComputeLimits: &types.ComputeLimits{
+		UnitType: types.ComputeLimitsUnitTypeInstances, MinimumCapacityUnits: aws.Int32(size.Core), MaximumCapacityUnits: aws.Int32(size.MaxUnits)}}
+	in.Tags = append(in.Tags, types.Tag{Key: aws.String("Size"), Value: aws.String(size.Name)})
+	return in, nil
+}
