@@ -163,11 +163,13 @@ func (s *server) ApplyResourceChange(ctx context.Context, in *tfprotov6.ApplyRes
 		NewState: value(r.GetNewState()), Private: r.GetPrivate(), Diagnostics: diagnostics(r.GetDiagnostics()),
 		UnsafeToUseLegacyTypeSystem: r.GetLegacyTypeSystem(),
 	}
-	if kept, ok := ctx.Value(keptFailure{}).(*error); ok {
-		if null, err := isNull(out.NewState); err == nil && !null {
-			if *kept = failure(r.GetDiagnostics()); *kept != nil {
-				out.Diagnostics = nil
-			}
+	if failed := failure(r.GetDiagnostics()); failed != nil {
+		nothing, err := isNull(out.NewState)
+		if err != nil {
+			return nil, errors.Join(failed, err)
+		}
+		if !nothing && Fail(ctx, failed) {
+			out.Diagnostics = nil
 		}
 	}
 	return out, nil
@@ -209,6 +211,15 @@ type keptFailure struct{}
 // stores its error in failed. Without it the caller would forget a resource that exists.
 func KeepFailed(ctx context.Context, failed *error) context.Context {
 	return context.WithValue(ctx, keptFailure{}, failed)
+}
+
+// Fail stores the error of an apply that left something behind where KeepFailed asked for it, if it did.
+func Fail(ctx context.Context, err error) (kept bool) {
+	failed, kept := ctx.Value(keptFailure{}).(*error)
+	if kept {
+		*failed = err
+	}
+	return kept
 }
 
 func isNull(v *tfprotov6.DynamicValue) (bool, error) {
