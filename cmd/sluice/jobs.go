@@ -188,8 +188,8 @@ func printDetails(a *app, d jobDetails) {
 		t.add("reason", d.Reason)
 	}
 	t.add("engine", d.Engine)
-	for _, key := range sortedKeys(d.Sizing, map[string]any(nil)) {
-		t.add("sizing: "+key, fmt.Sprint(d.Sizing[key]))
+	if d.Sizing.Reason != "" {
+		t.add("sizing", d.Sizing.Reason)
 	}
 	t.add("started", moment(d.StartedAt))
 	t.add("finished", moment(d.FinishedAt))

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sluice-data/sluice/internal/sizing"
 )
 
 // stagedJobs is a stack with one job in each of three states.
@@ -16,21 +18,21 @@ func stagedJobs() *stage {
 			Country: "us", Feed: "flights", Day: "2013-01-01", State: "succeeded", Engine: "emr", Attempts: 1,
 			Input: n(842), Validated: n(840), Invalid: n(2), New: n(838), Changed: n(0), Unchanged: n(0), Duplicate: n(2), Deleted: n(0), Exported: n(838),
 			StartedAt: at("2013-01-02T00:00:05Z"), FinishedAt: at("2013-01-02T00:01:05Z"),
-			Sizing: map[string]any{"bytes": 75211, "size": "small", "reason": "75 kB fit a step on a running cluster"},
+			Sizing: sizing.Decision{Bytes: 75211, Files: 1, Size: "small", Target: sizing.RunningCluster, Reason: "75 kB in 1 file: the running cluster small is large enough"},
 		},
-		{Country: "us", Feed: "airports", Day: "2013-01-02", State: "waiting", Sizing: map[string]any{}},
-		{Country: "us", Feed: "airports", Day: "2013-01-01", State: "failed", Engine: "emr", Attempts: 2, Reason: "header lacks faa", Sizing: map[string]any{}},
+		{Country: "us", Feed: "airports", Day: "2013-01-02", State: "waiting"},
+		{Country: "us", Feed: "airports", Day: "2013-01-01", State: "failed", Engine: "emr", Attempts: 2, Reason: "header lacks faa"},
 	}
 	s.us.runs = []attempt{{
 		Token: 1, State: "succeeded", Engine: "emr", ClusterID: "j-1", StepID: "s-1", Order: "s3://artifacts/order.json",
-		StartedAt: at("2013-01-02T00:00:05Z"), FinishedAt: at("2013-01-02T00:01:05Z"), Sizing: map[string]any{},
+		StartedAt: at("2013-01-02T00:00:05Z"), FinishedAt: at("2013-01-02T00:01:05Z"),
 	}}
 	s.us.files = []file{
 		{Country: "us", Bucket: "landing-us", Key: "flights/2013-01-01/flights.csv", Bytes: 75211, State: "processed", LandedAt: at("2013-01-02T00:00:01Z")},
 		{Country: "us", Bucket: "landing-us", Key: "flights/2013-01-01/late.csv", Bytes: 12, State: "late", Reason: "the day is closed", LandedAt: at("2013-01-03T00:00:01Z")},
 	}
 	s.us.rejected = []file{{Country: "us", Bucket: "landing-us", Key: "flights/readme.txt", Bytes: 3, State: "rejected", Reason: "no day in the key", LandedAt: at("2013-01-02T00:00:01Z")}}
-	s.pr.jobs = []job{{Country: "pr", Feed: "flights", Day: "2013-01-01", State: "running", Engine: "emr", Attempts: 1, StartedAt: at("2013-01-02T00:00:05Z"), Sizing: map[string]any{}}}
+	s.pr.jobs = []job{{Country: "pr", Feed: "flights", Day: "2013-01-01", State: "running", Engine: "emr", Attempts: 1, StartedAt: at("2013-01-02T00:00:05Z")}}
 	return s
 }
 
@@ -71,8 +73,8 @@ func TestJobsJSONHasExactlyTheFieldsOfTheInterface(t *testing.T) {
 		}
 	}
 	waiting := jobs[slices.IndexFunc(jobs, func(j map[string]any) bool { return j["state"] == "waiting" })]
-	if waiting["input"] != nil || waiting["startedAt"] != nil || !reflect.DeepEqual(waiting["sizing"], map[string]any{}) {
-		t.Errorf("a job that has not run: %v; want null counts and times, and an empty sizing", waiting)
+	if waiting["input"] != nil || waiting["startedAt"] != nil || !reflect.DeepEqual(waiting["sizing"], map[string]any{"bytes": 0.0, "files": 0.0}) {
+		t.Errorf("a job that has not run: %v; want null counts and times, and a sizing of nothing", waiting)
 	}
 }
 

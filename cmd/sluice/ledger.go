@@ -3,9 +3,123 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
+	"github.com/aws/aws-sdk-go-v2/service/athena"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	jobs "github.com/sluice-data/sluice/internal/job"
+	ledgers "github.com/sluice-data/sluice/internal/ledger"
 )
 
 // connect opens a country of a deployed stack.
 func connect(ctx context.Context, stack, code string, c country) (place, error) {
-	return place{}, errors.New("ledger is not connected yet")
+	cfg, err := awsConfig(ctx, stack, c.Region)
+	if err != nil {
+		return place{}, err
+	}
+	return place{
+		code:    code,
+		country: c,
+		ledger:  countryLedger{ledgers.New(dynamodb.NewFromConfig(cfg), c.Tables), code},
+		objects: s3Objects{transfermanager.New(s3.NewFromConfig(cfg))},
+		athena:  athena.NewFromConfig(cfg),
+	}, nil
+}
+
+// s3Objects uploads to S3, large files in parts. Encryption is the bucket's default.
+type s3Objects struct{ manager *transfermanager.Client }
+
+func (o s3Objects) Upload(ctx context.Context, bucket, key string, body io.Reader) error {
+	_, err := o.manager.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: aws.String(bucket), Key: aws.String(key), Body: body})
+	return err
+}
+
+// countryLedger reads a country's ledger as what the commands print.
+type countryLedger struct {
+	ledger  *ledgers.Ledger
+	country string
+}
+
+func (l countryLedger) Jobs(ctx context.Context, feed, day string) ([]job, error) {
+	var found []jobs.Job
+	var err error
+	if feed != "" && day != "" {
+		var one jobs.Job
+		one, err = l.ledger.Get(ctx, jobs.ID{Feed: feed, Day: jobs.Day(day)})
+		if errors.Is(err, ledgers.ErrNoJob) {
+			return nil, nil
+		}
+		found = []jobs.Job{one}
+	} else {
+		found, err = l.ledger.List(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("country %q: %w", l.country, err)
+	}
+	var list []job
+	for _, j := range found {
+		if (feed != "" && j.Feed != feed) || (day != "" && string(j.Day) != day) {
+			continue
+		}
+		list = append(list, job{
+			Country: l.country, Feed: j.Feed, Day: string(j.Day), State: string(j.State), Engine: j.Engine, Attempts: j.Token, Reason: j.Reason,
+			Input: j.Counts.Input, Validated: j.Counts.Validated, Invalid: j.Counts.Invalid, New: j.Counts.New, Changed: j.Counts.Changed,
+			Unchanged: j.Counts.Unchanged, Duplicate: j.Counts.Duplicate, Deleted: j.Counts.Deleted, Exported: j.Exported,
+			StartedAt: known(j.StartedAt), FinishedAt: known(j.FinishedAt), Sizing: j.Sizing,
+		})
+	}
+	return list, nil
+}
+
+func (l countryLedger) Runs(ctx context.Context, feed, day string) ([]attempt, error) {
+	runs, err := l.ledger.Runs(ctx, jobs.ID{Feed: feed, Day: jobs.Day(day)})
+	if err != nil {
+		return nil, fmt.Errorf("country %q: %w", l.country, err)
+	}
+	var list []attempt
+	for _, r := range runs {
+		list = append(list, attempt{
+			Token: r.Token, State: string(r.State), Engine: r.Engine, Reason: r.Reason, ClusterID: r.ClusterID, StepID: r.StepID, Order: r.Order,
+			StartedAt: known(r.StartedAt), FinishedAt: known(r.FinishedAt), Sizing: r.Sizing,
+		})
+	}
+	return list, nil
+}
+
+func (l countryLedger) Files(ctx context.Context, feed, day string) ([]file, error) {
+	files, err := l.ledger.Files(ctx, jobs.ID{Feed: feed, Day: jobs.Day(day)})
+	return l.files(files, err)
+}
+
+func (l countryLedger) Rejected(ctx context.Context) ([]file, error) {
+	files, err := l.ledger.Rejected(ctx)
+	return l.files(files, err)
+}
+
+func (l countryLedger) files(files []jobs.File, err error) ([]file, error) {
+	if err != nil {
+		return nil, fmt.Errorf("country %q: %w", l.country, err)
+	}
+	var list []file
+	for _, f := range files {
+		list = append(list, file{
+			Country: l.country, Bucket: f.Bucket, Key: f.Key, Bytes: f.Bytes, State: string(f.State), Reason: f.Reason, LandedAt: known(f.LandedAt),
+		})
+	}
+	return list, nil
+}
+
+// known returns nil for a time that has not come.
+func known(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
 }

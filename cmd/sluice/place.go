@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/athena"
+
+	"github.com/sluice-data/sluice/internal/sizing"
 )
 
 // place is one deployed country, opened: its names, and the services that hold its data and its ledger.
@@ -44,39 +46,39 @@ type athenaClient interface {
 
 // job is one feed of one day in one country, as `sluice jobs --json` prints it. A count that is not known yet is null.
 type job struct {
-	Country    string         `json:"country"`
-	Feed       string         `json:"feed"`
-	Day        string         `json:"day"`
-	State      string         `json:"state"`
-	Engine     string         `json:"engine"`
-	Attempts   int64          `json:"attempts"`
-	Reason     string         `json:"reason"`
-	Input      *int64         `json:"input"`
-	Validated  *int64         `json:"validated"`
-	Invalid    *int64         `json:"invalid"`
-	New        *int64         `json:"new"`
-	Changed    *int64         `json:"changed"`
-	Unchanged  *int64         `json:"unchanged"`
-	Duplicate  *int64         `json:"duplicate"`
-	Deleted    *int64         `json:"deleted"`
-	Exported   *int64         `json:"exported"`
-	StartedAt  *time.Time     `json:"startedAt"`
-	FinishedAt *time.Time     `json:"finishedAt"`
-	Sizing     map[string]any `json:"sizing"`
+	Country    string          `json:"country"`
+	Feed       string          `json:"feed"`
+	Day        string          `json:"day"`
+	State      string          `json:"state"`
+	Engine     string          `json:"engine"`
+	Attempts   int64           `json:"attempts"`
+	Reason     string          `json:"reason"`
+	Input      *int64          `json:"input"`
+	Validated  *int64          `json:"validated"`
+	Invalid    *int64          `json:"invalid"`
+	New        *int64          `json:"new"`
+	Changed    *int64          `json:"changed"`
+	Unchanged  *int64          `json:"unchanged"`
+	Duplicate  *int64          `json:"duplicate"`
+	Deleted    *int64          `json:"deleted"`
+	Exported   *int64          `json:"exported"`
+	StartedAt  *time.Time      `json:"startedAt"`
+	FinishedAt *time.Time      `json:"finishedAt"`
+	Sizing     sizing.Decision `json:"sizing"`
 }
 
 // attempt is one run of a job.
 type attempt struct {
-	Token      int64          `json:"token"`
-	State      string         `json:"state"`
-	Engine     string         `json:"engine"`
-	Reason     string         `json:"reason"`
-	ClusterID  string         `json:"clusterId"`
-	StepID     string         `json:"stepId"`
-	Order      string         `json:"order"`
-	StartedAt  *time.Time     `json:"startedAt"`
-	FinishedAt *time.Time     `json:"finishedAt"`
-	Sizing     map[string]any `json:"sizing"`
+	Token      int64           `json:"token"`
+	State      string          `json:"state"`
+	Engine     string          `json:"engine"`
+	Reason     string          `json:"reason"`
+	ClusterID  string          `json:"clusterId"`
+	StepID     string          `json:"stepId"`
+	Order      string          `json:"order"`
+	StartedAt  *time.Time      `json:"startedAt"`
+	FinishedAt *time.Time      `json:"finishedAt"`
+	Sizing     sizing.Decision `json:"sizing"`
 }
 
 // file is what the ledger knows of one object in the landing bucket.
