@@ -7,6 +7,7 @@ package infra
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -53,3 +54,6 @@ func withDefault(value, fallback int) int {
 	}
 	return value
 }
+
+// sortedNames are the keys of a map in order, so that resources are always registered in the same one.
+func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -17,6 +17,7 @@ type Feed struct {
 	Completeness  string   // Completeness says when a day is complete: marker, count or window.
 	ExpectedFiles int      // ExpectedFiles is how many files make a day complete, for count.
 	Prerequisites []string // Prerequisites are the feeds whose same day has to succeed first.
+	WindowMinutes int      // WindowMinutes is how long after its end a day is waited for.
 	Engine        string   // Engine is auto, emr, emr-serverless or glue.
 }
 
@@ -116,6 +117,7 @@ func (f Feed) item() (string, error) {
 		"completeness":  {"S": f.Completeness},
 		"expectedFiles": {"N": strconv.Itoa(f.ExpectedFiles)},
 		"prerequisites": {"L": prerequisites},
+		"windowMinutes": {"N": strconv.Itoa(f.WindowMinutes)},
 		"engine":        {"S": f.Engine},
 	})
 	return string(text), err

@@ -1,0 +1,69 @@
+package infra
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/sluice-data/sluice/policies"
+)
+
+// Access renders the documents of one country's roles from what the country is made of.
+type Access struct {
+	Account, Region, Stack, Country string
+
+	Keys      *Keys
+	Lake      *DataLake
+	Ledger    *Ledger
+	Messaging *Messaging
+}
+
+// Job is what the record job may do, on the databases of the stages that it writes.
+func (a Access) Job(databases ...string) pulumi.StringOutput {
+	return a.render(func(c policies.Country) (policies.Document, error) { return policies.Job(c, databases...), nil }, nil)
+}
+
+// Function is what the function of this folder and physical name may do.
+func (a Access) Function(folder, functionName string, cluster *Cluster) pulumi.StringOutput {
+	return a.render(func(c policies.Country) (policies.Document, error) {
+		document, ok := policies.Function(folder, LogGroupARN(a.Account, a.Region, functionName), c)
+		if !ok {
+			return document, fmt.Errorf("function %s: no policy; write it in policies/functions.go", folder)
+		}
+		return document, nil
+	}, pulumi.StringMap{"clusterService": cluster.ServiceRoleARN, "clusterNode": cluster.NodeRoleARN})
+}
+
+// render collects the ARNs that a document names, and more of them.
+func (a Access) render(document func(policies.Country) (policies.Document, error), more pulumi.StringMap) pulumi.StringOutput {
+	arns := pulumi.StringMap{
+		"key":     a.Keys.ARN,
+		"tickets": a.Messaging.TicketsARN, "deadLetters": a.Messaging.DeadLettersARN,
+		"jobsTopic": a.Messaging.JobsARN, "alertsTopic": a.Messaging.AlertsARN,
+	}
+	for word, arn := range a.Lake.ARNs {
+		arns["bucket/"+word] = arn
+	}
+	for word, arn := range a.Ledger.ARNs {
+		arns["table/"+word] = arn
+	}
+	for word, arn := range more {
+		arns[word] = arn
+	}
+	return arns.ToStringMapOutput().ApplyT(func(arn map[string]string) (string, error) {
+		rendered, err := document(policies.Country{
+			Account: a.Account, Region: a.Region, Stack: a.Stack, Code: a.Country,
+			KeyARN:     arn["key"],
+			LandingARN: arn["bucket/landing"], ValidatedARN: arn["bucket/validated"], InvalidARN: arn["bucket/invalid"], VersionedARN: arn["bucket/versioned"],
+			CuratedARN: arn["bucket/curated"], ArtifactsARN: arn["bucket/artifacts"], LogsARN: arn["bucket/logs"],
+			FeedsARN: arn["table/feeds"], JobsARN: arn["table/jobs"], RunsARN: arn["table/runs"], FilesARN: arn["table/files"], ProgressARN: arn["table/progress"],
+			TicketsARN: arn["tickets"], DeadLettersARN: arn["deadLetters"],
+			JobsTopicARN: arn["jobsTopic"], AlertsTopicARN: arn["alertsTopic"],
+			ClusterServiceRoleARN: arn["clusterService"], ClusterNodeRoleARN: arn["clusterNode"],
+		})
+		if err != nil {
+			return "", err
+		}
+		return rendered.JSON()
+	}).(pulumi.StringOutput)
+}

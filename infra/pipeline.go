@@ -1,0 +1,219 @@
+package infra
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/cloudwatch"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/s3"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/sns"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/sluice-data/sluice/internal/settings"
+)
+
+// The functions of a country: folders below lambdas.
+const (
+	ReceiveFile = "receive-file"
+	QueueJobs   = "queue-jobs"
+	StartJobs   = "start-jobs"
+	FinishJob   = "finish-job"
+	ExportTable = "export-table"
+)
+
+// Functions are the folders of a country's functions.
+var Functions = []string{ReceiveFile, QueueJobs, StartJobs, FinishJob, ExportTable}
+
+// needs are what a function takes, where it is not Function's default.
+var needs = map[string]FunctionArgs{
+	ReceiveFile: {},
+	QueueJobs:   {TimeoutSeconds: 300, Single: true},
+	StartJobs:   {TimeoutSeconds: 300, Single: true}, // two at once would look for free slots twice and start no more
+	FinishJob:   {},
+	ExportTable: {TimeoutSeconds: 900, MemoryMB: 512},
+}
+
+// PipelineArgs is what a Pipeline is made of.
+type PipelineArgs struct {
+	Prefix       string             // Prefix begins the functions' names, for example "sluice-prod-us".
+	StepPrefix   string             // StepPrefix begins the names of the country's EMR steps, for example "sluice/prod/us/".
+	Packages     map[string]string  // Packages are the paths of the built functions, by folder.
+	Architecture string             // Architecture is "arm64" or "x86_64".
+	LogDays      int                // LogDays is how long the functions' logs are kept, 30 by default.
+	SweepMinutes int                // SweepMinutes is how often queue-jobs looks for what events missed, 15 by default.
+	Access       Access             // Access says what the functions may do, and has what they are wired to.
+	Cluster      *Cluster           // Cluster is the definition that start-jobs starts clusters from.
+	Settings     pulumi.StringInput // Settings are the country's settings as JSON.
+	Tags         map[string]string  // Tags go on everything that takes tags.
+}
+
+// Pipeline is a country's functions and what wakes them: a file that landed, a job that was announced, a step that ended, and the
+// clock for whatever an event missed.
+type Pipeline struct {
+	pulumi.ResourceState
+
+	Functions map[string]*Function // Functions are the country's functions by folder.
+}
+
+// FunctionName is the physical name of the function in this folder, and of its role.
+func FunctionName(prefix, folder string) string { return prefix + "-" + folder }
+
+// NewPipeline creates a Pipeline.
+func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...pulumi.ResourceOption) (*Pipeline, error) {
+	p := &Pipeline{Functions: map[string]*Function{}}
+	if err := register(ctx, "sluice:compute:Pipeline", name, p, opts); err != nil {
+		return nil, err
+	}
+	for _, folder := range Functions {
+		function := needs[folder]
+		function.FunctionName = FunctionName(args.Prefix, folder)
+		function.Package, function.Architecture, function.LogDays, function.Tags = args.Packages[folder], args.Architecture, args.LogDays, args.Tags
+		function.Policy, function.Settings = args.Access.Function(folder, function.FunctionName, args.Cluster), args.Settings
+		function.KeyARN, function.AlertsARN, function.DeadLettersARN = args.Access.Keys.ARN, args.Access.Messaging.AlertsARN, args.Access.Messaging.DeadLettersARN
+		created, err := NewFunction(ctx, name+"-"+folder, &function, pulumi.Parent(p))
+		if err != nil {
+			return nil, err
+		}
+		p.Functions[folder] = created
+	}
+	if err := p.onLandedFile(ctx, name+"-landed", args); err != nil {
+		return nil, err
+	}
+	for _, wake := range []struct {
+		child, folder string
+		types         []string
+	}{
+		{name + "-jobs", StartJobs, []string{"job.ready", "job.succeeded", "job.failed"}}, // a job that ended frees a slot
+		{name + "-succeeded", ExportTable, []string{"job.succeeded"}},
+	} {
+		if err := p.onMessage(ctx, wake.child, wake.folder, wake.types, args); err != nil {
+			return nil, err
+		}
+	}
+	for _, wake := range []struct {
+		child, folder string
+		rule          cloudwatch.EventRuleArgs
+	}{
+		{name + "-tick", StartJobs, cloudwatch.EventRuleArgs{Description: pulumi.String("Starts what a message missed"), ScheduleExpression: every(1)}},
+		{name + "-sweep", QueueJobs, cloudwatch.EventRuleArgs{Description: pulumi.String("Finds files that an event missed, and days that ended"), ScheduleExpression: every(withDefault(args.SweepMinutes, 15))}},
+		{name + "-ended", FinishJob, cloudwatch.EventRuleArgs{Description: pulumi.String("EMR steps and clusters of the country that ended"), EventPattern: endedPattern(args)}},
+	} {
+		if err := p.onEvent(ctx, wake.child, wake.folder, &wake.rule, args); err != nil {
+			return nil, err
+		}
+	}
+	outputs := pulumi.Map{}
+	for folder, function := range p.Functions {
+		outputs[folder] = function.Name
+	}
+	return p, ctx.RegisterResourceOutputs(p, outputs)
+}
+
+// onLandedFile has every new object of the landing bucket received.
+func (p *Pipeline) onLandedFile(ctx *pulumi.Context, name string, args *PipelineArgs) error {
+	receive := p.Functions[ReceiveFile]
+	permission, err := receive.allowInvoke(ctx, name, "s3.amazonaws.com", args.Access.Account, args.Access.Lake.ARNs["landing"])
+	if err != nil {
+		return err
+	}
+	_, err = s3.NewBucketNotification(ctx, name, &s3.BucketNotificationArgs{Bucket: args.Access.Lake.Names["landing"],
+		LambdaFunctions: s3.BucketNotificationLambdaFunctionArray{&s3.BucketNotificationLambdaFunctionArgs{
+			Id: pulumi.String(ReceiveFile), LambdaFunctionArn: receive.ARN, Events: pulumi.StringArray{pulumi.String("s3:ObjectCreated:*")}}},
+	}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{permission})) // S3 tries whether it may invoke the function
+	return err
+}
+
+// onMessage has a function woken by the messages of these types on the topic of jobs.
+func (p *Pipeline) onMessage(ctx *pulumi.Context, name, folder string, types []string, args *PipelineArgs) error {
+	topic, function := args.Access.Messaging.JobsARN, p.Functions[folder]
+	if _, err := function.allowInvoke(ctx, name, "sns.amazonaws.com", args.Access.Account, topic); err != nil {
+		return err
+	}
+	filter, err := json.Marshal(map[string][]string{"type": types})
+	if err != nil {
+		return err
+	}
+	_, err = sns.NewTopicSubscription(ctx, name, &sns.TopicSubscriptionArgs{Topic: topic, Protocol: pulumi.String("lambda"), Endpoint: function.ARN,
+		FilterPolicy: pulumi.String(string(filter)), FilterPolicyScope: pulumi.String("MessageAttributes")}, pulumi.Parent(p))
+	return err
+}
+
+// onEvent has a function woken by a rule of the default event bus.
+func (p *Pipeline) onEvent(ctx *pulumi.Context, name, folder string, rule *cloudwatch.EventRuleArgs, args *PipelineArgs) error {
+	rule.Tags = tagged(args.Tags)
+	created, err := cloudwatch.NewEventRule(ctx, name, rule, pulumi.Parent(p))
+	if err != nil {
+		return err
+	}
+	function := p.Functions[folder]
+	if _, err := function.allowInvoke(ctx, name, "events.amazonaws.com", args.Access.Account, created.Arn); err != nil {
+		return err
+	}
+	_, err = cloudwatch.NewEventTarget(ctx, name, &cloudwatch.EventTargetArgs{Rule: created.Name, TargetId: pulumi.String(folder), Arn: function.ARN}, pulumi.Parent(p))
+	return err
+}
+
+// every is a schedule expression.
+func every(minutes int) pulumi.StringPtrInput {
+	if minutes == 1 {
+		return pulumi.StringPtr("rate(1 minute)")
+	}
+	return pulumi.StringPtr(fmt.Sprintf("rate(%d minutes)", minutes))
+}
+
+// endedPattern matches the end of the country's own steps and clusters, which are told by how their names begin.
+func endedPattern(args *PipelineArgs) pulumi.StringPtrInput {
+	type object = map[string]any
+	text, _ := json.Marshal(object{ // maps of strings always marshal
+		"source":      []string{"aws.emr"},
+		"detail-type": []string{"EMR Step Status Change", "EMR Cluster State Change"},
+		"detail": object{
+			"name":  []object{{"prefix": args.StepPrefix}, {"prefix": args.Prefix + "-"}},
+			"state": []string{"COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED", "TERMINATED", "TERMINATED_WITH_ERRORS"},
+		},
+	})
+	return pulumi.StringPtr(string(text))
+}
+
+// SettingsArgs is what a country's settings are made of; each part says what it is in package settings.
+type SettingsArgs struct {
+	Country   settings.Country // Country has what is known without any resource.
+	Lake      *DataLake
+	Ledger    *Ledger
+	Messaging *Messaging
+	Catalog   *Catalog
+	Keys      *Keys
+	Warehouse *Warehouse
+}
+
+// Settings renders the settings of a country's functions.
+func Settings(args SettingsArgs) pulumi.StringOutput {
+	values := pulumi.StringMap{
+		"tickets": args.Messaging.TicketsURL, "deadLetters": args.Messaging.DeadLettersURL,
+		"jobsTopic": args.Messaging.JobsARN, "alertsTopic": args.Messaging.AlertsARN, "key": args.Keys.ARN,
+		"dataset": args.Warehouse.Dataset, "loadBucket": args.Warehouse.LoadBucket, "audience": args.Warehouse.Audience, "serviceAccount": args.Warehouse.ServiceAccount,
+	}
+	for word, name := range args.Lake.Names {
+		values["bucket/"+word] = name
+	}
+	for word, name := range args.Ledger.Names {
+		values["table/"+word] = name
+	}
+	for word, name := range args.Catalog.Databases {
+		values["database/"+word] = name
+	}
+	return values.ToStringMapOutput().ApplyT(func(v map[string]string) (string, error) {
+		c := args.Country
+		c.Buckets = settings.Buckets{Landing: v["bucket/landing"], Validated: v["bucket/validated"], Invalid: v["bucket/invalid"], Versioned: v["bucket/versioned"],
+			Curated: v["bucket/curated"], Artifacts: v["bucket/artifacts"], Logs: v["bucket/logs"]}
+		c.Databases = settings.Databases{Landing: v["database/landing"], Validated: v["database/validated"], Invalid: v["database/invalid"],
+			Versioned: v["database/versioned"], Curated: v["database/curated"]}
+		c.Tables = settings.Tables{Feeds: v["table/feeds"], Jobs: v["table/jobs"], Runs: v["table/runs"], Files: v["table/files"], Progress: v["table/progress"]}
+		c.Queues = settings.Queues{Tickets: v["tickets"], DeadLetters: v["deadLetters"]}
+		c.Topics = settings.Topics{Jobs: v["jobsTopic"], Alerts: v["alertsTopic"]}
+		c.Compute = settings.Compute{TemplateKey: TemplateKey, MainKey: JobMainKey, PackageKey: JobPackageKey, KMSKeyARN: v["key"]}
+		c.Google.Dataset, c.Google.LoadBucket, c.Google.Audience, c.Google.ServiceAccount = v["dataset"], v["loadBucket"], v["audience"], v["serviceAccount"]
+		text, err := json.Marshal(c)
+		return string(text), err
+	}).(pulumi.StringOutput)
+}

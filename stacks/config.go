@@ -1,0 +1,275 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	_ "time/tzdata" // time zones are checked the same way on every machine
+
+	"github.com/sluice-data/sluice/docs/schemas"
+	"github.com/sluice-data/sluice/infra"
+	"github.com/sluice-data/sluice/internal/job"
+)
+
+// Config is a stack's file, Pulumi.<stack>.yaml, read once and checked whole. Each field is described in docs/schemas/stack.json;
+// defaults are applied by the components that take them.
+type Config struct {
+	Stack string `json:"-"` // Stack is the Pulumi stack's name.
+
+	AWS               AWS       `json:"sluice:aws"`
+	Google            Google    `json:"sluice:google"`
+	Network           Network   `json:"sluice:network"`
+	Functions         Functions `json:"sluice:functions"`
+	Compute           Compute   `json:"sluice:compute"`
+	Storage           Storage   `json:"sluice:storage"`
+	Parallel          int       `json:"sluice:parallel"`
+	DataProtection    *bool     `json:"sluice:dataProtection"`
+	AllowDataDeletion []string  `json:"sluice:allowDataDeletion"`
+	Countries         []Country `json:"sluice:countries"`
+}
+
+// AWS is the environment's account and region.
+type AWS struct {
+	Region    string            `json:"region"`
+	AccountID string            `json:"accountId"`
+	RoleARN   string            `json:"roleArn"`
+	Tags      map[string]string `json:"tags"`
+}
+
+// Google is the environment's project, and where data is in it.
+type Google struct {
+	Project  string `json:"project"`
+	Location string `json:"location"`
+}
+
+// Network is what every country's network has.
+type Network struct {
+	Zones     int      `json:"zones"`
+	Endpoints []string `json:"endpoints"`
+}
+
+// Functions is how functions are built and run.
+type Functions struct {
+	Architecture string `json:"architecture"`
+	LogDays      int    `json:"logDays"`
+	SweepMinutes int    `json:"sweepMinutes"`
+}
+
+// Compute is what clusters are made of.
+type Compute struct {
+	ReleaseLabel string `json:"releaseLabel"`
+	PrimaryType  string `json:"primaryType"`
+	CoreType     string `json:"coreType"`
+	IdleMinutes  int    `json:"idleMinutes"`
+}
+
+// Storage is how long buckets keep what is not current.
+type Storage struct {
+	NoncurrentDays int `json:"noncurrentDays"`
+	LogDays        int `json:"logDays"`
+}
+
+// Country is one country of the environment.
+type Country struct {
+	Code           string `json:"code"`
+	CIDR           string `json:"cidr"`
+	TimeZone       string `json:"timeZone"`
+	Region         string `json:"region"`
+	AccountRoleARN string `json:"accountRoleArn"`
+	Parallel       int    `json:"parallel"`
+	Google         Google `json:"google"`
+	Feeds          []Feed `json:"feeds"`
+
+	// What the rest of the program takes, derived once.
+	Account   string       `json:"-"` // Account is the AWS account that the country is in.
+	Block     netip.Prefix `json:"-"` // Block is CIDR, parsed.
+	Protected bool         `json:"-"` // Protected refuses to delete what holds the country's data.
+}
+
+// Feed is a feed of a country: its contract's name, or that with more.
+type Feed struct {
+	Name     string    `json:"name"`
+	Engine   string    `json:"engine"`
+	Contract *Contract `json:"-"`
+}
+
+// UnmarshalJSON reads a feed from its name alone, too.
+func (f *Feed) UnmarshalJSON(text []byte) error {
+	if len(text) > 0 && text[0] == '"' {
+		return json.Unmarshal(text, &f.Name)
+	}
+	type object Feed
+	return json.Unmarshal(text, (*object)(f))
+}
+
+// maxStack is how long a stack's name can be: "sluice-<stack>-us-1a2b3c4d" is the name of a Google service account, which has 30
+// characters at most.
+const maxStack = 30 - len("sluice--us-1a2b3c4d")
+
+// ReadConfig reads and checks the configuration of a stack; values are Pulumi's, by key, root is the folder that has the contracts.
+// It reports everything that is wrong, each with its path.
+func ReadConfig(stack string, values map[string]string, root string) (*Config, error) {
+	var wrong faults
+	c := &Config{Stack: stack}
+	text, err := configDocument(values)
+	if err != nil {
+		return nil, err
+	}
+	schema, err := schemas.Stack()
+	if err != nil {
+		return nil, err
+	}
+	var document any
+	if err := json.Unmarshal(text, &document); err != nil {
+		return nil, fmt.Errorf("stack %q: %w", stack, err)
+	}
+	if err := schema.Validate(map[string]any{"config": document}); err != nil {
+		wrong.addSchema("", err)
+	}
+	// What has another type than it should is reported above, and left empty here.
+	if err := json.Unmarshal(text, c); err != nil && len(wrong.list) == 0 {
+		return nil, fmt.Errorf("stack %q: %w", stack, err)
+	}
+	if !regexp.MustCompile(`^[a-z][a-z0-9]*$`).MatchString(stack) || len(stack) > maxStack {
+		wrong.add("stack", "%q: a stack's name is part of the names of buckets, databases and accounts; take a letter, then letters and digits, %d at most", stack, maxStack)
+	}
+	c.checkCountries(&wrong)
+	c.checkFeeds(&wrong, filepath.Join(root, "contracts"))
+	return c, wrong.err("stack " + stack + " cannot be deployed:")
+}
+
+// configDocument is the stack's configuration as one JSON document: structured values as they are, plain ones as YAML means them.
+func configDocument(values map[string]string) ([]byte, error) {
+	document := map[string]json.RawMessage{}
+	for key, value := range values {
+		raw := json.RawMessage(value)
+		if !json.Valid(raw) {
+			quoted, err := json.Marshal(value)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", key, err)
+			}
+			raw = quoted
+		}
+		document[key] = raw
+	}
+	return json.Marshal(document)
+}
+
+// checkCountries checks what the schema cannot: blocks, zones, and that countries do not collide. It derives their fields.
+func (c *Config) checkCountries(wrong *faults) {
+	for i := range c.Countries {
+		country := &c.Countries[i]
+		path := fmt.Sprintf("countries[%d]", i)
+		for j, other := range c.Countries[:i] {
+			if other.Code == country.Code && country.Code != "" {
+				wrong.add(path+".code", "%s is countries[%d] already", country.Code, j)
+			}
+		}
+		c.checkBlock(wrong, path+".cidr", i)
+		if _, err := time.LoadLocation(country.TimeZone); err != nil {
+			wrong.add(path+".timeZone", "%q is no IANA time zone, for example Europe/Madrid", country.TimeZone)
+		}
+		country.derive(c)
+	}
+	for i, code := range c.AllowDataDeletion {
+		if !slices.ContainsFunc(c.Countries, func(country Country) bool { return country.Code == code }) {
+			wrong.add(fmt.Sprintf("allowDataDeletion[%d]", i), "%s is no country of this stack", code)
+		}
+	}
+}
+
+// checkBlock checks a country's block by itself and against those before it.
+func (c *Config) checkBlock(wrong *faults, path string, i int) {
+	country := &c.Countries[i]
+	if wrong.at(path) || country.CIDR == "" {
+		return
+	}
+	block, err := netip.ParsePrefix(country.CIDR)
+	if err != nil {
+		wrong.add(path, "%q is no block, for example 10.16.0.0/16", country.CIDR)
+		return
+	}
+	if err := infra.CheckBlock(block); err != nil {
+		wrong.add(path, "%v", err)
+		return
+	}
+	country.Block = block
+	for j, other := range c.Countries[:i] {
+		if other.Block.IsValid() && other.Block.Overlaps(block) {
+			wrong.add(path, "%s overlaps countries[%d].cidr", block, j)
+		}
+	}
+}
+
+// derive fills in what a country takes from its environment.
+func (country *Country) derive(c *Config) {
+	country.Account = c.AWS.AccountID
+	if country.AccountRoleARN == "" {
+		country.AccountRoleARN = c.AWS.RoleARN
+	} else if parts := strings.Split(country.AccountRoleARN, ":"); len(parts) > 4 {
+		country.Account = parts[4]
+	}
+	if country.Region == "" {
+		country.Region = c.AWS.Region
+	}
+	if country.Parallel == 0 {
+		country.Parallel = c.Parallel
+	}
+	if country.Parallel == 0 {
+		country.Parallel = 5
+	}
+	if country.TimeZone == "" {
+		country.TimeZone = "UTC"
+	}
+	if country.Google.Location == "" {
+		country.Google.Location = c.Google.Location
+	}
+	if country.Google.Location == "" {
+		country.Google.Location = "US"
+	}
+	protected := c.DataProtection == nil || *c.DataProtection
+	country.Protected = protected && !slices.Contains(c.AllowDataDeletion, country.Code)
+}
+
+// checkFeeds reads the contracts that the countries name, and checks that a country's feeds can run together.
+func (c *Config) checkFeeds(wrong *faults, folder string) {
+	contracts := map[string]*Contract{}
+	for i := range c.Countries {
+		path := fmt.Sprintf("countries[%d].feeds", i)
+		rules := []job.Feed{}
+		for j := range c.Countries[i].Feeds {
+			feed := &c.Countries[i].Feeds[j]
+			at := fmt.Sprintf("%s[%d]", path, j)
+			if wrong.at(at) || feed.Name == "" {
+				continue
+			}
+			if feed.Engine == "" {
+				feed.Engine = "auto"
+			}
+			contract, seen := contracts[feed.Name]
+			if !seen {
+				contract = readContract(wrong, at, folder, feed.Name)
+				contracts[feed.Name] = contract
+			}
+			if contract == nil {
+				continue
+			}
+			feed.Contract = contract
+			rules = append(rules, contract.rules())
+		}
+		// With a feed missing, whoever needs it would be reported as well.
+		if wrong.at(path) {
+			continue
+		}
+		if err := job.CheckFeeds(rules); err != nil {
+			for _, line := range strings.Split(err.Error(), "\n") {
+				wrong.add(path, "%s", line)
+			}
+		}
+	}
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-data/sluice/docs/schemas"
+	"github.com/sluice-data/sluice/infra"
+	"github.com/sluice-data/sluice/internal/job"
+)
+
+// Contract is a feed's contract, as far as the deployment reads it.
+type Contract struct {
+	Feed          string
+	JSON          string // JSON is the whole contract, compiled for the jobs.
+	Completeness  string
+	ExpectedFiles int
+	WindowMinutes int
+	Prerequisites []string
+	Columns       []infra.Column // Columns are those of the feed's table at BigQuery.
+}
+
+// reserved are the columns that the versioned table adds.
+var reserved = []string{"valid_from", "valid_to", "is_current"}
+
+// property is a column of a contract.
+type property struct {
+	Name         string `json:"name"`
+	LogicalType  string `json:"logicalType"`
+	PhysicalType string `json:"physicalType"`
+	Description  string `json:"description"`
+}
+
+// readContract reads the contract of a feed, with its SQL where the folder has some. What is wrong with it is added with the
+// file's name as path; at is where the stack names the feed.
+func readContract(wrong *faults, at, folder, feed string) *Contract {
+	name := feed + ".yaml"
+	text, err := os.ReadFile(filepath.Join(folder, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		wrong.add(at, "feed %q has no contract; write contracts/%s or take one of %s", feed, name, strings.Join(contractNames(folder), ", "))
+		return nil
+	}
+	if err != nil {
+		wrong.add(at, "%v", err)
+		return nil
+	}
+	file := "contracts/" + name
+	before := len(wrong.list)
+	document := map[string]any{}
+	if err := yaml.UnmarshalStrict(text, &document); err != nil {
+		wrong.add(file, "%v", err)
+		return nil
+	}
+	schema, err := schemas.Contract()
+	if err != nil {
+		wrong.add(file, "%v", err)
+		return nil
+	}
+	if err := schema.Validate(document); err != nil {
+		wrong.addSchema(file+" ", err)
+		return nil
+	}
+	sql, err := os.ReadFile(filepath.Join(folder, feed+".sql"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		wrong.add(file, "%v", err)
+		return nil
+	}
+	contract := newContract(wrong, file, feed, document, string(sql))
+	if len(wrong.list) > before {
+		return nil
+	}
+	return contract
+}
+
+// newContract takes from a contract that fits the schema what the deployment needs.
+func newContract(wrong *faults, file, feed string, document map[string]any, sql string) *Contract {
+	c := &Contract{Feed: feed}
+	if sql != "" {
+		document["sluice.curatedSql"] = sql
+	}
+	compiled, err := json.Marshal(document)
+	if err != nil {
+		wrong.add(file, "%v", err)
+		return nil
+	}
+	c.JSON = string(compiled)
+	var read struct {
+		Name             string `json:"name"`
+		CustomProperties []struct {
+			Property string          `json:"property"`
+			Value    json.RawMessage `json:"value"`
+		} `json:"customProperties"`
+		Schema []struct {
+			Name       string     `json:"name"`
+			Properties []property `json:"properties"`
+		} `json:"schema"`
+	}
+	if err := json.Unmarshal(compiled, &read); err != nil {
+		wrong.add(file, "%v", err)
+		return nil
+	}
+	if read.Name != feed {
+		wrong.add(file+" name", "%q: name it like the file, %s", read.Name, feed)
+	}
+	if read.Schema[0].Name != feed {
+		wrong.add(file+" schema[0].name", "%q: name it like the feed, %s", read.Schema[0].Name, feed)
+	}
+	var curated []property
+	for i, custom := range read.CustomProperties {
+		target, known := map[string]any{
+			"sluice.completeness": &c.Completeness, "sluice.expectedFiles": &c.ExpectedFiles, "sluice.windowMinutes": &c.WindowMinutes,
+			"sluice.prerequisites": &c.Prerequisites, "sluice.curatedColumns": &curated,
+		}[custom.Property]
+		if !known || custom.Value == nil {
+			continue
+		}
+		if err := json.Unmarshal(custom.Value, target); err != nil {
+			wrong.add(fmt.Sprintf("%s customProperties[%d]", file, i), "%v", err)
+		}
+	}
+	if c.Completeness == "" {
+		wrong.add(file+" customProperties", "no sluice.completeness; say when a day is complete: marker, count or window")
+	}
+	columns, path := read.Schema[0].Properties, file+" schema[0].properties"
+	checkReserved(wrong, path, columns)
+	if sql != "" {
+		if columns, path = curated, file+" sluice.curatedColumns"; len(curated) == 0 {
+			wrong.add(path, "contracts/%s.sql selects the curated rows; say which columns they have", feed)
+		}
+	}
+	for i, p := range columns {
+		column, err := infra.BigQueryType(p.LogicalType, p.PhysicalType)
+		if err != nil {
+			wrong.add(fmt.Sprintf("%s[%d]", path, i), "%v", err)
+			continue
+		}
+		column.Name, column.Description = p.Name, p.Description
+		c.Columns = append(c.Columns, column)
+	}
+	return c
+}
+
+// checkReserved refuses columns that the product adds itself, and columns that differ by case only.
+func checkReserved(wrong *faults, path string, columns []property) {
+	seen := map[string]int{}
+	for i, p := range columns {
+		name := strings.ToLower(p.Name)
+		at := fmt.Sprintf("%s[%d].name", path, i)
+		if slices.Contains(reserved, name) {
+			wrong.add(at, "%s is a column that versions have; choose another name", p.Name)
+		}
+		if first, twice := seen[name]; twice {
+			wrong.add(at, "%s is properties[%d] already", p.Name, first)
+			continue
+		}
+		seen[name] = i
+	}
+}
+
+// rules is the feed as the rules of jobs know it.
+func (c *Contract) rules() job.Feed {
+	return job.Feed{Name: c.Feed, Completeness: job.Completeness(c.Completeness), ExpectedFiles: c.ExpectedFiles,
+		Prerequisites: c.Prerequisites, Window: time.Duration(c.WindowMinutes) * time.Minute}
+}
+
+// contractNames are the feeds that have a contract.
+func contractNames(folder string) []string {
+	files, _ := filepath.Glob(filepath.Join(folder, "*.yaml")) // the pattern is right
+	names := []string{}
+	for _, file := range files {
+		names = append(names, strings.TrimSuffix(filepath.Base(file), ".yaml"))
+	}
+	return names
+}

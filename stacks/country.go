@@ -1,0 +1,181 @@
+package main
+
+import (
+	"maps"
+
+	"github.com/pulumi/pulumi-gcp/sdk/v7/go/gcp"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/sluice-data/sluice/infra"
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/settings"
+)
+
+// DeployedCountry is everything of one country. Nothing in it refers to another country.
+type DeployedCountry struct {
+	pulumi.ResourceState
+
+	Outputs pulumi.Map // Outputs are what people and scripts find the country's parts by.
+}
+
+// NewCountry composes a country of its components.
+func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built artifacts, at *place, google *gcp.Provider) (*DeployedCountry, error) {
+	var (
+		code    = country.Code
+		name    = "sluice-" + config.Stack + "-" + code // begins physical names
+		catalog = "sluice_" + config.Stack + "_" + code // begins names of databases, where a hyphen cannot be
+		tags    = maps.Clone(config.AWS.Tags)
+	)
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	maps.Copy(tags, map[string]string{"Product": "sluice", "Stack": config.Stack, "Country": code})
+	c := &DeployedCountry{}
+	if err := ctx.RegisterComponentResource("sluice:country:Country", code, c, pulumi.Providers(at.provider, google)); err != nil {
+		return nil, err
+	}
+	child := pulumi.Parent(c)
+
+	suffix, err := infra.NewSuffix(ctx, code, child)
+	if err != nil {
+		return nil, err
+	}
+	network, err := infra.NewNetwork(ctx, code, &infra.NetworkArgs{
+		CIDR: country.Block, Zones: at.zones, Account: country.Account, Region: country.Region, Endpoints: config.Network.Endpoints, Tags: tags}, child)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := infra.NewKeys(ctx, code, &infra.KeysArgs{
+		Account: country.Account, Region: country.Region, Alias: "sluice/" + config.Stack + "/" + code, Protect: country.Protected, Tags: tags}, child)
+	if err != nil {
+		return nil, err
+	}
+	lake, err := infra.NewDataLake(ctx, code, &infra.DataLakeArgs{
+		Prefix: name, Suffix: suffix, Account: country.Account, KeyARN: keys.ARN, Protect: country.Protected,
+		NoncurrentDays: config.Storage.NoncurrentDays, LogDays: config.Storage.LogDays, Tags: tags}, child)
+	if err != nil {
+		return nil, err
+	}
+	messaging, err := infra.NewMessaging(ctx, code, &infra.MessagingArgs{Account: country.Account, KeyARN: keys.ARN, Tags: tags}, child)
+	if err != nil {
+		return nil, err
+	}
+	ledger, err := infra.NewLedger(ctx, code, &infra.LedgerArgs{KeyARN: keys.ARN, Feeds: country.ledgerFeeds(), Protect: country.Protected, Tags: tags}, child)
+	if err != nil {
+		return nil, err
+	}
+	tables, err := infra.NewCatalog(ctx, code, &infra.CatalogArgs{Name: catalog, Lake: lake, KeyARN: keys.ARN, Protect: country.Protected, Tags: tags}, child)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := infra.NewJobPackage(ctx, code, &infra.JobPackageArgs{
+		Bucket: lake.Names["artifacts"], Root: built.root, Package: built.jobs, Contracts: country.contracts()}, child); err != nil {
+		return nil, err
+	}
+	access := infra.Access{Account: country.Account, Region: country.Region, Stack: config.Stack, Country: code, Keys: keys, Lake: lake, Ledger: ledger, Messaging: messaging}
+	cluster, err := infra.NewCluster(ctx, code, &infra.ClusterArgs{
+		ClusterName: name, Account: country.Account, Region: country.Region,
+		ReleaseLabel: config.Compute.ReleaseLabel, PrimaryType: config.Compute.PrimaryType, CoreType: config.Compute.CoreType,
+		IdleMinutes: config.Compute.IdleMinutes, Steps: country.Parallel, Network: network, CIDR: country.CIDR, KeyARN: keys.ARN,
+		ArtifactsBucket: lake.Names["artifacts"], LogsBucket: lake.Names["logs"], JobPolicy: access.Job(jobDatabases(catalog)...), Tags: tags}, child)
+	if err != nil {
+		return nil, err
+	}
+	warehouse, err := infra.NewWarehouse(ctx, code, &infra.WarehouseArgs{
+		Project: config.Google.Project, Location: country.Google.Location, Dataset: catalog, Prefix: name, Suffix: suffix,
+		AWSAccount: country.Account, AWSRole: infra.FunctionName(name, infra.ExportTable),
+		Tables: country.warehouseTables(), Protect: country.Protected, Labels: map[string]string{"product": "sluice", "stack": config.Stack, "country": code}}, child)
+	if err != nil {
+		return nil, err
+	}
+	pipeline, err := infra.NewPipeline(ctx, code, &infra.PipelineArgs{
+		Prefix: name, StepPrefix: "sluice/" + config.Stack + "/" + code + "/", Packages: built.functions, Architecture: config.Functions.Architecture,
+		LogDays: config.Functions.LogDays, SweepMinutes: config.Functions.SweepMinutes, Access: access, Cluster: cluster,
+		Settings: infra.Settings(infra.SettingsArgs{
+			Country: settings.Country{Stack: config.Stack, Country: code, Region: country.Region, TimeZone: country.TimeZone, Parallel: country.Parallel,
+				Google: settings.Google{Project: config.Google.Project, Location: country.Google.Location}},
+			Lake: lake, Ledger: ledger, Messaging: messaging, Catalog: tables, Keys: keys, Warehouse: warehouse}),
+		Tags: tags}, child)
+	if err != nil {
+		return nil, err
+	}
+
+	functions := pulumi.Map{}
+	for folder, function := range pipeline.Functions {
+		functions[folder] = function.Name
+	}
+	c.Outputs = pulumi.Map{
+		"region":        pulumi.String(country.Region),
+		"buckets":       outputs(lake.Names),
+		"queues":        pulumi.Map{"tickets": messaging.TicketsURL, "deadLetters": messaging.DeadLettersURL},
+		"topics":        pulumi.Map{"jobs": messaging.JobsARN, "alerts": messaging.AlertsARN},
+		"tables":        outputs(ledger.Names),
+		"functions":     functions,
+		"databases":     outputs(tables.Databases),
+		"workgroup":     tables.Workgroup,
+		"dataset":       warehouse.Dataset,
+		"googleProject": pulumi.String(config.Google.Project),
+		"feeds":         country.feedOutputs(),
+	}
+	return c, ctx.RegisterResourceOutputs(c, c.Outputs)
+}
+
+// outputs renders names by word.
+func outputs(names map[string]pulumi.StringOutput) pulumi.Map {
+	out := pulumi.Map{}
+	for word, name := range names {
+		out[word] = name
+	}
+	return out
+}
+
+// jobDatabases are the databases that the record job writes: those of every stage but landing.
+func jobDatabases(catalog string) []string {
+	names := []string{}
+	for _, stage := range infra.Stages[1:] {
+		names = append(names, infra.DatabaseName(catalog, stage))
+	}
+	return names
+}
+
+// ledgerFeeds is what the ledger is told about the country's feeds.
+func (country *Country) ledgerFeeds() []infra.Feed {
+	feeds := []infra.Feed{}
+	for _, f := range country.Feeds {
+		feeds = append(feeds, infra.Feed{Name: f.Name, ContractKey: infra.ContractKey(f.Name), Hash: infra.Hash(f.Contract.JSON),
+			Completeness: f.Contract.Completeness, ExpectedFiles: f.Contract.ExpectedFiles, WindowMinutes: f.Contract.WindowMinutes,
+			Prerequisites: f.Contract.Prerequisites, Engine: f.Engine})
+	}
+	return feeds
+}
+
+// contracts are the country's compiled contracts by feed.
+func (country *Country) contracts() map[string]string {
+	contracts := map[string]string{}
+	for _, f := range country.Feeds {
+		contracts[f.Name] = f.Contract.JSON
+	}
+	return contracts
+}
+
+// warehouseTables are the columns of the country's tables at BigQuery.
+func (country *Country) warehouseTables() map[string][]infra.Column {
+	tables := map[string][]infra.Column{}
+	for _, f := range country.Feeds {
+		tables[f.Name] = f.Contract.Columns
+	}
+	return tables
+}
+
+// feedOutputs is what who puts files has to know about each feed.
+func (country *Country) feedOutputs() pulumi.Map {
+	feeds := pulumi.Map{}
+	for _, f := range country.Feeds {
+		marker := ""
+		if job.Completeness(f.Contract.Completeness) == job.ByMarker {
+			marker = job.Marker
+		}
+		feeds[f.Name] = pulumi.Map{"completeness": pulumi.String(f.Contract.Completeness), "marker": pulumi.String(marker)}
+	}
+	return feeds
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws"
+	"github.com/pulumi/pulumi-gcp/sdk/v7/go/gcp"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/sluice-data/sluice/infra"
+)
+
+// artifacts are what is built during a deployment, the same for every country.
+type artifacts struct {
+	root      string            // root is the folder of the project.
+	functions map[string]string // functions are the packages' paths by folder.
+	jobs      string            // jobs is the path of the packed jobs.
+}
+
+// place is where a country can be: an AWS account and region, reached through a provider of its own.
+type place struct {
+	provider pulumi.ProviderResource
+	zones    []string // zones are the availability zones that networks there span.
+}
+
+// Deploy deploys every country of the configuration.
+func Deploy(ctx *pulumi.Context, config *Config) error {
+	built, err := build(ctx, config)
+	if err != nil {
+		return err
+	}
+	google, err := gcp.NewProvider(ctx, "google", &gcp.ProviderArgs{Project: pulumi.String(config.Google.Project)})
+	if err != nil {
+		return err
+	}
+	places := map[string]*place{}
+	outputs := pulumi.Map{}
+	for i := range config.Countries {
+		country := &config.Countries[i]
+		at, err := newPlace(ctx, config, country, places)
+		if err != nil {
+			return err
+		}
+		deployed, err := NewCountry(ctx, config, country, built, at, google)
+		if err != nil {
+			return fmt.Errorf("country %q: %w", country.Code, err)
+		}
+		outputs[country.Code] = deployed.Outputs
+	}
+	ctx.Export("countries", outputs)
+	return nil
+}
+
+// build compiles the functions and packs the jobs.
+func build(ctx *pulumi.Context, config *Config) (artifacts, error) {
+	out := filepath.Join(ctx.RootDirectory(), "bin", "artifacts")
+	functions, err := infra.BuildFunctions(ctx.Context(), infra.BuildArgs{
+		Root: ctx.RootDirectory(), Folder: "lambdas", Names: infra.Functions, Architecture: config.Functions.Architecture, Out: out})
+	if err != nil {
+		return artifacts{}, err
+	}
+	jobs, err := infra.PackJobs(ctx.RootDirectory(), out)
+	return artifacts{root: ctx.RootDirectory(), functions: functions, jobs: jobs}, err
+}
+
+// newPlace is the place of a country, made for the first that needs it: a provider is a process of hundreds of megabytes.
+func newPlace(ctx *pulumi.Context, config *Config, country *Country, places map[string]*place) (*place, error) {
+	name := "aws-" + country.Account + "-" + country.Region
+	if known, ok := places[name]; ok {
+		return known, nil
+	}
+	args := &aws.ProviderArgs{Region: pulumi.String(country.Region), AllowedAccountIds: pulumi.StringArray{pulumi.String(country.Account)}}
+	if country.AccountRoleARN != "" {
+		args.AssumeRole = &aws.ProviderAssumeRoleArgs{RoleArn: pulumi.String(country.AccountRoleARN), SessionName: pulumi.String("sluice-" + config.Stack)}
+	}
+	provider, err := aws.NewProvider(ctx, name, args)
+	if err != nil {
+		return nil, err
+	}
+	zones, err := aws.GetAvailabilityZones(ctx, &aws.GetAvailabilityZonesArgs{
+		State:   pulumi.StringRef("available"),
+		Filters: []aws.GetAvailabilityZonesFilter{{Name: "opt-in-status", Values: []string{"opt-in-not-required"}}}, // no local zones: few services are there
+	}, pulumi.Provider(provider))
+	if err != nil {
+		return nil, fmt.Errorf("availability zones of %s: %w", country.Region, err)
+	}
+	want := config.Network.Zones
+	if want == 0 {
+		want = 2
+	}
+	if len(zones.Names) < want {
+		return nil, fmt.Errorf("region %s has %d availability zones, network.zones is %d", country.Region, len(zones.Names), want)
+	}
+	at := &place{provider: provider, zones: zones.Names[:want]}
+	places[name] = at
+	return at, nil
+}
