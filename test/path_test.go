@@ -1,0 +1,399 @@
+//go:build engine
+
+package test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/bigquery"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"google.golang.org/api/iterator"
+	"google.golang.org/api/option"
+)
+
+// status is what `sluice local status --json` prints, as far as the tests read it.
+type status struct {
+	Running   bool
+	Account   string
+	Region    string
+	Endpoints map[string]string
+	PIDs      map[string]int
+}
+
+// TestFileBecomesRecordsAndRows is one story on one deployment; each part begins where the one before it ended.
+func TestFileBecomesRecordsAndRows(t *testing.T) {
+	d := deployment{root: checkout(t), home: t.TempDir()}
+	t.Cleanup(func() { stop(t, d) })
+
+	d.sluice(t, "local", "up")
+	d.pulumi(t, "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress")
+	inputs := makeInputs(t, d)
+
+	elsewhere := deployment{root: clone(t, d.root), home: d.home}
+	parts := []struct {
+		promise string
+		prove   func(t *testing.T)
+	}{
+		{"SecondPreviewShowsNoChange", func(t *testing.T) { d.pulumi(t, "preview", "--expect-no-changes") }},
+		{"NorDoesOneFromAnotherFolder", func(t *testing.T) { elsewhere.pulumi(t, "preview", "--expect-no-changes") }},
+		{"FileBecomesRows", func(t *testing.T) { fileBecomesRows(t, d, inputs) }},
+		{"ClosedDayIsRefusedAndNothingChanges", func(t *testing.T) { closedDayIsRefused(t, d, inputs) }},
+		{"BadFileFailsItsJobOnly", func(t *testing.T) { badFileFailsItsJobOnly(t, d, inputs) }},
+		{"NewFeedIsAContractAndALine", func(t *testing.T) { newFeed(t, elsewhere) }},
+		{"DestroyLeavesNothing", func(t *testing.T) { destroyLeavesNothing(t, elsewhere) }},
+	}
+	for _, part := range parts {
+		if !t.Run(part.promise, part.prove) {
+			t.Fatalf("stopped after %s; logs:\n%s", part.promise, d.logs())
+		}
+	}
+}
+
+// stop ends the local cloud, whatever became of the test.
+func stop(t *testing.T, d deployment) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 3*time.Minute)
+	defer cancel()
+	if out, err := d.command(ctx, "bin/sluice", "local", "down").CombinedOutput(); err != nil {
+		t.Errorf("sluice local down: %v\n%s", err, out)
+	}
+}
+
+// makeInputs makes the demo's files, and returns the folder that holds them.
+func makeInputs(t *testing.T, d deployment) string {
+	t.Helper()
+	folder := filepath.Join(d.home, "demo")
+	d.run(t, 0, ".venv/bin/python", "-m", "local.demo", "make", "--out", folder)
+	return folder
+}
+
+// recount is what a second tool, which shares no code with the job, counts in the same files.
+type recount struct {
+	Country, Feed, Day                                                     string
+	Input, Validated, Invalid, New, Changed, Unchanged, Duplicate, Deleted int64
+}
+
+// dayFiles are the paths of a day's input files.
+func dayFiles(t *testing.T, inputs, country, feed, day string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(inputs, country, feed, day, "*"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no input for %s %s %s: %v", country, feed, day, err)
+	}
+	return paths
+}
+
+func (d deployment) put(t *testing.T, wantExit int, country, feed, day string, paths ...string) string {
+	t.Helper()
+	return d.run(t, wantExit, "bin/sluice", append([]string{"put", "--country", country, "--feed", feed, "--day", day}, paths...)...)
+}
+
+// fileBecomesRows puts three days of a feed, with every kind of record in them, and compares what the job counted with four independent answers: the recount of the CSV files,
+// the two equations, Athena's counts of each stage, and the rows that Google's client reads from BigQuery.
+func fileBecomesRows(t *testing.T, d deployment, inputs string) {
+	const country, feed = "us", "airlines"
+	days := []string{"2013-01-01", "2013-01-02", "2013-01-03"}
+	for _, day := range days {
+		d.put(t, 0, country, feed, day, dayFiles(t, inputs, country, feed, day)...)
+	}
+	var expected []recount
+	text := d.run(t, 0, ".venv/bin/python", "-m", "local.demo", "recount", inputs)
+	if err := json.Unmarshal([]byte(text), &expected); err != nil {
+		t.Fatalf("recount: %v\n%s", err, text)
+	}
+	for _, day := range days {
+		j := d.ended(t, country, feed, day)
+		if j.State != "succeeded" {
+			t.Fatalf("job %s %s: %s: %s\n%s", feed, day, j.State, j.Reason, d.logs())
+		}
+		i := slices.IndexFunc(expected, func(r recount) bool { return r.Country == country && r.Feed == feed && r.Day == day })
+		if i < 0 {
+			t.Fatalf("the recount knows nothing of %s %s %s", country, feed, day)
+		}
+		got := recount{country, feed, day, *j.Input, *j.Validated, *j.Invalid, *j.New, *j.Changed, *j.Unchanged, *j.Duplicate, *j.Deleted}
+		if got != expected[i] {
+			t.Errorf("the job counted %+v, the recount %+v", got, expected[i])
+		}
+		if got.Input != got.Validated+got.Invalid || got.Validated != got.New+got.Changed+got.Unchanged+got.Duplicate {
+			t.Errorf("records were lost or counted twice: %+v", got)
+		}
+		for stage, want := range map[string]int64{
+			"validated": got.Validated,
+			"invalid":   got.Invalid,
+			"curated":   *j.Exported,
+		} {
+			if n := d.number(t, country, stage, fmt.Sprintf("select count(*) n from %s where _day = date '%s'", feed, day)); n != want {
+				t.Errorf("%s %s holds %d rows of %s, want %d", stage, feed, n, day, want)
+			}
+		}
+		if n := d.number(t, country, "versioned", fmt.Sprintf("select count(*) n from %s where valid_from = date '%s'", feed, day)); n != got.New+got.Changed {
+			t.Errorf("versioned %s holds %d versions that begin on %s, want %d", feed, n, day, got.New+got.Changed)
+		}
+		rows := bigQueryRows(t, d, country, feed, day)
+		if int64(len(rows)) != *j.Exported {
+			t.Errorf("BigQuery holds %d rows of %s %s, the ledger says %d", len(rows), feed, day, *j.Exported)
+		}
+		type row struct{ Carrier, Name, Change string }
+		curated := decode[[]row](t, d, "query", fmt.Sprintf("select carrier, name, _change as change from %s where _day = date '%s' order by carrier", feed, day), "--country", country, "--stage", "curated")
+		exported := []row{}
+		for _, r := range rows {
+			exported = append(exported, row{r["carrier"].(string), r["name"].(string), r["_change"].(string)})
+		}
+		slices.SortFunc(exported, func(a, b row) int { return strings.Compare(a.Carrier, b.Carrier) })
+		if !slices.Equal(exported, curated) {
+			t.Errorf("BigQuery and the curated table differ for %s %s", feed, day)
+		}
+	}
+}
+
+// number asks for one number with SQL.
+func (d deployment) number(t *testing.T, country, stage, sql string) int64 {
+	t.Helper()
+	rows := decode[[]map[string]int64](t, d, "query", sql, "--country", country, "--stage", stage)
+	if len(rows) != 1 {
+		t.Fatalf("%s: %d rows, want 1", sql, len(rows))
+	}
+	return rows[0]["n"]
+}
+
+// bigQueryRows reads a day of a feed with Google's own client.
+func bigQueryRows(t *testing.T, d deployment, country, feed, day string) []map[string]bigquery.Value {
+	t.Helper()
+	var names struct {
+		Countries map[string]struct{ Dataset, GoogleProject string }
+	}
+	cmd := d.command(t.Context(), "bin/pulumi", "stack", "output", "--json", "--stack", "local")
+	text, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("pulumi stack output: %v", err)
+	}
+	if err := json.Unmarshal(text, &names); err != nil {
+		t.Fatal(err)
+	}
+	c := names.Countries[country]
+	endpoint := decode[status](t, d, "local", "status").Endpoints["bigquery"]
+	client, err := bigquery.NewClient(t.Context(), c.GoogleProject, option.WithEndpoint(endpoint), option.WithoutAuthentication())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }() // it only read
+	rows, err := client.Query(fmt.Sprintf("select * from `%s.%s.%s` where _day = '%s'", c.GoogleProject, c.Dataset, feed, day)).Read(t.Context())
+	if err != nil {
+		t.Fatalf("bigquery: %v", err)
+	}
+	var all []map[string]bigquery.Value
+	for {
+		row := map[string]bigquery.Value{}
+		switch err := rows.Next(&row); {
+		case errors.Is(err, iterator.Done):
+			return all
+		case err != nil:
+			t.Fatalf("bigquery: %v", err)
+		}
+		all = append(all, row)
+	}
+}
+
+// closedDayIsRefused puts a file for a day that succeeded: it lands and is recorded as late, and nothing else changes.
+func closedDayIsRefused(t *testing.T, d deployment, inputs string) {
+	const country, feed, day = "us", "airlines", "2013-01-01"
+	before := d.sluice(t, "jobs", "--json")
+	late := filepath.Join(t.TempDir(), "late.csv")
+	text, err := os.ReadFile(dayFiles(t, inputs, country, feed, day)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(late, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d.put(t, 3, country, feed, day, late)
+	type file struct{ Key, State string }
+	want := file{feed + "/" + day + "/late.csv", "late"}
+	d.until(t, "the late file is recorded", func() bool {
+		return slices.Contains(decode[[]file](t, d, "files", want.Key, "--country", country), want)
+	})
+	if after := d.sluice(t, "jobs", "--json"); after != before {
+		t.Errorf("jobs before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// badFileFailsItsJobOnly puts a file that is no CSV; its job fails with a reason, and no other job notices.
+func badFileFailsItsJobOnly(t *testing.T, d deployment, _ string) {
+	const country, feed, day = "us", "weather", "2013-01-01"
+	before := d.sluice(t, "jobs", "--feed", "airlines", "--json")
+	bad := filepath.Join(t.TempDir(), "weather.csv")
+	if err := os.WriteFile(bad, []byte("not,the,header\n1,2,3\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d.put(t, 0, country, feed, day, bad)
+	j := d.ended(t, country, feed, day)
+	if j.State == "succeeded" && *j.Invalid != *j.Input || j.State != "succeeded" && j.Reason == "" {
+		t.Errorf("job %+v; want it failed with a reason, or every record invalid", j)
+	}
+	if after := d.sluice(t, "jobs", "--feed", "airlines", "--json"); after != before {
+		t.Errorf("the other jobs before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// until waits for something that an event brings about.
+func (d deployment) until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(2 * time.Minute)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-deadline:
+			t.Fatalf("waited in vain until %s\n%s", what, d.logs())
+		case <-tick.C:
+		}
+	}
+}
+
+// newFeed adds a feed to a copy of the checkout, with a contract file and a line of YAML, deploys it, and runs a day of it.
+func newFeed(t *testing.T, d deployment) {
+	addFeed(t, d)
+	d.pulumi(t, "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress")
+	file := filepath.Join(t.TempDir(), "seats.csv")
+	if err := os.WriteFile(file, []byte("plane,seats\nN10156,55\nN102UW,182\nN103US,many\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d.put(t, 0, "us", "seats", "2013-01-01", file)
+	j := d.ended(t, "us", "seats", "2013-01-01")
+	if j.State != "succeeded" || *j.Input != 3 || *j.Validated != 2 || *j.Invalid != 1 || *j.New != 2 || *j.Exported != 2 {
+		t.Errorf("job of the new feed: %+v", j)
+	}
+}
+
+// resources lists what a country is made of, as the local AWS sees it.
+func resources(t *testing.T, running status) []string {
+	t.Helper()
+	cfg := aws.Config{
+		Region:       running.Region,
+		BaseEndpoint: aws.String(running.Endpoints["aws"]),
+		Credentials:  credentials.NewStaticCredentialsProvider(running.Account, "local", ""),
+	}
+	found := []string{}
+	buckets, err := s3.NewFromConfig(cfg).ListBuckets(t.Context(), &s3.ListBucketsInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range buckets.Buckets {
+		found = append(found, "bucket "+*b.Name)
+	}
+	functions, err := lambda.NewFromConfig(cfg).ListFunctions(t.Context(), &lambda.ListFunctionsInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range functions.Functions {
+		found = append(found, "function "+*f.FunctionName)
+	}
+	tables, err := dynamodb.NewFromConfig(cfg).ListTables(t.Context(), &dynamodb.ListTablesInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range tables.TableNames {
+		found = append(found, "table "+name)
+	}
+	queues, err := sqs.NewFromConfig(cfg).ListQueues(t.Context(), &sqs.ListQueuesInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range queues.QueueUrls {
+		found = append(found, "queue "+u)
+	}
+	return found
+}
+
+// destroyLeavesNothing destroys the stack, stops the cloud, and looks for what is left.
+func destroyLeavesNothing(t *testing.T, d deployment) {
+	d.pulumi(t, "destroy", "--yes", "--skip-preview", "--suppress-progress")
+	running := decode[status](t, d, "local", "status")
+	if left := resources(t, running); len(left) != 0 {
+		t.Errorf("the destroy left %q", left)
+	}
+	d.sluice(t, "local", "down")
+	for name, endpoint := range running.Endpoints {
+		u, err := url.Parse(endpoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := net.Dial("tcp", u.Host); err == nil {
+			_ = c.Close()
+			t.Errorf("%s still answers at %s", name, u.Host)
+		}
+	}
+	for name, pid := range running.PIDs {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
+			t.Errorf("process %d of %s is still there", pid, name)
+		}
+	}
+	if got := decode[status](t, d, "local", "status"); got.Running {
+		t.Error("the local cloud still runs")
+	}
+	locks, err := filepath.Glob(filepath.Join(d.home, "state", ".pulumi", "locks", "*", "*", "*", "*.json"))
+	if err != nil || len(locks) != 0 {
+		t.Errorf("locks are left: %q, %v", locks, err)
+	}
+}
+
+// seatsContract is a feed that the checkout does not have.
+const seatsContract = `apiVersion: v3.1.0
+kind: DataContract
+id: seats
+name: seats
+version: 1.0.0
+status: active
+customProperties:
+  - property: sluice.completeness
+    value: count
+  - property: sluice.expectedFiles
+    value: 1
+schema:
+  - name: seats
+    logicalType: object
+    properties:
+      - name: plane
+        logicalType: string
+        primaryKey: true
+        primaryKeyPosition: 1
+      - name: seats
+        logicalType: integer
+        required: true
+`
+
+// addFeed adds the feed the way the documentation says: a contract file, and a line in the stack's YAML.
+func addFeed(t *testing.T, d deployment) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(d.root, "contracts", "seats.yaml"), []byte(seatsContract), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(d.root, "Pulumi.local.yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const before = "        - airlines\n"
+	changed := strings.Replace(string(text), before, before+"        - seats\n", 1)
+	if changed == string(text) {
+		t.Fatalf("%s names no feed airlines to put another one after", path)
+	}
+	if err := os.WriteFile(path, []byte(changed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
