@@ -1,4 +1,4 @@
-"""IAM where MiniStack is laxer than AWS: policy variables, Glue's resources, KMS behind other services, EMR's tags."""
+"""IAM where MiniStack differs from AWS: policy variables, Glue's and Athena's resources, KMS behind services, EMR's tags."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
 
+from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, ParsedStatement
 from ministack.core.responses import get_account_id, get_region
-from ministack.services import dynamodb, kms, s3, sns, sqs, tagging
+from ministack.services import athena, dynamodb, kms, s3, sns, sqs, tagging
 
 Data = dict[str, Any]
 
@@ -24,7 +25,8 @@ _request: contextvars.ContextVar[Data | None] = contextvars.ContextVar("access_r
 
 def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> None:
     """Puts the corrections in place; `emr_tags` lists clusters' ARNs with their tags."""
-    stock_match, stock_arn, stock_enforce = (
+    stock_origin, stock_match, stock_arn, stock_enforce = (
+        iam_evaluator.pin_request_origin,
         iam_evaluator._first_match,
         iam_actions.extract_resource_arn,
         iam_evaluator.enforce,
@@ -52,6 +54,8 @@ def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> Non
             found = glue_resources(operation, body, f"arn:aws:glue:{region}:{account_id}")
             if found:
                 arn, *extra = found
+        elif service == "athena":
+            arn = f"arn:aws:athena:{region}:{account_id}:workgroup/{_workgroup(body)}"
         _request.set({"headers": headers, "path": path, "query": query_params, "extra": extra, "body": body})
         return arn
 
@@ -84,6 +88,11 @@ def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> Non
             denied = denied or stock_enforce(access_key_id, action, name, region, arn, keys)
         return denied
 
+    def pin_request_origin(source_ip: str, _secure_transport: bool) -> None:
+        # The listener on loopback stands for AWS's TLS endpoints: policies that demand TLS must hold here too.
+        stock_origin(source_ip, True)
+
+    app.pin_request_origin = pin_request_origin
     iam_evaluator._first_match = first_match
     iam_actions.extract_resource_arn = extract_resource_arn
     iam_evaluator.enforce = enforce
@@ -148,6 +157,17 @@ def glue_resources(operation: str, body: bytes, prefix: str) -> list[str]:
         return found
     tables = data.get("TablesToDelete") or ([table] if table else ["*"])
     return found + [f"{prefix}:table/{database}/{name}" for name in tables]
+
+
+def _workgroup(body: bytes) -> str:
+    """The workgroup of a call to Athena: a query's own, where the call names a query."""
+    try:
+        data = json.loads(body or b"{}")
+    except ValueError:
+        return "*"
+    if execution := athena._executions.get(data.get("QueryExecutionId", "")):
+        return str(execution["WorkGroup"])
+    return str(data.get("WorkGroup") or data.get("Name") or ("primary" if "QueryString" in data else "*"))
 
 
 def _key_uses(service: str, iam_action: str, arn: str) -> list[tuple[str, str]]:

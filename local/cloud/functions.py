@@ -34,7 +34,7 @@ _INHERITED = frozenset({"PATH", "LANG", "TZ", "AWS_ENDPOINT_URL"})
 # AWS waits a minute and then two before it repeats a failed invocation; nobody wants to wait so long at a desk.
 _RETRY_SECONDS = (1.0, 2.0)
 _THROTTLE_SECONDS = 0.2
-_THROTTLE_MAX_SECONDS = 5.0
+_THROTTLE_MAX_SECONDS = 1.0
 _MAX_EVENT_AGE_SECONDS = 21600
 
 _rule: contextvars.ContextVar[str] = contextvars.ContextVar("functions_rule", default="")
@@ -44,6 +44,7 @@ def install(home: Path) -> None:
     """Puts the corrections in place."""
     stock_environment = lambda_svc._provided_worker_env
     stock_target = eventbridge._invoke_target
+    stock_config = lambda_svc._put_event_invoke_config
 
     def environment(config: Data, code_dir: str, port: int) -> dict[str, str]:
         env: dict[str, str] = stock_environment(config, code_dir, port)
@@ -73,7 +74,17 @@ def install(home: Path) -> None:
         }
         _deliver("sns.amazonaws.com", topic_arn, endpoint, {"Records": [record]})
 
+    def put_event_invoke_config(name: str, qualifier: str | None, data: Data) -> Any:
+        status, headers, body = stock_config(name, qualifier, data)
+        if status != 200 or "MaximumEventAgeInSeconds" in data:
+            return status, headers, body
+        # What was not set is not described.
+        config = lambda_svc._functions[name]["event_invoke_configs"][qualifier or ""]
+        del config["MaximumEventAgeInSeconds"]
+        return lambda_svc.json_response(config)
+
     lambda_svc._provided_worker_env = environment
+    lambda_svc._put_event_invoke_config = put_event_invoke_config
     lambda_svc.invoke_async_with_retry = invoke_later
     eventbridge._invoke_target = invoke_target
     eventbridge._dispatch_to_lambda = eventbridge_to_function

@@ -1,9 +1,11 @@
-"""AWS's own service models, as botocore ships them: what a request may hold."""
+"""AWS's own service models, as botocore ships them: what a request may hold, and how an answer is written."""
 
 from __future__ import annotations
 
+import datetime
 from functools import cache
 from typing import Any
+from xml.sax.saxutils import escape
 
 import botocore.session
 import botocore.validate
@@ -32,6 +34,22 @@ def check_input(name: str, operation: str, data: dict[str, Any]) -> None:
     if report.has_errors():
         raise Invalid(report.generate_report())
     _check_enums(data, shape, operation)
+
+
+def query_xml(value: Any, shape: Shape) -> str:
+    """A value as the Query protocol writes it: members by their names, a list's items as `member`."""
+    if isinstance(shape, StructureShape):
+        return "".join(
+            f"<{name}>{query_xml(value[name], member)}</{name}>"
+            for name, member in shape.members.items()
+            if value.get(name) is not None
+        )
+    if isinstance(shape, ListShape):
+        return "".join(f"<member>{query_xml(item, shape.member)}</member>" for item in value)
+    if shape.type_name == "timestamp":
+        moment = datetime.datetime.fromtimestamp(float(value), datetime.UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return str(value).lower() if isinstance(value, bool) else escape(str(value))
 
 
 def _check_enums(value: Any, shape: Shape, path: str) -> None:

@@ -173,7 +173,8 @@ def test_answers_one_select_only(root: Account, workgroup: str, sql: str) -> Non
 
 
 def test_caller_needs_the_rights_that_athena_needs(root: Account, workgroup: str, flights: str) -> None:
-    athena = {"Effect": "Allow", "Action": "athena:*", "Resource": "*"}
+    own = "arn:aws:athena:us-east-1:000000000000:workgroup/analysts"
+    athena = {"Effect": "Allow", "Action": ["athena:StartQueryExecution", "athena:GetQuery*"], "Resource": own}
     glue = "arn:aws:glue:us-east-1:000000000000:"
     catalog = {
         "Effect": "Allow",
@@ -187,4 +188,7 @@ def test_caller_needs_the_rights_that_athena_needs(root: Account, workgroup: str
     for name, statements in grants.items():
         who = root.as_role(root.role(f"athena-{name}", "lambda.amazonaws.com", athena, *statements))
         states[name] = execute(who, workgroup, "SELECT count(*) FROM flights")["Status"]["State"]
+    outsider = root.as_role(root.role("athena-outsider", "lambda.amazonaws.com", {**athena, "Resource": f"{own}-2"}))
+    with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
+        execute(outsider, workgroup, "SELECT 1")
     assert states == {"nothing": "FAILED", "catalog": "FAILED", "reader": "FAILED", "analyst": "SUCCEEDED"}

@@ -63,6 +63,16 @@ def denied(call: Any, **arguments: Any) -> str:
     return str(caught.value.response["Error"]["Code"])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def scheduled(root: Account, recorder_role: str) -> None:
+    """A function on a schedule, from the first test on: the last one looks whether its minute came."""
+    rules = root.client("events")
+    arn = root.function("tick", recorder_role, RECORDER)
+    rule = rules.put_rule(Name="tick", ScheduleExpression="rate(1 minute)")["RuleArn"]
+    allow(root, "tick", "events.amazonaws.com", rule)
+    rules.put_targets(Rule="tick", Targets=[{"Id": "f", "Arn": arn, "Input": '{"sweep": true}'}])
+
+
 # --- functions --------------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +168,9 @@ def test_event_that_fails_for_good_goes_to_the_destination(root: Account) -> Non
     functions.put_function_event_invoke_config(
         FunctionName="failing", MaximumRetryAttempts=1, DestinationConfig={"OnFailure": {"Destination": topic}}
     )
+    described = functions.get_function_event_invoke_config(FunctionName="failing")
+    assert_fits("lambda", "GetFunctionEventInvokeConfig", described)
+    assert "MaximumEventAgeInSeconds" not in described
     functions.invoke(FunctionName="failing", InvocationType="Event", Payload=b'{"day": 1}')
     message = wait_for(lambda: sqs.receive_message(QueueUrl=queue).get("Messages"))[0]
     record = json.loads(message["Body"])
@@ -166,17 +179,6 @@ def test_event_that_fails_for_good_goes_to_the_destination(root: Account) -> Non
     assert record["requestContext"]["functionArn"] == f"{arn}:$LATEST"
     assert record["requestPayload"] == {"day": 1}
     assert record["responsePayload"] == {"errorType": "RuntimeError", "errorMessage": "on purpose"}
-
-
-def test_schedule_reaches_a_function(root: Account, recorder_role: str) -> None:
-    rules = root.client("events")
-    arn = root.function("tick", recorder_role, RECORDER)
-    rule = rules.put_rule(Name="tick", ScheduleExpression="rate(1 minute)")["RuleArn"]
-    allow(root, "tick", "events.amazonaws.com", rule)
-    rules.put_targets(Rule="tick", Targets=[{"Id": "f", "Arn": arn, "Input": '{"sweep": true}'}])
-    wait_for(lambda: root.client("s3").list_objects_v2(Bucket="events", Prefix="tick/")["KeyCount"], 90)
-    assert recorded(root, "tick")[0]["event"] == {"sweep": True}
-    rules.remove_targets(Rule="tick", Ids=["f"])
 
 
 # --- data stores ------------------------------------------------------------------------------------------------------
@@ -278,7 +280,9 @@ def test_of_two_commits_on_one_table_version_one_is_refused(root: Account) -> No
     assert sorted(outcomes) == ["ConcurrentModificationException"] * 3 + ["committed"]
 
 
-def test_alarm_is_described_as_it_was_put(root: Account) -> None:
+@pytest.mark.parametrize("protocol", ["smithy-rpc-v2-cbor", "json", "query"])
+def test_alarm_is_described_as_it_was_put(root: Account, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS", [protocol])
     cloudwatch = root.client("cloudwatch")
     alarm = {
         "AlarmName": "idle",
@@ -364,7 +368,17 @@ def test_other_encryption_can_be_refused_by_the_bucket(root: Account) -> None:
             "Null": {"s3:x-amz-server-side-encryption": "false"},
         },
     }
-    s3.put_bucket_policy(Bucket="strict", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    insecure = {
+        "Sid": "DenyPlainHTTP",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": "arn:aws:s3:::strict/*",
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    s3.put_bucket_policy(
+        Bucket="strict", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement, insecure]})
+    )
     put = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::strict/*"}
     writer = root.as_role(root.role("strict-writer", "lambda.amazonaws.com", put)).client("s3")
     assert (
@@ -388,3 +402,11 @@ def test_catalog_rights_are_checked_on_catalog_database_and_table(root: Account)
     assert denied(reader.get_table, DatabaseName="yours", Name="t") == "AccessDeniedException"
     lacking = root.as_role(root.role("glue-lacking", "lambda.amazonaws.com", short)).client("glue")
     assert denied(lacking.get_table, DatabaseName="mine", Name="t") == "AccessDeniedException"
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_schedule_reaches_a_function(root: Account) -> None:
+    wait_for(lambda: root.client("s3").list_objects_v2(Bucket="events", Prefix="tick/")["KeyCount"], 90)
+    assert recorded(root, "tick")[0]["event"] == {"sweep": True}
