@@ -85,6 +85,7 @@ class RowCount:
     value: float
 
     def holds(self, count: int) -> bool:
+        """Whether a number of records keeps the rule."""
         return bool(_COMPARE[self.operator](count, self.value))
 
 
@@ -106,10 +107,12 @@ class Contract:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The columns' names in the contract's order."""
         return tuple(column.name for column in self.columns)
 
     @property
     def java_encoding(self) -> str:
+        """The encoding as Java names it."""
         return ENCODINGS[self.encoding]
 
 
@@ -131,12 +134,17 @@ class _Parser:
             self.fault("apiVersion", f"{version!r} is not supported: use v3.0.0 or later")
         objects = document.get("schema") or []
         if len(objects) != 1:
-            raise InputError(f"contract of feed {feed!r}: schema: a feed's contract describes exactly one object, this one {len(objects)}")
+            raise InputError(
+                f"contract of feed {feed!r}: schema: a feed's contract describes exactly one object, this one {len(objects)}"
+            )
         table = objects[0]
         if table.get("name") != feed:
             self.fault("schema[0].name", f"is {table.get('name')!r}: name it like the feed")
         if table.get("relationships"):
-            self.fault("schema[0].relationships", "only relationships of a single property are supported: state it at the property")
+            self.fault(
+                "schema[0].relationships",
+                "only relationships of a single property are supported: state it at the property",
+            )
 
         columns: list[Column] = []
         positions: dict[str, int] = {}
@@ -170,9 +178,15 @@ class _Parser:
         if contract.snapshot not in (True, False):
             self.fault("customProperties sluice.snapshot", f"is {contract.snapshot!r}: use true or false")
         if len(contract.delimiter) != 1 or contract.delimiter in '"\r\n':
-            self.fault("customProperties sluice.delimiter", f'is {contract.delimiter!r}: use one character, for example "," or "\\t"')
+            self.fault(
+                "customProperties sluice.delimiter",
+                f'is {contract.delimiter!r}: use one character, for example "," or "\\t"',
+            )
         if contract.encoding not in ENCODINGS:
-            self.fault("customProperties sluice.encoding", f"{contract.encoding!r} is not supported: use one of {', '.join(ENCODINGS)}")
+            self.fault(
+                "customProperties sluice.encoding",
+                f"{contract.encoding!r} is not supported: use one of {', '.join(ENCODINGS)}",
+            )
         if self.faults:
             raise InputError(f"contract of feed {feed!r}: " + "; ".join(self.faults))
         return contract
@@ -184,7 +198,10 @@ class _Parser:
         name = str(prop.get("name", ""))
         logical = str(prop.get("logicalType", ""))
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-            self.fault(f"{path}.name", f"{name!r} cannot be a column: begin with a letter, go on with letters, digits and underscores")
+            self.fault(
+                f"{path}.name",
+                f"{name!r} cannot be a column: begin with a letter, go on with letters, digits and underscores",
+            )
         if name.lower() in RESERVED:
             self.fault(f"{path}.name", f"{name!r} is a column of the versioned table: choose another name")
         if prop.get("physicalName", name) != name:
@@ -239,7 +256,8 @@ class _Parser:
         zone = options.get("defaultTimezone", "Etc/UTC")
         if zone not in ("Etc/UTC", "UTC"):
             self.fault(
-                f"{path}.logicalTypeOptions.defaultTimezone", f"{zone!r} is not supported: write timestamps in UTC or with their offset"
+                f"{path}.logicalTypeOptions.defaultTimezone",
+                f"{zone!r} is not supported: write timestamps in UTC or with their offset",
             )
         if logical == "date":
             return str(options.get("format", DATE_FORMAT))
@@ -279,7 +297,8 @@ class _Parser:
             else:
                 self.fault(
                     at,
-                    f"a {kind} rule {metric or ''} of this form is not supported: use nullValues, duplicateValues or invalidValues (validValues, pattern) with mustBe: 0",
+                    f"a {kind} rule {metric or ''} of this form is not supported: use nullValues, duplicateValues or invalidValues "
+                    "(validValues, pattern) with mustBe: 0",
                 )
         return required, unique, patterns, values
 
@@ -297,15 +316,24 @@ class _Parser:
             ):
                 rules += found
             else:
-                self.fault(f"schema[0].quality[{i}]", f"is not supported: use metric rowCount with one of {', '.join(_ROW_COUNT)}")
+                self.fault(
+                    f"schema[0].quality[{i}]",
+                    f"is not supported: use metric rowCount with one of {', '.join(_ROW_COUNT)}",
+                )
         return rules
 
     def references(self, prop: Mapping[str, Any], column: str, path: str) -> list[Reference]:
         found: list[Reference] = []
         for i, relationship in enumerate(prop.get("relationships") or []):
             to = relationship.get("to")
-            if relationship.get("type", "foreignKey") != "foreignKey" or not isinstance(to, str) or not re.fullmatch(r"[\w-]+\.\w+", to):
-                self.fault(f"{path}.relationships[{i}]", f"to {to!r} is not supported: use a foreignKey to <feed>.<its key>")
+            if (
+                relationship.get("type", "foreignKey") != "foreignKey"
+                or not isinstance(to, str)
+                or not re.fullmatch(r"[\w-]+\.\w+", to)
+            ):
+                self.fault(
+                    f"{path}.relationships[{i}]", f"to {to!r} is not supported: use a foreignKey to <feed>.<its key>"
+                )
             else:
                 feed, key = to.split(".")
                 found.append(Reference(column=column, feed=feed, key=key))

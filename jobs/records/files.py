@@ -81,7 +81,9 @@ def read(spark: SparkSession, contract: Contract, files: Mapping[str, tuple[str,
 def _lines(spark: SparkSession, uris: Sequence[str]) -> DataFrame:
     literal = [re.sub(r"([\[\]{}*?\\])", r"\\\1", uri) for uri in uris]  # a name is not a pattern
     # As bytes: a regular expression would decode, and change what is not UTF-8.
-    without_cr = F.expr("if(endswith(value, '\\r'), cast(substring(cast(value as binary), 1, octet_length(value) - 1) as string), value)")
+    without_cr = F.expr(
+        "if(endswith(value, '\\r'), cast(substring(cast(value as binary), 1, octet_length(value) - 1) as string), value)"
+    )
     return (
         spark.read.option("lineSep", "\n")
         .text(literal)
@@ -136,19 +138,25 @@ def _unreadable(error: Exception) -> JobError:
     if missing:
         return InputError(f"file {missing.group(1)} is not there any more: put it again, then restate the day")
     damaged = re.search(r"Encountered error while reading file (\S+\.gz)\b", text)
-    if damaged and re.search(r"EOFException|ZipException|gzip|invalid (stored )?block|invalid (bit|code|distance|literal)|incorrect", text):
+    if damaged and re.search(
+        r"EOFException|ZipException|gzip|invalid (stored )?block|invalid (bit|code|distance|literal)|incorrect", text
+    ):
         return InputError(f"file {damaged.group(1)} is not a whole gzip file: put it again, then restate the day")
     return JobError(f"reading the day's files: {text.splitlines()[0] if text else type(error).__name__}")
 
 
-def _headers(contract: Contract, files: Mapping[str, tuple[str, int]], splits: Sequence[_Split]) -> dict[tuple[str, ...], list[str]]:
+def _headers(
+    contract: Contract, files: Mapping[str, tuple[str, int]], splits: Sequence[_Split]
+) -> dict[tuple[str, ...], list[str]]:
     first = {split.file: split for split in splits if split.start == 0}
     headers: dict[tuple[str, ...], list[str]] = {}
     faults: list[str] = []
     for name, (_, size) in files.items():
         split = first.get(name)
         if split is None:
-            reason = "is empty" if size == 0 else "was not read: Spark hides names that begin with '_' or '.', so rename it"
+            reason = (
+                "is empty" if size == 0 else "was not read: Spark hides names that begin with '_' or '.', so rename it"
+            )
             faults.append(f"{name} {reason}")
             continue
         if split.size != size:
@@ -176,7 +184,9 @@ def _header(split: _Split, contract: Contract) -> tuple[str, ...]:
     if set(names) == wanted and len(names) == len(wanted):
         return tuple(names)
     missing = [name for name in contract.names if name not in names]
-    more = [name for name in names if name not in wanted] + sorted({name for name in names if name in wanted and names.count(name) > 1})
+    more = [name for name in names if name not in wanted] + sorted(
+        {name for name in names if name in wanted and names.count(name) > 1}
+    )
     found = [f"lacks {', '.join(missing)}"] if missing else []
     found += [f"has also {', '.join(_shown(name) for name in more)}"] if more else []
     raise ValueError(f"has another header than its contract: it {' and '.join(found)}")
@@ -194,13 +204,21 @@ def _numbered(spark: SparkSession, lines: DataFrame, splits: Sequence[_Split]) -
     for split in sorted(splits, key=lambda s: (s.file, s.start)):
         places.append((split.path, split.start, split.file, before.get(split.file, 0) + 1 - split.position))
         before[split.file] = before.get(split.file, 0) + split.lines
-    table = spark.createDataFrame(places, "_path string, _start bigint, _source_file string, _offset bigint")
-    joined = lines.join(F.broadcast(table), on=["_path", "_start"], how="inner")
+    row = "(?, cast(? as bigint), ?, cast(? as bigint))"
+    table = f"select * from values {', '.join([row] * len(places))} as t (_path, _start, _source_file, _offset)"
+    joined = lines.join(
+        F.broadcast(spark.sql(table, args=[value for place in places for value in place])),
+        on=["_path", "_start"],
+        how="inner",
+    )
     return joined.select("_source_file", (F.col("_position") + F.col("_offset")).alias("_line"), "_value")
 
 
-# A field is quoted when it begins with a quote. What follows its closing quote is kept as text. All groups are possessive: no backtracking, no recursion.
 def _field(delimiter: str) -> str:
+    """A field as a regular expression. It is quoted when it begins with a quote; what follows the closing quote is kept as text.
+
+    All groups are possessive, so that Java neither goes back nor into a recursion that long lines would overflow.
+    """
     d = re.escape(delimiter)
     return rf'(?:"[^"]*+(?:""[^"]*+)*+"[^{d}]*+|(?!")[^{d}]*+)'
 
@@ -220,8 +238,8 @@ def _stays_open(value: Column, delimiter: str) -> Column:
 def _joined(lines: DataFrame, delimiter: str) -> DataFrame:
     """Puts the lines of a quoted line break together to one record, which has the number of its first line. The break is kept as LF.
 
-    Whether a line begins inside of quotes follows from all lines before it. Each line is one of four functions of that state: it keeps it, turns it, or
-    sets it to in or out; so the state is the last line that set it, turned as often as was turned since.
+    Whether a line begins inside of quotes follows from all lines before it. Each line is one of four functions of that state: it keeps
+    it, turns it, or sets it to in or out; so the state is what the last line set it to, turned as often as it was turned since.
     """
     in_order = Window.partitionBy("_source_file").orderBy("_line")
     opens, stays = _opens(F.col("_value"), delimiter), _stays_open(F.col("_value"), delimiter)
@@ -231,7 +249,9 @@ def _joined(lines: DataFrame, delimiter: str) -> DataFrame:
         F.when(opens & stays, 1).when(~opens & ~stays, 0).alias("_set"),
     )
     since = F.last(F.col("_set") - F.col("_turns"), ignorenulls=True).over(in_order)
-    states = functions.select("*", (F.pmod(F.coalesce(since, F.lit(0)) + F.col("_turns"), F.lit(2)) == 1).alias("_open"))
+    states = functions.select(
+        "*", (F.pmod(F.coalesce(since, F.lit(0)) + F.col("_turns"), F.lit(2)) == 1).alias("_open")
+    )
     begins = F.when(F.lag("_open", 1, False).over(in_order), 0).otherwise(1)
     numbered = states.select("*", begins.alias("_begins")).select("*", F.sum("_begins").over(in_order).alias("_record"))
     parts = F.array_sort(F.collect_list(F.struct("_line", "_value")))
@@ -254,6 +274,9 @@ def _count_joined(joined: DataFrame) -> int:
     ).first()
     assert row is not None
     if row["open"]:
-        faults = [f"{file} ends inside of a quoted field that began in the record of line {line}" for file, line in row["open"]]
+        faults = [
+            f"{file} ends inside of a quoted field that began in the record of line {line}"
+            for file, line in row["open"]
+        ]
         raise InputError("; ".join(faults) + ": put the whole file again, then restate the day")
     return int(row["count"])

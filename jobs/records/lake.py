@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -20,6 +21,8 @@ CATALOG = "lake"
 
 STAGES = ("validated", "invalid", "versioned", "curated")
 """The stages in the order in which they are published: what people read last comes last."""
+
+_EPOCH = date(1970, 1, 1)
 
 _PROPERTIES = {
     "format-version": "2",
@@ -54,14 +57,34 @@ class Table:
         return f"{self.name}.`branch_{self._branch}`"
 
     def exists(self) -> bool:
+        """Whether the catalog has the table."""
         return self._spark.catalog.tableExists(self.name)
 
     def bytes(self) -> int:
         """The size of what is published; 0 where there is nothing yet."""
-        if not self.exists():
-            return 0
-        snapshot = self._java().currentSnapshot()
-        return int(snapshot.summary().get("total-files-size") or 0) if snapshot else 0
+        return self._total("total-files-size", "main")
+
+    def added(self) -> int:
+        """How many more rows the branch has than what is published."""
+        return self._total("total-records", self._branch) - self._total("total-records", "main")
+
+    def _total(self, name: str, ref: str) -> int:
+        snapshot = self._java().snapshot(ref) if self.exists() else None
+        return int(snapshot.summary().get(name) or 0) if snapshot else 0
+
+    def latest(self) -> str:
+        """The latest day that has a partition, or had one lately; empty for none."""
+        snapshot = self._java().currentSnapshot() if self.exists() else None
+        if snapshot is None:
+            return ""
+        table, iceberg = self._java(), self._jvm.org.apache.iceberg
+        bounds = [manifest.partitions()[0].upperBound() for manifest in snapshot.allManifests(table.io())]
+        dates = [
+            iceberg.types.Conversions.fromByteBuffer(iceberg.types.Types.DateType.get(), bound)
+            for bound in bounds
+            if bound is not None
+        ]
+        return str(_EPOCH + timedelta(days=max(dates))) if dates else ""
 
     def branch_off(self, schema: StructType) -> None:
         """Begins the run's branch at what is published, and drops the branches of runs that ended half way. Creates the table if it is missing."""
@@ -88,11 +111,15 @@ class Table:
         has = {field.name: field.dataType.simpleString() for field in self._spark.table(self.name).schema}
         wants = {field.name: field.dataType.simpleString() for field in schema}
         faults = [
-            f"column {name} is {has[name]}, the contract says {wants[name]}" for name in wants if name in has and has[name] != wants[name]
+            f"column {name} is {has[name]}, the contract says {wants[name]}"
+            for name in wants
+            if name in has and has[name] != wants[name]
         ]
         faults += [f"column {name} is not in the contract any more" for name in has if name not in wants]
         if faults:
-            raise JobError(f"table {self.name}: {'; '.join(faults)}: a contract may add columns, for other changes make a new feed")
+            raise JobError(
+                f"table {self.name}: {'; '.join(faults)}: a contract may add columns, for other changes make a new feed"
+            )
         added = [f"`{name}` {wants[name]}" for name in wants if name not in has]
         if added:
             self._spark.sql(f"alter table {self.name} add columns ({', '.join(added)})")
@@ -106,9 +133,11 @@ class Table:
         return self._spark.table(self.name)
 
     def append(self, rows: DataFrame) -> None:
+        """Adds rows to the branch."""
         self._writer(rows).append()
 
     def overwrite(self, rows: DataFrame, where: Column) -> None:
+        """Puts rows on the branch in place of those that a condition finds."""
         self._writer(rows).overwrite(where)
 
     def replace(self, opened: DataFrame, ended: DataFrame, key: Sequence[str], day: str) -> None:
@@ -141,30 +170,36 @@ class Table:
         if self._branch not in self._branches(table) or table.currentSnapshot() is None:
             return True
         tip = table.refs().get(self._branch).snapshotId()
-        ancestors = self._spark._jvm.org.apache.iceberg.util.SnapshotUtil  # type: ignore[union-attr]
-        return bool(ancestors.isAncestorOf(table, tip, table.currentSnapshot().snapshotId()))
+        return bool(
+            self._jvm.org.apache.iceberg.util.SnapshotUtil.isAncestorOf(
+                table, tip, table.currentSnapshot().snapshotId()
+            )
+        )
 
     def files(self, day: str) -> list[DataFile]:
         """The files that hold a day, on the branch if it is there, else as published."""
         table = self._java()
         table.refresh()
-        jvm = self._spark._jvm
-        assert jvm is not None
-        equal = jvm.org.apache.iceberg.expressions.Expressions.equal("_day", day)
+        iceberg = self._jvm.org.apache.iceberg
+        equal = iceberg.expressions.Expressions.equal("_day", day)
         ref = self._branch if self._branch in self._branches(table) else "main"
         if table.refs().get(ref) is None:
             return []
         tasks = table.newScan().useRef(ref).filter(equal).planFiles()
         try:
-            found = [task.file() for task in jvm.org.apache.iceberg.relocated.com.google.common.collect.Lists.newArrayList(tasks)]
+            found = [task.file() for task in iceberg.relocated.com.google.common.collect.Lists.newArrayList(tasks)]
         finally:
             tasks.close()
-        return sorted((DataFile(str(f.location()), f.fileSizeInBytes(), f.recordCount()) for f in found), key=lambda f: f.uri)
+        return sorted(
+            (DataFile(str(f.location()), f.fileSizeInBytes(), f.recordCount()) for f in found), key=lambda f: f.uri
+        )
+
+    @property
+    def _jvm(self) -> Any:
+        return self._spark._jvm
 
     def _branches(self, table: Any) -> list[str]:
         return [str(ref) for ref in table.refs().keySet() if str(ref).startswith("run_")]
 
     def _java(self) -> Any:
-        jvm = self._spark._jvm
-        assert jvm is not None
-        return jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(self._spark._jsparkSession, self.name)
+        return self._jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(self._spark._jsparkSession, self.name)

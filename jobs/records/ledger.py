@@ -58,7 +58,12 @@ class Ledger:
             + ", ".join(f"#{name} = :{name}" for name in COUNTS),
             "#state = :running AND #token = :t AND (attribute_not_exists(commitState) OR commitState <> :committed OR commitRevision < :r)",
             names,
-            {**values, ":r": {"N": str(self._revision)}, ":committed": {"S": "committed"}, ":committing": {"S": "committing"}},
+            {
+                **values,
+                ":r": {"N": str(self._revision)},
+                ":committed": {"S": "committed"},
+                ":committing": {"S": "committing"},
+            },
             "another run owns it, or its day is closed",
         )
 
@@ -72,7 +77,9 @@ class Ledger:
             "another run owns it",
         )
 
-    def _change(self, update: str, condition: str, names: Mapping[str, str], values: Mapping[str, Any], otherwise: str) -> None:
+    def _change(
+        self, update: str, condition: str, names: Mapping[str, str], values: Mapping[str, Any], otherwise: str
+    ) -> None:
         try:
             self._client.update_item(
                 TableName=self._table,

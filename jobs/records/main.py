@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, Callable
 from urllib.parse import urlparse
 
 import boto3
+from pyspark.java_gateway import launch_gateway
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -47,6 +48,7 @@ class Order:
 
     @staticmethod
     def parse(text: str) -> Order:
+        """Reads an order from JSON."""
         d = json.loads(text)
         if d.get("version") != 1:
             raise InputError(f"order: version {d.get('version')!r} is not supported: deploy job and functions together")
@@ -76,10 +78,14 @@ class Objects:
         return f"s3://{bucket}/{key}"
 
     def read(self, uri: str) -> str:
+        """Reads an object as text."""
         parts = urlparse(uri)
-        return str(self._client.get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))["Body"].read().decode("utf-8"))
+        return str(
+            self._client.get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))["Body"].read().decode("utf-8")
+        )
 
     def write(self, bucket: str, key: str, document: Mapping[str, Any]) -> None:
+        """Writes an object as JSON."""
         body = json.dumps(document, indent=1).encode("utf-8")
         self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json")
 
@@ -114,20 +120,17 @@ class Run:
         _size_shuffles(spark, sum(size for _, size in wanted.values()), tables["versioned"].bytes())
 
         records = files.read(spark, contract, wanted)
-        for rule in contract.row_counts:
-            if not rule.holds(records.count):
-                raise InputError(f"the day has {records.count} records, the contract wants {rule.operator} {rule.value}")
+        _check_count(records.count, contract)
         parsed = transforms.parse(records.frame, records.headers, contract)
         judged = transforms.judge(parsed, contract, self._references(spark, contract))
-        forward = _latest(tables) < order.day
+        # Days come in order; one that is done again, or after later ones, makes all versions follow anew.
+        forward = max(tables["validated"].latest(), tables["invalid"].latest()) < order.day
         before = _before(tables["versioned"], judged, contract, order.day, forward)
-        classified = _settled(spark, transforms.classify(judged, before, contract).persist())
+        classified = _settled(spark, transforms.classify(judged, before, contract)).persist()
         counts = _count(classified)
-        gone = transforms.absent(classified, before, contract).persist() if contract.snapshot else None
-        counts["deleted"] = gone.count() if gone else 0
 
-        self._write(spark, contract, tables, classified, gone, counts, forward)
-        _audit(tables, records.count, counts, order.day, contract)
+        self._write(spark, contract, tables, classified, counts, forward)
+        _audit(tables, records.count, counts, order.day, contract, forward)
         self._publish(tables, counts)
         return counts
 
@@ -167,7 +170,6 @@ class Run:
         contract: Contract,
         tables: Mapping[str, Table],
         classified: DataFrame,
-        gone: DataFrame | None,
         counts: Mapping[str, int],
         forward: bool,
     ) -> None:
@@ -182,14 +184,12 @@ class Run:
             opened = transforms.opened(classified, contract, day)
             tables["versioned"].branch_off(opened.schema)
             if not forward:
-                # The day is done again, or came after later ones: all versions follow anew from what all days said.
                 rows = transforms.history(tables["validated"].read(), tables["invalid"].read(), contract)
                 tables["versioned"].overwrite(rows, F.lit(True))
             elif counts["changed"] + counts["deleted"] == 0:
                 tables["versioned"].append(opened)
             else:
-                ended = transforms.changed(classified, contract)
-                tables["versioned"].replace(opened, ended if gone is None else ended.unionByName(gone), contract.key, day)
+                tables["versioned"].replace(opened, transforms.ended(classified, contract), contract.key, day)
 
         with ThreadPoolExecutor(len(STAGES)) as pool:
             said = [
@@ -204,7 +204,9 @@ class Run:
             curated = pool.submit(lambda: write("curated", self._curated(spark, contract, tables, classified)))
             _wait([*said, versioned, curated])
 
-    def _curated(self, spark: SparkSession, contract: Contract, tables: Mapping[str, Table], classified: DataFrame) -> DataFrame:
+    def _curated(
+        self, spark: SparkSession, contract: Contract, tables: Mapping[str, Table], classified: DataFrame
+    ) -> DataFrame:
         rows = transforms.curated(classified, contract, self._order.day)
         if not contract.curated_sql:
             return rows
@@ -268,17 +270,22 @@ def _size_shuffles(spark: SparkSession, *sizes: int) -> None:
     if max(sizes) > files.SMALL:
         partitions = max(partitions, spark.sparkContext.defaultParallelism)
     spark.conf.set("spark.sql.shuffle.partitions", str(partitions))
-    spark.conf.set("spark.sql.adaptive.enabled", "true" if partitions > 1 else "false")
+    spark.conf.set("spark.sql.adaptive.enabled", str(partitions > 1).lower())
+    # A small day is done before its generated code is compiled, and a small table has no files to leave out.
+    spark.conf.set("spark.sql.codegen.wholeStage", str(max(sizes) > files.SMALL // 4).lower())
+    spark.conf.set(
+        "spark.sql.optimizer.runtime.rowLevelOperationGroupFilter.enabled", str(max(sizes) > files.SMALL).lower()
+    )
 
 
-def _latest(tables: Mapping[str, Table]) -> str:
-    """The latest day that left a trace in the feed's tables, empty for none. Iceberg answers it from its metadata."""
-    seen = [tables["validated"].published().agg(F.max("_day").alias("day"))] if tables["validated"].exists() else []
-    if tables["versioned"].exists():
-        versions = tables["versioned"].published()
-        seen += [versions.agg(F.max("valid_from").alias("day")), versions.agg(F.max("valid_to").alias("day"))]
-    days = [str(row["day"]) for row in reduce(DataFrame.unionByName, seen).collect() if row["day"]] if seen else []
-    return max(days, default="")
+def _check_count(count: int, contract: Contract) -> None:
+    if contract.snapshot and count == 0:
+        raise InputError(
+            "the snapshot has no records, which would end every version: put a whole one, then restate the day"
+        )
+    for rule in contract.row_counts:
+        if not rule.holds(count):
+            raise InputError(f"the day has {count} records, its contract wants {rule.operator} {rule.value}")
 
 
 def _before(versioned: Table, judged: DataFrame, contract: Contract, day: str, forward: bool) -> DataFrame:
@@ -293,33 +300,32 @@ def _before(versioned: Table, judged: DataFrame, contract: Contract, day: str, f
 def _count(classified: DataFrame) -> dict[str, int]:
     """All counts of the day in one pass."""
     conditions = {
-        "input": "true",
-        "validated": "_rule is null",
+        "input": "_source_file is not null",
+        "validated": "_rule is null and _source_file is not null",
         "invalid": "_rule is not null",
         "new": "_change = 'new'",
         "changed": "_change = 'changed'",
         "unchanged": "_change = 'unchanged'",
         "duplicate": "_duplicate",
+        "deleted": "_change = 'deleted'",
     }
     row = classified.agg(*[F.count_if(F.expr(condition)).alias(name) for name, condition in conditions.items()]).first()
     assert row is not None
     return {name: int(row[name]) for name in conditions}
 
 
-def _audit(tables: Mapping[str, Table], lines: int, counts: Mapping[str, int], day: str, contract: Contract) -> None:
-    """Compares what stands on the branches with what was read and with what was counted. Iceberg answers most of it from its metadata."""
-    today, from_today = F.col("_day") == F.lit(day).cast("date"), F.col("valid_from") == F.lit(day).cast("date")
-    found = {"lines": lines}
-    for name, rows in {
-        "validated": tables["validated"].read().where(today),
-        "invalid": tables["invalid"].read().where(today),
-        "versioned": tables["versioned"].read().where(from_today),
-        "curated": tables["curated"].read().where(today),
-    }.items():
-        found[name] = rows.count()
+def _audit(
+    tables: Mapping[str, Table], records: int, counts: Mapping[str, int], day: str, contract: Contract, forward: bool
+) -> None:
+    """Compares what stands on the branches with what was read and with what was counted. Iceberg answers from its metadata."""
+    found = {stage: sum(f.rows for f in tables[stage].files(day)) for stage in ("validated", "invalid", "curated")}
+    if forward:
+        found["versioned"] = tables["versioned"].added()
+    else:
+        found["versioned"] = tables["versioned"].read().where(F.col("valid_from") == F.lit(day).cast("date")).count()
     c = counts
     sums = [
-        ("records in the files", found["lines"], "input", c["input"]),
+        ("records in the files", records, "input", c["input"]),
         ("input", c["input"], "validated + invalid", found["validated"] + found["invalid"]),
         (
             "validated",
@@ -330,8 +336,14 @@ def _audit(tables: Mapping[str, Table], lines: int, counts: Mapping[str, int], d
         ("versions that begin on the day", found["versioned"], "new + changed", c["new"] + c["changed"]),
     ]
     if not contract.curated_sql:
-        sums.append(("curated rows", found["curated"], "new + changed + unchanged", c["new"] + c["changed"] + c["unchanged"]))
-    faults = [f"{left_name} {left} is not {right_name} {right}" for left_name, left, right_name, right in sums if left != right]
+        sums.append(
+            ("curated rows", found["curated"], "new + changed + unchanged", c["new"] + c["changed"] + c["unchanged"])
+        )
+    faults = [
+        f"{left_name} {left} is not {right_name} {right}"
+        for left_name, left, right_name, right in sums
+        if left != right
+    ]
     if faults:
         raise AuditError("the sums do not add up, nothing was published: " + "; ".join(faults))
 
@@ -355,31 +367,45 @@ def session() -> SparkSession:
 
 
 def main(argv: Sequence[str]) -> int:
+    """Runs the order that the arguments name, writes its result, and returns the exit code: 0 only when the day is committed."""
     parser = argparse.ArgumentParser(description="Runs one attempt at a record job.")
     parser.add_argument("--order", required=True, help="s3 URI of the run's order")
     uri = parser.parse_args(argv).order
     objects = Objects(boto3.client("s3"))
-    result: dict[str, Any] = {"ok": False}
     order = None
     try:
         order = Order.parse(objects.read(uri))
         ledger = Ledger(
-            boto3.client("dynamodb", region_name=order.region), order.jobs_table, order.feed, order.day, order.token, order.revision
+            boto3.client("dynamodb", region_name=order.region),
+            order.jobs_table,
+            order.feed,
+            order.day,
+            order.token,
+            order.revision,
         )
         result = {"ok": True, "counts": Run(order, ledger, objects, session).run()}
     except JobError as error:
         result = {"ok": False, "error": str(error), "kind": error.kind}
     except Exception as error:
         traceback.print_exc()
-        result = {
-            "ok": False,
-            "error": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
-            "kind": "internal",
-        }
+        result = {"ok": False, "error": f"{type(error).__name__}: {_first_line(error)}", "kind": "internal"}
     if order:
         objects.write(order.buckets["artifacts"], f"runs/{order.feed}/{order.day}/{order.token}/result.json", result)
-    print(json.dumps(result if result["ok"] else {"error": result["error"], "kind": result["kind"]}), file=sys.stderr, flush=True)
+    _tell(json.dumps(result if result["ok"] else {"error": result["error"], "kind": result["kind"]}))
     return 0 if result["ok"] else 1
+
+
+def _first_line(error: Exception) -> str:
+    """What an exception says, without the plan and the stack that Spark puts below it."""
+    return (str(error).strip().splitlines() or [""])[0][:1000]
+
+
+def _tell(line: str) -> None:
+    """Writes a line to the standard error of the step. Under spark-submit that is Java's: it sends Python's to its standard output."""
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        launch_gateway().jvm.java.lang.System.err.println(line)
+    else:
+        print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

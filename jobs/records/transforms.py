@@ -32,7 +32,9 @@ def _parse_ordered(records: DataFrame, header: Sequence[str], contract: Contract
     data = F.col("_value").cast("binary")
     decoded = F.decode(data, contract.java_encoding)
     intact = F.encode(decoded, contract.java_encoding) == data
-    text = F.when(intact, decoded).otherwise(F.decode(data, "ISO-8859-1"))  # which has a character for each byte: nothing is lost
+    text = F.when(intact, decoded).otherwise(
+        F.decode(data, "ISO-8859-1")
+    )  # which has a character for each byte: nothing is lost
     schema = ", ".join(f"`{name}` string" for name in header) + ", `_surplus` string"
     options = {
         "sep": contract.delimiter,
@@ -45,7 +47,9 @@ def _parse_ordered(records: DataFrame, header: Sequence[str], contract: Contract
     few = F.length("_raw") - F.length(F.replace("_raw", F.lit(contract.delimiter), F.lit(""))) <= _MOST_DELIMITERS
     lines = records.select("_source_file", "_line", text.alias("_raw"), intact.alias("_intact"))
     fields = lines.select("*", F.when(few, F.from_csv("_raw", schema, options)).alias("_fields"))
-    misread = F.when(~F.col("_intact"), "encoding").when(F.col("_fields").isNull() | F.col("_fields._surplus").isNotNull(), "columns")
+    misread = F.when(~F.col("_intact"), "encoding").when(
+        F.col("_fields").isNull() | F.col("_fields._surplus").isNotNull(), "columns"
+    )
     return fields.select(
         "_source_file",
         "_line",
@@ -131,7 +135,12 @@ def _rules(column: contracts.Column) -> list[tuple[str, Column]]:
         rules.append(("pattern", ~value.rlike(pattern)))
     for bound, limit in column.bounds:
         edge = F.lit(str(limit)).cast(column.type)
-        inside = {"minimum": value >= edge, "exclusiveMinimum": value > edge, "maximum": value <= edge, "exclusiveMaximum": value < edge}
+        inside = {
+            "minimum": value >= edge,
+            "exclusiveMinimum": value > edge,
+            "maximum": value <= edge,
+            "exclusiveMaximum": value < edge,
+        }
         rules.append(("range", ~inside[bound]))
     if column.multiple_of is not None:
         rules.append(("multiple", value % column.multiple_of != 0))
@@ -188,16 +197,35 @@ def key_text(contract: Contract) -> Column:
 
 
 def classify(judged: DataFrame, before: DataFrame, contract: Contract) -> DataFrame:
-    """Adds `_change`: new, changed or unchanged against the versions before the day; null for duplicates and invalid records."""
-    known = before.select(*contract.key, F.col("_hash").alias("_before"))
-    change = F.when(F.col("_before").isNull(), "new").when(F.col("_before") == F.col("_hash"), "unchanged").otherwise("changed")
+    """Adds `_change` against the versions before the day: new, changed or unchanged; null for duplicates and invalid records.
+
+    A snapshot also gets a row for each key that it no longer has, with `_change` deleted and no `_source_file`. The key of an invalid record is not
+    gone: that record only says nothing that can be believed.
+    """
+    known = before.select(
+        *[F.col(name).alias(f"_known_{name}") for name in contract.key], F.col("_hash").alias("_before")
+    )
+    same = reduce(Column.__and__, [F.col(name) == F.col(f"_known_{name}") for name in contract.key])
+    joined = judged.join(known, on=same, how="full" if contract.snapshot else "left")
     counted = F.col("_rule").isNull() & ~F.col("_duplicate")
-    return judged.join(known, on=list(contract.key), how="left").select(*judged.columns, F.when(counted, change).alias("_change"))
+    change = F.when(F.col("_source_file").isNull(), "deleted").when(
+        counted,
+        F.when(F.col("_before").isNull(), "new")
+        .when(F.col("_before") == F.col("_hash"), "unchanged")
+        .otherwise("changed"),
+    )
+    keys = [
+        F.coalesce(name, f"_known_{name}").alias(name) if name in contract.key else F.col(name)
+        for name in judged.columns
+    ]
+    return joined.select(*keys, change.alias("_change"))
 
 
 def validated(classified: DataFrame, contract: Contract, day: str) -> DataFrame:
     """The rows of the validated table."""
-    return classified.where("_rule is null").select(*contract.names, "_source_file", "_line", _date(day).alias("_day"))
+    return classified.where("_rule is null and _source_file is not null").select(
+        *contract.names, "_source_file", "_line", _date(day).alias("_day")
+    )
 
 
 def invalid(classified: DataFrame, contract: Contract, day: str) -> DataFrame:
@@ -209,7 +237,9 @@ def invalid(classified: DataFrame, contract: Contract, day: str) -> DataFrame:
 
 def curated(classified: DataFrame, contract: Contract, day: str) -> DataFrame:
     """The rows of the curated table, for a contract that states no SQL of its own."""
-    return classified.where("_change is not null").select(*contract.names, _date(day).alias("_day"), "_change")
+    return classified.where("_change in ('new', 'changed', 'unchanged')").select(
+        *contract.names, _date(day).alias("_day"), "_change"
+    )
 
 
 def opened(classified: DataFrame, contract: Contract, day: str) -> DataFrame:
@@ -224,24 +254,23 @@ def opened(classified: DataFrame, contract: Contract, day: str) -> DataFrame:
     )
 
 
-def absent(classified: DataFrame, before: DataFrame, contract: Contract) -> DataFrame:
-    """The keys that a snapshot no longer has. The key of an invalid record is not absent: that record only says nothing that can be believed."""
-    return before.select(*contract.key).join(classified.select(*contract.key), on=list(contract.key), how="left_anti")
-
-
-def changed(classified: DataFrame, contract: Contract) -> DataFrame:
-    """The keys whose open version ends because the day says something else."""
-    return classified.where("_change = 'changed'").select(*contract.key)
+def ended(classified: DataFrame, contract: Contract) -> DataFrame:
+    """The keys whose open version the day ends."""
+    return classified.where("_change in ('changed', 'deleted')").select(*contract.key)
 
 
 def versions_before(versions: DataFrame, day: str) -> DataFrame:
     """The versions that were valid just before a day."""
-    return versions.where((F.col("valid_from") < _date(day)) & (F.col("valid_to").isNull() | (F.col("valid_to") >= _date(day))))
+    return versions.where(
+        (F.col("valid_from") < _date(day)) & (F.col("valid_to").isNull() | (F.col("valid_to") >= _date(day)))
+    )
 
 
 def versions_on(versions: DataFrame, day: str) -> DataFrame:
     """The versions that are valid on a day."""
-    return versions.where((F.col("valid_from") <= _date(day)) & (F.col("valid_to").isNull() | (F.col("valid_to") > _date(day))))
+    return versions.where(
+        (F.col("valid_from") <= _date(day)) & (F.col("valid_to").isNull() | (F.col("valid_to") > _date(day)))
+    )
 
 
 def history(valid: DataFrame, invalid_rows: DataFrame, contract: Contract) -> DataFrame:

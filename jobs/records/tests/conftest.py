@@ -8,14 +8,16 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Any
 
 import boto3
 import pytest
+from pyspark.sql import DataFrame, SparkSession
+
 from jobs.records.ledger import Ledger
 from jobs.records.main import Objects, Order, Run, session
-from pyspark.sql import DataFrame, SparkSession
 
 CHECKOUT = Path(__file__).parents[3]
 STAGES = ("validated", "invalid", "versioned", "curated")
@@ -41,7 +43,9 @@ def spark(lake: Path) -> Iterator[SparkSession]:
         "spark.sql.catalog.lake.warehouse": f"file:{lake}",
     }
     # As a step on a cluster gets them: from spark-submit.
-    os.environ["PYSPARK_SUBMIT_ARGS"] = " ".join(f"--conf {key}={value}" for key, value in settings.items()) + " pyspark-shell"
+    os.environ["PYSPARK_SUBMIT_ARGS"] = (
+        " ".join(f"--conf {key}={value}" for key, value in settings.items()) + " pyspark-shell"
+    )
     os.environ["PYSPARK_PYTHON"] = sys.executable
     spark = session()
     yield spark
@@ -54,12 +58,26 @@ def aws() -> Iterator[boto3.Session]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0", "LOG_LEVEL": "ERROR"}
-    server = subprocess.Popen([sys.executable, "-m", "ministack.app"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {
+        **os.environ,
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "LOG_LEVEL": "ERROR",
+    }
+    server = subprocess.Popen(
+        [sys.executable, "-m", "ministack.app"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     url = f"http://127.0.0.1:{port}"
     for name, value in {"URL": url}.items():
         os.environ[f"AWS_ENDPOINT_{name}"] = value
-    os.environ.update(AWS_ACCESS_KEY_ID="000000000000", AWS_SECRET_ACCESS_KEY="local", AWS_REGION="us-east-1", AWS_DEFAULT_REGION="us-east-1")
+    os.environ.update(
+        AWS_ACCESS_KEY_ID="000000000000",
+        AWS_SECRET_ACCESS_KEY="local",
+        AWS_REGION="us-east-1",
+        AWS_DEFAULT_REGION="us-east-1",
+    )
     try:
         answers(url, server)
         yield boto3.Session()
@@ -103,7 +121,10 @@ class Country:
         self.dynamodb.create_table(
             TableName=self.jobs_table,
             KeySchema=[{"AttributeName": "feed", "KeyType": "HASH"}, {"AttributeName": "day", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": "feed", "AttributeType": "S"}, {"AttributeName": "day", "AttributeType": "S"}],
+            AttributeDefinitions=[
+                {"AttributeName": "feed", "AttributeType": "S"},
+                {"AttributeName": "day", "AttributeType": "S"},
+            ],
             BillingMode="PAY_PER_REQUEST",
         )
 
@@ -114,7 +135,9 @@ class Country:
         for name, content in files.items():
             (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
         bucket = self.buckets["landing"]
-        return [{"bucket": bucket, "key": f"{feed}/{day}/{name}", "bytes": (folder / name).stat().st_size} for name in files]
+        return [
+            {"bucket": bucket, "key": f"{feed}/{day}/{name}", "bytes": (folder / name).stat().st_size} for name in files
+        ]
 
     def start(self, feed: str, day: str, token: int, revision: int = 1) -> None:
         """Makes the ledger expect a run."""
@@ -123,7 +146,11 @@ class Country:
             Key={"feed": {"S": feed}, "day": {"S": day}},
             UpdateExpression="SET #state = :running, #token = :token, revision = :revision",
             ExpressionAttributeNames={"#state": "state", "#token": "token"},
-            ExpressionAttributeValues={":running": {"S": "running"}, ":token": {"N": str(token)}, ":revision": {"N": str(revision)}},
+            ExpressionAttributeValues={
+                ":running": {"S": "running"},
+                ":token": {"N": str(token)},
+                ":revision": {"N": str(revision)},
+            },
         )
 
     def attempt(
@@ -152,9 +179,13 @@ class Country:
             region="us-east-1",
             resume=resume,
         )
-        return Run(order, ledger(self.dynamodb, self.jobs_table, feed, day, token, revision), self.objects, lambda: self.spark)
+        return Run(
+            order, ledger(self.dynamodb, self.jobs_table, feed, day, token, revision), self.objects, lambda: self.spark
+        )
 
-    def run(self, contract: Mapping[str, Any], day: str, files: Mapping[str, str | bytes], **how: Any) -> dict[str, int]:
+    def run(
+        self, contract: Mapping[str, Any], day: str, files: Mapping[str, str | bytes], **how: Any
+    ) -> dict[str, int]:
         """Runs a day and returns its counts."""
         return self.attempt(contract, day, files, **how).run()
 
