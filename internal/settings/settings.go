@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 )
 
 // EnvVar is the environment variable that carries a Country as JSON.
@@ -89,6 +90,15 @@ type Google struct {
 	LoadBucket     string `json:"loadBucket"`     // LoadBucket is the Cloud Storage bucket that load jobs read from.
 	Audience       string `json:"audience"`       // Audience is the workload identity pool provider, "//iam.googleapis.com/projects/…".
 	ServiceAccount string `json:"serviceAccount"` // ServiceAccount is the e-mail of the account that the function impersonates.
+}
+
+// Location is the country's time zone.
+func (c Country) Location() (*time.Location, error) {
+	zone, err := time.LoadLocation(c.TimeZone) // "" is UTC
+	if err != nil {
+		return nil, fmt.Errorf("settings: country %q: %w", c.Country, err)
+	}
+	return zone, nil
 }
 
 // FromEnv reads the settings of the running function.

@@ -113,8 +113,31 @@ func (b Bucket) WriteJSON(ctx context.Context, key string, document any) error {
 	return nil
 }
 
-// SplitURI reads "s3://bucket/key".
-func SplitURI(uri string) (bucket, key string, err error) {
+// Anywhere reads objects of any bucket by their URI.
+type Anywhere struct{ s3 *s3.Client }
+
+// NewAnywhere makes a reader of objects. It does not touch the network.
+func NewAnywhere(client *s3.Client) Anywhere { return Anywhere{client} }
+
+// Read opens the object that "s3://bucket/key" names.
+func (a Anywhere) Read(ctx context.Context, uri string) (body io.ReadCloser, bytes int64, err error) {
+	bucket, key, err := splitURI(uri)
+	if err != nil {
+		return nil, 0, err
+	}
+	return NewBucket(a.s3, bucket).Read(ctx, key)
+}
+
+// ReadJSON decodes the JSON object that "s3://bucket/key" names into out.
+func (a Anywhere) ReadJSON(ctx context.Context, uri string, out any) error {
+	bucket, key, err := splitURI(uri)
+	if err != nil {
+		return err
+	}
+	return NewBucket(a.s3, bucket).ReadJSON(ctx, key, out)
+}
+
+func splitURI(uri string) (bucket, key string, err error) {
 	bucket, key, ok := strings.Cut(strings.TrimPrefix(uri, "s3://"), "/")
 	if !ok || !strings.HasPrefix(uri, "s3://") || bucket == "" || key == "" {
 		return "", "", fmt.Errorf("%q is not of the form s3://bucket/key", uri)

@@ -1,0 +1,71 @@
+package driver
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/warehouse"
+)
+
+// ExportLedger is the part of the ledger that an Exporter needs.
+type ExportLedger interface {
+	Get(ctx context.Context, id job.ID) (job.Job, error)
+	Exported(ctx context.Context, j job.Job, rows int64) error
+}
+
+// Exporter brings the rows of days that succeeded to the warehouse.
+type Exporter struct {
+	Ledger    ExportLedger
+	Manifests interface {
+		ReadJSON(ctx context.Context, uri string, out any) error
+	}
+	Warehouse interface {
+		Load(ctx context.Context, m warehouse.Manifest) (int64, error)
+	}
+}
+
+// restatements is how often a day may be restated while it is exported.
+const restatements = 3
+
+// Export loads what the ledger says is the day's published output, whichever run it is asked for: a message may be old.
+func (e Exporter) Export(ctx context.Context, id job.ID) error {
+	for range restatements {
+		j, err := e.Ledger.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if j.State != job.Succeeded || !j.Published() {
+			return nil // it is being restated: its end will be announced
+		}
+		rows, err := e.rows(ctx, j)
+		if err != nil {
+			return err
+		}
+		err = e.Ledger.Exported(ctx, j, rows)
+		if !lost(ctx, err) {
+			return err
+		}
+		// The day was restated while its rows were on their way, and they may have come after the newer ones: look again.
+	}
+	return fmt.Errorf("export of %s: it changed %d times meanwhile", id, restatements)
+}
+
+func (e Exporter) rows(ctx context.Context, j job.Job) (int64, error) {
+	if j.Exported != nil {
+		return *j.Exported, nil
+	}
+	var m warehouse.Manifest
+	if err := e.Manifests.ReadJSON(ctx, j.Manifest, &m); err != nil {
+		return 0, fmt.Errorf("manifest of %s: %w", j.ID, err)
+	}
+	if m.Feed != j.Feed || m.Day != j.Day || m.Revision != j.Revision {
+		return 0, fmt.Errorf("manifest %s is of %s/%s revision %d, not of %s revision %d", j.Manifest, m.Feed, m.Day, m.Revision, j.ID, j.Revision)
+	}
+	rows, err := e.Warehouse.Load(ctx, m)
+	if err == nil {
+		slog.InfoContext(ctx, "exported", "job", j.ID.String(), "token", m.Token, "rows", rows)
+	}
+	return rows, err
+}

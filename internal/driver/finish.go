@@ -1,0 +1,219 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/sluice-data/sluice/internal/engine"
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/messages"
+	"github.com/sluice-data/sluice/internal/store"
+)
+
+// FinishLedger is the part of the ledger that a Finisher needs.
+type FinishLedger interface {
+	Get(ctx context.Context, id job.ID) (job.Job, error)
+	LastDay(ctx context.Context, feed string) (job.Day, error)
+	Finish(ctx context.Context, j job.Job, r job.Run, lastDay job.Day) error
+}
+
+// TicketRemover takes a ticket off the queue.
+type TicketRemover interface {
+	Delete(ctx context.Context, receipt string) error
+}
+
+// Finisher records how a run ended.
+type Finisher struct {
+	Ledger    FinishLedger
+	Artifacts Objects
+	Tickets   TicketRemover
+	Now       Clock
+}
+
+// result is what the record job leaves beside its order.
+type result struct {
+	OK    bool   `json:"ok"`
+	Error string `json:"error"`
+}
+
+// Finish records that the engine is through with a run. What counts is the commit that the job itself wrote into the ledger: a run
+// that published has succeeded although its engine says that it failed afterwards, and a run that did not has failed although its
+// engine is content.
+func (f Finisher) Finish(ctx context.Context, r job.Run, status engine.Status) error {
+	j, err := f.Ledger.Get(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	if j.State != job.Running || j.Token != r.Token {
+		return nil // it was finished before
+	}
+	r.FinishedAt = f.Now()
+	if j.Published() {
+		r.State, r.Reason = job.RunSucceeded, ""
+	} else {
+		r.State = job.RunFailed
+		if r.Reason, err = f.reason(ctx, r, status); err != nil {
+			return err
+		}
+	}
+	last, err := f.Ledger.LastDay(ctx, r.ID.Feed)
+	if err != nil {
+		return err
+	}
+	if err := f.Ledger.Finish(ctx, j, r, last); err != nil {
+		return err
+	}
+	slog.InfoContext(ctx, "run ended", "job", r.ID.String(), "token", r.Token, "state", r.State, "reason", r.Reason)
+	if j.Ticket.Receipt == "" {
+		return nil
+	}
+	return f.Tickets.Delete(ctx, j.Ticket.Receipt)
+}
+
+// reason says why a run failed: in the job's own words where it left some.
+func (f Finisher) reason(ctx context.Context, r job.Run, status engine.Status) (string, error) {
+	var told result
+	err := f.Artifacts.ReadJSON(ctx, runPrefix(r.ID, r.Token)+"result.json", &told)
+	switch {
+	case err == nil && told.Error != "":
+		return told.Error, nil
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return "", err
+	case status.Reason != "":
+		return status.Reason, nil
+	case status.State == engine.Succeeded:
+		return "the run ended without publishing", nil
+	}
+	return fmt.Sprintf("the run ended %s", status.State), nil
+}
+
+// runPrefix is where the objects of a run are in the artifacts bucket.
+func runPrefix(id job.ID, token int64) string { return fmt.Sprintf("runs/%s/%d/", id, token) }
+
+// OutboxLedger is the part of the ledger that a Teller needs.
+type OutboxLedger interface {
+	Outbox(ctx context.Context) ([]job.Notice, error)
+	Told(ctx context.Context, n job.Notice, now time.Time) error
+	Forget(ctx context.Context, n job.Notice) error
+	Files(ctx context.Context, id job.ID) ([]job.File, error)
+	MarkFile(ctx context.Context, f job.File, from job.FileState) (bool, error)
+	FileAlerted(ctx context.Context, f job.File, now time.Time) error
+}
+
+// Teller tells what the ledger's outbox holds.
+type Teller struct {
+	Ledger    OutboxLedger
+	Artifacts Objects
+	Topics    interface {
+		Announcements
+		Alerts
+	}
+	Now Clock
+}
+
+const (
+	exportPatience = 16 * time.Minute // longer than the export may run
+	exportTries    = 5
+)
+
+// Tell empties the outbox, except for days whose export is still to come: those are announced again after a while.
+func (t Teller) Tell(ctx context.Context) error {
+	notices, err := t.Ledger.Outbox(ctx)
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for _, n := range notices {
+		var err error
+		if n.Type == job.NoticeSucceeded {
+			err = t.succeeded(ctx, n)
+		} else {
+			err = t.trouble(ctx, n)
+		}
+		if err != nil && !lost(ctx, err) {
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (t Teller) succeeded(ctx context.Context, n job.Notice) error {
+	if n.Tries > 0 && t.Now().Sub(n.At) < exportPatience {
+		return nil
+	}
+	if n.Tries >= exportTries {
+		e := messages.Event{Type: "export.failed", Feed: n.ID.Feed, Day: string(n.ID.Day), Token: n.Token, Reason: fmt.Sprintf("no export ended well in %d tries", n.Tries),
+			Next: "look at the log of export-table; its last error says what BigQuery or Cloud Storage refused"}
+		if err := t.Topics.Alert(ctx, e); err != nil {
+			return err
+		}
+		return t.Ledger.Forget(ctx, n)
+	}
+	if n.Tries == 0 {
+		if err := t.settle(ctx, n); err != nil {
+			return err
+		}
+	}
+	// Written first: told twice is harmless, and an export that is faster than this write must not find the notice back.
+	if err := t.Ledger.Told(ctx, n, t.Now()); err != nil {
+		return err
+	}
+	return t.Topics.Announce(ctx, n.Type, n.ID, n.Token)
+}
+
+// settle marks the files that a run took as processed, and those that came too late for it as late.
+func (t Teller) settle(ctx context.Context, n job.Notice) error {
+	var o Order
+	if err := t.Artifacts.ReadJSON(ctx, orderKey(n.ID, n.Token), &o); err != nil {
+		return err
+	}
+	taken := map[string]OrderFile{}
+	for _, f := range o.Files {
+		taken[f.Key] = f
+	}
+	files, err := t.Ledger.Files(ctx, n.ID)
+	if err != nil {
+		return err
+	}
+	report := fileAlert{t.Ledger, t.Topics, t.Now}
+	var faults []error
+	for _, f := range files {
+		from := f.State
+		took, ok := taken[f.Key]
+		switch {
+		case f.Name == job.Marker && from == job.Landed, ok && took.VersionID == f.VersionID && took.Bytes == f.Bytes && from != job.Processed:
+			f.State, f.Reason = job.Processed, ""
+			_, err := t.Ledger.MarkFile(ctx, f, from)
+			faults = append(faults, err)
+		case from == job.Landed:
+			f.State, f.Reason = job.Late, LateReason
+			wrote, err := t.Ledger.MarkFile(ctx, f, from)
+			if err == nil && wrote {
+				err = report.late(ctx, f)
+			}
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (t Teller) trouble(ctx context.Context, n job.Notice) error {
+	next := map[job.NoticeType]string{
+		job.NoticeFailed:  "mend the cause and deliver the day again: sluice put, with the marker last; see sluice job show",
+		job.NoticeBlocked: "the reason names what has to come; the job goes on by itself once it did",
+		job.NoticeHeld:    "restate the day, or leave it",
+	}[n.Type]
+	e := messages.Event{Type: string(n.Type), Feed: n.ID.Feed, Day: string(n.ID.Day), Token: n.Token, Reason: n.Reason, Next: next}
+	if err := t.Topics.Alert(ctx, e); err != nil {
+		return err
+	}
+	if n.Type == job.NoticeFailed {
+		if err := t.Topics.Announce(ctx, n.Type, n.ID, n.Token); err != nil {
+			return err
+		}
+	}
+	return t.Ledger.Forget(ctx, n)
+}

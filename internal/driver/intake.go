@@ -1,0 +1,318 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/ledger"
+	"github.com/sluice-data/sluice/internal/messages"
+	"github.com/sluice-data/sluice/internal/sizing"
+)
+
+// IntakeLedger is the part of the ledger that an Intake needs.
+type IntakeLedger interface {
+	Feeds(ctx context.Context) (map[string]job.Feed, error)
+	LastDay(ctx context.Context, feed string) (job.Day, error)
+	Get(ctx context.Context, id job.ID) (job.Job, error)
+	Create(ctx context.Context, id job.ID, size sizing.Decision, now time.Time) (bool, error)
+	Reopen(ctx context.Context, j job.Job, size sizing.Decision, reason string) error
+	Files(ctx context.Context, id job.ID) ([]job.File, error)
+	File(ctx context.Context, f job.File) (job.File, bool, error)
+	RecordFile(ctx context.Context, f job.File) (bool, error)
+	MarkFile(ctx context.Context, f job.File, from job.FileState) (bool, error)
+	FileAlerted(ctx context.Context, f job.File, now time.Time) error
+}
+
+// Intake records what landed, and creates the job of a day that is complete.
+//
+// Events only say where to look: what is there is read from the bucket, so that doubled, disordered and lost events make no
+// difference.
+type Intake struct {
+	Ledger  IntakeLedger
+	Landing Landing
+	Alerts  Alerts
+	Zone    *time.Location
+	Now     Clock
+}
+
+// Keys takes in the days that keys belong to. It tells whether a job was created or opened again. A key that does not help is recorded
+// and reported, and keeps none of the others back.
+func (i Intake) Keys(ctx context.Context, keys []job.File) (bool, error) {
+	feeds, err := i.Ledger.Feeds(ctx)
+	if err != nil {
+		return false, err
+	}
+	days := map[job.ID]bool{}
+	var faults []error
+	for _, f := range keys {
+		id, name, err := i.check(feeds, f.Key)
+		if err != nil {
+			// A name that is no good keeps the day's other files from nothing; they are looked at by their own events.
+			faults = append(faults, i.reject(ctx, f, err))
+			continue
+		}
+		if name != "" {
+			days[id] = true
+		}
+	}
+	changed := false
+	for _, id := range slices.SortedFunc(maps.Keys(days), compareIDs) {
+		objects, err := i.Landing.List(ctx, id.String()+"/", "")
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		did, err := i.day(ctx, feeds, id, objects)
+		changed = changed || did
+		faults = append(faults, err)
+	}
+	return changed, errors.Join(faults...)
+}
+
+// Sweep takes in what is in the landing bucket without an event: every feed's days from its last one on, or, when full, everything.
+func (i Intake) Sweep(ctx context.Context, full bool) (bool, error) {
+	feeds, err := i.Ledger.Feeds(ctx)
+	if err != nil {
+		return false, err
+	}
+	var objects []job.File
+	if full {
+		objects, err = i.Landing.List(ctx, "", "")
+	} else {
+		objects, err = i.since(ctx, feeds)
+	}
+	if err != nil {
+		return false, err
+	}
+	byDay := map[job.ID][]job.File{}
+	var faults []error
+	for _, f := range objects {
+		id, name, err := i.check(feeds, f.Key)
+		if err != nil {
+			faults = append(faults, i.reject(ctx, f, err))
+		} else if name != "" {
+			byDay[id] = append(byDay[id], f)
+		}
+	}
+	changed := false
+	for _, id := range slices.SortedFunc(maps.Keys(byDay), compareIDs) {
+		did, err := i.day(ctx, feeds, id, byDay[id])
+		changed = changed || did
+		faults = append(faults, err)
+	}
+	return changed, errors.Join(faults...)
+}
+
+func (i Intake) since(ctx context.Context, feeds map[string]job.Feed) ([]job.File, error) {
+	var all []job.File
+	for _, name := range slices.Sorted(maps.Keys(feeds)) {
+		last, err := i.Ledger.LastDay(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		objects, err := i.Landing.List(ctx, name+"/", name+"/"+string(last))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, objects...)
+	}
+	return all, nil
+}
+
+// check reads a key. Its error says why the key is no good. A key that stands for a folder, as consoles make them, has no name and
+// is no error.
+func (i Intake) check(feeds map[string]job.Feed, key string) (job.ID, string, error) {
+	if strings.HasSuffix(key, "/") {
+		return job.ID{}, "", nil
+	}
+	id, name, err := job.ParseKey(key)
+	if err != nil {
+		return job.ID{}, "", err
+	}
+	if _, known := feeds[id.Feed]; !known {
+		return job.ID{}, "", fmt.Errorf("feed %q is not deployed in this country; add it to the stack, or put the file under one of %s", id.Feed,
+			strings.Join(slices.Sorted(maps.Keys(feeds)), ", "))
+	}
+	return id, name, nil
+}
+
+// reject records a key that is no good, and reports it once.
+func (i Intake) reject(ctx context.Context, f job.File, why error) error {
+	f.Key = strings.ToValidUTF8(f.Key, "\uFFFD")
+	f.State, f.Name, f.Reason = job.Rejected, f.Key, why.Error()
+	if f.LandedAt.IsZero() {
+		f.LandedAt = i.Now()
+	}
+	known, is, err := i.Ledger.File(ctx, f)
+	if err != nil || is && !known.AlertedAt.IsZero() {
+		return err
+	}
+	if _, err := i.Ledger.RecordFile(ctx, f); err != nil {
+		return err
+	}
+	return i.report().tell(ctx, f, "file.rejected", "put the file under a key that names feed, day and file; the object is still in the landing bucket")
+}
+
+// fileAlert tells people of a file, once.
+type fileAlert struct {
+	ledger interface {
+		FileAlerted(ctx context.Context, f job.File, now time.Time) error
+	}
+	alerts Alerts
+	now    Clock
+}
+
+func (a fileAlert) tell(ctx context.Context, f job.File, kind, next string) error {
+	e := messages.Event{Type: kind, Feed: f.ID.Feed, Day: string(f.ID.Day), File: f.Key, Reason: f.Reason, Next: next}
+	if err := a.alerts.Alert(ctx, e); err != nil {
+		return err
+	}
+	return a.ledger.FileAlerted(ctx, f, a.now())
+}
+
+func (a fileAlert) late(ctx context.Context, f job.File) error {
+	if f.Name == job.Marker {
+		return nil // it is of no interest without its files, which are reported
+	}
+	return a.tell(ctx, f, "file.late", "the file takes part only when the day is restated; until then it stays in the landing bucket")
+}
+
+func (i Intake) report() fileAlert { return fileAlert{i.Ledger, i.Alerts, i.Now} }
+
+// LateReason is the reason of a file that came to a closed day.
+const LateReason = "the day is closed: it succeeded without this file"
+
+// day records the objects of one day, and creates its job or opens it again when there is reason to.
+func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, objects []job.File) (bool, error) {
+	feed := feeds[id.Feed]
+	recorded, err := i.Ledger.Files(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	known := map[string]job.File{}
+	for _, f := range recorded {
+		known[f.Name] = f
+	}
+	j, err := i.Ledger.Get(ctx, id)
+	hasJob := !errors.Is(err, ledger.ErrNoJob)
+	if hasJob && err != nil {
+		return false, err
+	}
+	closed := hasJob && j.State == job.Succeeded
+
+	var faults []error
+	var files, fresh []job.File
+	for _, f := range objects {
+		_, name, err := job.ParseKey(f.Key)
+		if err != nil {
+			faults = append(faults, i.reject(ctx, f, err))
+			continue
+		}
+		f.ID, f.Name, f.State = id, name, job.Landed
+		files = append(files, f)
+		old, have := known[name]
+		if have && sameObject(old, f) {
+			if old.State == job.Late && old.AlertedAt.IsZero() {
+				faults = append(faults, i.report().late(ctx, old))
+			}
+			continue
+		}
+		if closed {
+			f.State, f.Reason = job.Late, LateReason
+		}
+		wrote, err := i.Ledger.RecordFile(ctx, f)
+		faults = append(faults, err)
+		if !wrote {
+			continue
+		}
+		slog.InfoContext(ctx, "recorded", "file", f.Key, "bytes", f.Bytes, "state", f.State)
+		if closed {
+			faults = append(faults, i.report().late(ctx, f))
+		} else {
+			fresh = append(fresh, f)
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return false, err
+	}
+	if hasJob {
+		changed, err := i.reopen(ctx, feed, j, files)
+		if err != nil || closed || len(fresh) == 0 {
+			return changed, err
+		}
+		return changed, i.lateAfterAll(ctx, id, fresh)
+	}
+	if !feed.Complete(id.Day, files, i.Now(), i.Zone) {
+		return false, nil
+	}
+	created, err := i.Ledger.Create(ctx, id, amount(files), i.Now())
+	if created {
+		slog.InfoContext(ctx, "day complete", "job", id.String(), "files", len(files))
+	}
+	return created, err
+}
+
+// reopen lets a failed job run again when its day was delivered anew after the run began: by a new marker or, in feeds without one,
+// by any new file.
+func (i Intake) reopen(ctx context.Context, feed job.Feed, j job.Job, files []job.File) (bool, error) {
+	if j.State != job.Failed {
+		return false, nil
+	}
+	anew := slices.ContainsFunc(files, func(f job.File) bool {
+		return f.LandedAt.After(j.StartedAt) && (feed.Completeness != job.ByMarker || f.Name == job.Marker)
+	})
+	if !anew || !feed.Complete(j.Day, files, i.Now(), i.Zone) {
+		return false, nil
+	}
+	err := i.Ledger.Reopen(ctx, j, amount(files), "the day was delivered again after: "+j.Reason)
+	if lost(ctx, err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// lateAfterAll looks once more at a day that files were recorded for: when it closed meanwhile without them, they are late. Whoever
+// closes a day later than this look sees them himself.
+func (i Intake) lateAfterAll(ctx context.Context, id job.ID, fresh []job.File) error {
+	j, err := i.Ledger.Get(ctx, id)
+	if err != nil || j.State != job.Succeeded {
+		return err
+	}
+	var faults []error
+	for _, f := range fresh {
+		f.State, f.Reason = job.Late, LateReason
+		wrote, err := i.Ledger.MarkFile(ctx, f, job.Landed)
+		if err == nil && wrote {
+			err = i.report().late(ctx, f)
+		}
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+// sameObject tells whether what is recorded is what is there. The ledger keeps whole seconds.
+func sameObject(recorded, found job.File) bool {
+	return recorded.ETag == found.ETag && recorded.VersionID == found.VersionID && recorded.Bytes == found.Bytes &&
+		recorded.LandedAt.Equal(found.LandedAt.Truncate(time.Second))
+}
+
+// amount is what is known of a day's size before anything is decided on it.
+func amount(files []job.File) sizing.Decision {
+	var d sizing.Decision
+	for _, f := range files {
+		if f.Name != job.Marker {
+			d.Files++
+			d.Bytes += f.Bytes
+		}
+	}
+	return d
+}
+
+func compareIDs(a, b job.ID) int { return strings.Compare(a.String(), b.String()) }

@@ -1,0 +1,135 @@
+package driver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sluice-data/sluice/internal/job"
+)
+
+// PromoteLedger is the part of the ledger that a Promoter needs.
+type PromoteLedger interface {
+	Board(ctx context.Context) (job.Board, error)
+	Move(ctx context.Context, d job.Decision, now time.Time) error
+	TicketSent(ctx context.Context, id job.ID, now time.Time) error
+}
+
+// TicketSender queues the ticket of a job.
+type TicketSender interface {
+	Send(ctx context.Context, id job.ID) error
+}
+
+// Promoter writes down which jobs became ready, wait or are blocked, and queues a ticket for each ready one. It starts nothing.
+type Promoter struct {
+	Ledger   PromoteLedger
+	Landing  Landing
+	Tickets  TicketSender
+	Topics   Announcements
+	Zone     *time.Location
+	Parallel int
+	Now      Clock
+}
+
+// rounds is how often a plan is made again because of what the last one changed.
+const rounds = 20
+
+// Promote brings the ledger up to date with the plan.
+func (p Promoter) Promote(ctx context.Context) error {
+	b, err := p.Ledger.Board(ctx)
+	if err != nil {
+		return err
+	}
+	b.Now, b.Zone, b.Parallel = p.Now(), p.Zone, p.Parallel
+	if b.Landed, err = p.landed(ctx, b); err != nil {
+		return err
+	}
+	for range rounds {
+		changed, err := p.apply(ctx, &b)
+		if err != nil {
+			return err
+		}
+		if !changed {
+			break
+		}
+	}
+	return p.tickets(ctx, b)
+}
+
+// landed finds the days that have files but no job, as far as an open job might have to wait for them.
+func (p Promoter) landed(ctx context.Context, b job.Board) (map[string][]job.Day, error) {
+	until := map[string]job.Day{}
+	for id, j := range b.Jobs {
+		if j.State.Open() {
+			until[id.Feed] = max(until[id.Feed], id.Day)
+		}
+	}
+	var files []job.File
+	for _, feed := range slices.Sorted(maps.Keys(until)) {
+		found, err := p.Landing.List(ctx, feed+"/", feed+"/"+string(b.LastDay[feed]))
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range found {
+			if id, name, err := job.ParseKey(f.Key); err == nil && id.Day < until[feed] {
+				f.ID, f.Name = id, name
+				files = append(files, f)
+			}
+		}
+	}
+	return job.MissingDays(files, b.Jobs), nil
+}
+
+// apply writes the plan's decisions, and the board with them. It tells whether there were any.
+func (p Promoter) apply(ctx context.Context, b *job.Board) (bool, error) {
+	changed := false
+	for _, d := range job.Plan(*b) {
+		if d.To == job.Running {
+			continue
+		}
+		j := b.Jobs[d.ID]
+		err := p.Ledger.Move(ctx, d, p.Now())
+		if lost(ctx, err) {
+			// Whoever was faster looks at the rest with fresher eyes.
+			delete(b.Jobs, d.ID)
+			return false, nil
+		}
+		if err != nil {
+			return changed, err
+		}
+		slog.InfoContext(ctx, "job", "job", d.ID.String(), "from", d.From, "to", d.To, "reason", d.Reason)
+		j.State, j.Reason = d.To, d.Reason
+		b.Jobs[d.ID] = j
+		changed = changed || d.From != d.To
+	}
+	return changed, nil
+}
+
+// tickets queues what is ready and has no ticket yet.
+func (p Promoter) tickets(ctx context.Context, b job.Board) error {
+	var ready []job.Job
+	for _, j := range b.Jobs {
+		if j.State == job.Ready && j.Ticket.SentAt.IsZero() {
+			ready = append(ready, j)
+		}
+	}
+	slices.SortFunc(ready, func(a, b job.Job) int { return cmp.Or(cmp.Compare(a.Day, b.Day), cmp.Compare(a.Feed, b.Feed)) })
+	var faults []error
+	for _, j := range ready {
+		err := p.Tickets.Send(ctx, j.ID)
+		if err == nil {
+			err = p.Ledger.TicketSent(ctx, j.ID, p.Now())
+		}
+		if err == nil {
+			err = p.Topics.Announce(ctx, job.NoticeReady, j.ID, j.Token)
+		}
+		if err != nil && !lost(ctx, err) {
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
+}

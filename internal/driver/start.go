@@ -1,0 +1,282 @@
+package driver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/sluice-data/sluice/internal/engine"
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/ledger"
+	"github.com/sluice-data/sluice/internal/messages"
+	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/sizing"
+	"github.com/sluice-data/sluice/internal/store"
+)
+
+// StartLedger is the part of the ledger that a Starter needs.
+type StartLedger interface {
+	Board(ctx context.Context) (job.Board, error)
+	Get(ctx context.Context, id job.ID) (job.Job, error)
+	Run(ctx context.Context, id job.ID, token int64) (job.Run, error)
+	Files(ctx context.Context, id job.ID) ([]job.File, error)
+	Start(ctx context.Context, r job.Run, parallel int) error
+	SaveEngine(ctx context.Context, r job.Run) error
+	SaveTicket(ctx context.Context, id job.ID, t job.Ticket) error
+}
+
+// TicketHolder takes tickets and keeps them.
+type TicketHolder interface {
+	Receive(ctx context.Context) ([]messages.Received, error)
+	Renew(ctx context.Context, receipts []string) error
+	TicketRemover
+}
+
+// Starter starts ready jobs in free slots, and looks after the running ones.
+//
+// The ledger decides what starts; a ticket only wakes and is kept until its job ended.
+type Starter struct {
+	Ledger    StartLedger
+	Tickets   TicketHolder
+	Engine    engine.Engine
+	Artifacts Objects
+	Finisher  Finisher
+	Country   settings.Country
+	Zone      *time.Location
+	Now       Clock
+}
+
+// startPatience is how long an engine may refuse a run before the run has failed.
+const startPatience = 10 * time.Minute
+
+// Work does all that there is to do now. What goes wrong with one job keeps no other back.
+func (s Starter) Work(ctx context.Context) error {
+	var faults []error
+	b, err := s.Ledger.Board(ctx)
+	if err != nil {
+		return err
+	}
+	faults = append(faults, s.tickets(ctx, b))
+	finished, err := s.watch(ctx, b)
+	faults = append(faults, err)
+	if finished {
+		if b, err = s.Ledger.Board(ctx); err != nil {
+			return errors.Join(append(faults, err)...)
+		}
+	}
+	faults = append(faults, s.start(ctx, b))
+	return errors.Join(faults...)
+}
+
+// tickets takes what is in the queue, keeps the tickets of jobs that have not ended from appearing again, and removes the others.
+func (s Starter) tickets(ctx context.Context, b job.Board) error {
+	received, fault := s.Tickets.Receive(ctx)
+	faults := []error{fault}
+	for _, r := range received {
+		faults = append(faults, s.ticket(ctx, b, r))
+	}
+	var receipts []string
+	for _, j := range b.Jobs {
+		if j.Ticket.Receipt != "" && !j.State.Ended() {
+			receipts = append(receipts, j.Ticket.Receipt)
+		}
+	}
+	slices.Sort(receipts)
+	return errors.Join(append(faults, s.Tickets.Renew(ctx, receipts))...)
+}
+
+func (s Starter) ticket(ctx context.Context, b job.Board, r messages.Received) error {
+	j, err := s.Ledger.Get(ctx, r.Job)
+	if err != nil && !errors.Is(err, ledger.ErrNoJob) {
+		return err
+	}
+	another := j.Ticket.ID != "" && j.Ticket.ID != r.Ticket.ID
+	if err != nil || j.State.Ended() || another {
+		return s.Tickets.Delete(ctx, r.Ticket.Receipt)
+	}
+	j.Ticket.ID, j.Ticket.Receipt = r.Ticket.ID, r.Ticket.Receipt
+	if err := s.Ledger.SaveTicket(ctx, j.ID, j.Ticket); err != nil && !lost(ctx, err) {
+		return err
+	}
+	b.Jobs[j.ID] = j
+	return nil
+}
+
+// watch asks the engine for every running job whose end nobody told, and starts again what a dead process left half started. It tells
+// whether a run ended.
+func (s Starter) watch(ctx context.Context, b job.Board) (bool, error) {
+	var faults []error
+	finished := false
+	for _, id := range b.Slots {
+		j := b.Jobs[id]
+		if j.State != job.Running {
+			continue
+		}
+		r, err := s.Ledger.Run(ctx, id, j.Token)
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		if r.StepID == "" {
+			faults = append(faults, s.launch(ctx, b.Feeds[id.Feed], j, r))
+			continue
+		}
+		status, err := s.Engine.Status(ctx, r)
+		if err == nil && status.State != engine.Active {
+			err = s.Finisher.Finish(ctx, r, status)
+			finished = finished || err == nil
+		}
+		if err != nil && !lost(ctx, err) {
+			faults = append(faults, err)
+		}
+	}
+	return finished, errors.Join(faults...)
+}
+
+// start gives the free slots to the jobs that the plan names.
+func (s Starter) start(ctx context.Context, b job.Board) error {
+	b.Now, b.Zone, b.Parallel = s.Now(), s.Zone, s.Country.Parallel
+	var next []job.Decision
+	for _, d := range job.Plan(b) {
+		if d.To == job.Running {
+			next = append(next, d)
+		}
+	}
+	if len(next) == 0 {
+		return nil
+	}
+	var faults []error
+	for _, d := range next {
+		faults = append(faults, s.startJob(ctx, b.Feeds[d.ID.Feed], b.Jobs[d.ID]))
+	}
+	return errors.Join(faults...)
+}
+
+func (s Starter) startJob(ctx context.Context, feed job.Feed, j job.Job) error {
+	files, err := s.orderFiles(ctx, j)
+	if err != nil {
+		return err
+	}
+	// Asked for each job: the one before may have started a cluster that this one can use.
+	up, err := s.Engine.Sizes(ctx)
+	if err != nil {
+		return err
+	}
+	size := amount(files)
+	r := job.Run{
+		ID: j.ID, Token: j.Token + 1, State: job.RunRunning, Engine: "emr", Receipt: j.Ticket.Receipt, StartedAt: s.Now(),
+		Order: s.Artifacts.URI(orderKey(j.ID, j.Token+1)), Sizing: sizing.Decide(size.Files, size.Bytes, up),
+	}
+	err = s.Ledger.Start(ctx, r, s.Country.Parallel)
+	if lost(ctx, err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	slog.InfoContext(ctx, "run", "job", r.ID.String(), "token", r.Token, "size", r.Sizing.Size, "target", r.Sizing.Target, "reason", r.Sizing.Reason)
+	j.Token, j.State = r.Token, job.Running
+	return s.launch(ctx, feed, j, r)
+}
+
+// launch writes a run's order and has the engine start it; both are found when they are there already. An engine that refuses is
+// asked again at the next tick, for a while.
+func (s Starter) launch(ctx context.Context, feed job.Feed, j job.Job, r job.Run) error {
+	err := s.order(ctx, feed, j, r)
+	if err == nil {
+		_, err = s.Engine.Start(ctx, r, func(r job.Run) error {
+			r.Reason = ""
+			return s.Ledger.SaveEngine(ctx, r)
+		})
+	}
+	if err == nil || lost(ctx, err) {
+		return nil
+	}
+	if s.Now().Sub(r.StartedAt) >= startPatience {
+		return s.Finisher.Finish(ctx, r, engine.Status{State: engine.Failed, Reason: "not started: " + err.Error()})
+	}
+	slog.ErrorContext(ctx, "run not started yet", "job", r.ID.String(), "token", r.Token, "error", err.Error())
+	return nil
+}
+
+// Order is all that the record job is told.
+type Order struct {
+	Version   int               `json:"version"`
+	Stack     string            `json:"stack"`
+	Country   string            `json:"country"`
+	Feed      string            `json:"feed"`
+	Day       job.Day           `json:"day"`
+	Token     int64             `json:"token"`
+	Revision  int64             `json:"revision"`
+	Contract  json.RawMessage   `json:"contract"`
+	Files     []OrderFile       `json:"files"`
+	Databases map[string]string `json:"databases"`
+	Buckets   map[string]string `json:"buckets"`
+	JobsTable string            `json:"jobsTable"`
+	Region    string            `json:"region"`
+	Resume    *Resume           `json:"resume"` // Resume is set when an earlier run died while it published: its commit is finished first.
+}
+
+// OrderFile is one file that a run reads.
+type OrderFile struct {
+	Bucket    string `json:"bucket"`
+	Key       string `json:"key"`
+	Bytes     int64  `json:"bytes"`
+	VersionID string `json:"versionId,omitempty"`
+}
+
+// Resume names the run whose commit is to be finished.
+type Resume struct {
+	Token int64 `json:"token"`
+}
+
+func orderKey(id job.ID, token int64) string { return runPrefix(id, token) + "order.json" }
+
+// orderFiles are the files that a run of a job takes: those that landed, and in a restatement also those that came late.
+func (s Starter) orderFiles(ctx context.Context, j job.Job) ([]job.File, error) {
+	all, err := s.Ledger.Files(ctx, j.ID)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(f job.File) bool {
+		return f.Name == job.Marker || f.State == job.Late && j.Revision <= 1
+	}), nil
+}
+
+// order writes what a run is told to do, unless an earlier attempt to start it did.
+func (s Starter) order(ctx context.Context, feed job.Feed, j job.Job, r job.Run) error {
+	key := orderKey(r.ID, r.Token)
+	var there Order
+	if err := s.Artifacts.ReadJSON(ctx, key, &there); !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	files, err := s.orderFiles(ctx, j)
+	if err != nil {
+		return err
+	}
+	var contract json.RawMessage
+	if err := s.Artifacts.ReadJSON(ctx, feed.ContractKey, &contract); err != nil {
+		return fmt.Errorf("contract of feed %s: %w", feed.Name, err)
+	}
+	c := s.Country
+	o := Order{
+		Version: 1, Stack: c.Stack, Country: c.Country, Feed: r.ID.Feed, Day: r.ID.Day, Token: r.Token, Revision: j.Revision,
+		Contract: contract, Files: []OrderFile{},
+		Databases: map[string]string{
+			"validated": c.Databases.Validated, "invalid": c.Databases.Invalid, "versioned": c.Databases.Versioned, "curated": c.Databases.Curated},
+		Buckets: map[string]string{"validated": c.Buckets.Validated, "invalid": c.Buckets.Invalid, "versioned": c.Buckets.Versioned,
+			"curated": c.Buckets.Curated, "artifacts": c.Buckets.Artifacts},
+		JobsTable: c.Tables.Jobs, Region: c.Region,
+	}
+	if j.Commit.State == job.Committing {
+		o.Resume = &Resume{j.Commit.Token}
+	}
+	for _, f := range files {
+		o.Files = append(o.Files, OrderFile{f.Bucket, f.Key, f.Bytes, f.VersionID})
+	}
+	return s.Artifacts.WriteJSON(ctx, key, o)
+}

@@ -1,0 +1,64 @@
+// Command finish-job is woken by state changes of EMR's steps and clusters. It records how runs ended, queues the jobs that waited
+// for them, and announces both.
+package main
+
+import (
+	"log/slog"
+	"os"
+	"time"
+	_ "time/tzdata" // the runtime brings no time zones
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/emr"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/sluice-data/sluice/internal/driver"
+	"github.com/sluice-data/sluice/internal/engine"
+	"github.com/sluice-data/sluice/internal/lambdaenv"
+	"github.com/sluice-data/sluice/internal/ledger"
+	"github.com/sluice-data/sluice/internal/messages"
+	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/store"
+)
+
+func main() {
+	lambdaenv.Log()
+	h, err := wire()
+	if err != nil {
+		slog.Error(err.Error())
+		os.Exit(1)
+	}
+	lambda.Start(h.Handle)
+}
+
+func wire() (*handler, error) {
+	country, err := settings.FromEnv()
+	if err != nil {
+		return nil, err
+	}
+	zone, err := country.Location()
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := lambdaenv.AWS()
+	if err != nil {
+		return nil, err
+	}
+	objects := s3.NewFromConfig(cfg)
+	book := ledger.New(dynamodb.NewFromConfig(cfg), country.Tables)
+	artifacts := store.NewBucket(objects, country.Buckets.Artifacts)
+	topics := messages.NewTopics(sns.NewFromConfig(cfg), country)
+	tickets := messages.NewTickets(sqs.NewFromConfig(cfg), country)
+	return &handler{
+		stack: country.Stack, country: country.Country,
+		ledger:   book,
+		engine:   engine.NewEMR(emr.NewFromConfig(cfg), country, nil), // it starts nothing
+		finisher: driver.Finisher{Ledger: book, Artifacts: artifacts, Tickets: tickets, Now: time.Now},
+		promoter: driver.Promoter{Ledger: book, Landing: store.NewBucket(objects, country.Buckets.Landing), Tickets: tickets, Topics: topics,
+			Zone: zone, Parallel: country.Parallel, Now: time.Now},
+		teller: driver.Teller{Ledger: book, Artifacts: artifacts, Topics: topics, Now: time.Now},
+	}, nil
+}

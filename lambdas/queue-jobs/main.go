@@ -1,0 +1,58 @@
+// Command queue-jobs runs every minute. It takes in files whose event got lost, opens the days whose window ended, brings the plan up
+// to date, queues tickets, and tells what somebody else died before telling.
+package main
+
+import (
+	"log/slog"
+	"os"
+	"time"
+	_ "time/tzdata" // the runtime brings no time zones
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/sluice-data/sluice/internal/driver"
+	"github.com/sluice-data/sluice/internal/lambdaenv"
+	"github.com/sluice-data/sluice/internal/ledger"
+	"github.com/sluice-data/sluice/internal/messages"
+	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/store"
+)
+
+func main() {
+	lambdaenv.Log()
+	h, err := wire()
+	if err != nil {
+		slog.Error(err.Error())
+		os.Exit(1)
+	}
+	lambda.Start(h.Handle)
+}
+
+func wire() (*handler, error) {
+	country, err := settings.FromEnv()
+	if err != nil {
+		return nil, err
+	}
+	zone, err := country.Location()
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := lambdaenv.AWS()
+	if err != nil {
+		return nil, err
+	}
+	objects := s3.NewFromConfig(cfg)
+	book := ledger.New(dynamodb.NewFromConfig(cfg), country.Tables)
+	landing := store.NewBucket(objects, country.Buckets.Landing)
+	topics := messages.NewTopics(sns.NewFromConfig(cfg), country)
+	tickets := messages.NewTickets(sqs.NewFromConfig(cfg), country)
+	return &handler{
+		intake:   driver.Intake{Ledger: book, Landing: landing, Alerts: topics, Zone: zone, Now: time.Now},
+		promoter: driver.Promoter{Ledger: book, Landing: landing, Tickets: tickets, Topics: topics, Zone: zone, Parallel: country.Parallel, Now: time.Now},
+		teller:   driver.Teller{Ledger: book, Artifacts: store.NewBucket(objects, country.Buckets.Artifacts), Topics: topics, Now: time.Now},
+	}, nil
+}

@@ -1,0 +1,55 @@
+// Command start-jobs is woken by the topic of jobs and every minute. It takes tickets, gives free slots to ready jobs, starts their
+// runs, and asks the engine for runs whose end nobody told. One of it runs at a time.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/emr"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/sluice-data/sluice/internal/driver"
+	"github.com/sluice-data/sluice/internal/engine"
+	"github.com/sluice-data/sluice/internal/lambdaenv"
+	"github.com/sluice-data/sluice/internal/ledger"
+	"github.com/sluice-data/sluice/internal/messages"
+	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/store"
+)
+
+func main() {
+	lambdaenv.Log()
+	h, err := wire()
+	if err != nil {
+		slog.Error(err.Error())
+		os.Exit(1)
+	}
+	lambda.Start(h.Handle)
+}
+
+func wire() (*handler, error) {
+	country, err := settings.FromEnv()
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := lambdaenv.AWS()
+	if err != nil {
+		return nil, err
+	}
+	book := ledger.New(dynamodb.NewFromConfig(cfg), country.Tables)
+	artifacts := store.NewBucket(s3.NewFromConfig(cfg), country.Buckets.Artifacts)
+	tickets := messages.NewTickets(sqs.NewFromConfig(cfg), country)
+	return &handler{driver.Starter{
+		Ledger: book, Tickets: tickets, Artifacts: artifacts, Country: country, Now: time.Now,
+		Engine: engine.NewEMR(emr.NewFromConfig(cfg), country, func(ctx context.Context) ([]byte, error) {
+			return artifacts.ReadAll(ctx, country.Compute.TemplateKey)
+		}),
+		Finisher: driver.Finisher{Ledger: book, Artifacts: artifacts, Tickets: tickets, Now: time.Now},
+	}}, nil
+}
