@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
 
-from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, ParsedStatement
 from ministack.core.responses import get_account_id, get_region
@@ -25,8 +24,8 @@ _request: contextvars.ContextVar[Data | None] = contextvars.ContextVar("access_r
 
 def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> None:
     """Puts the corrections in place; `emr_tags` lists clusters' ARNs with their tags."""
-    stock_origin, stock_match, stock_arn, stock_enforce = (
-        iam_evaluator.pin_request_origin,
+    stock_key, stock_match, stock_arn, stock_enforce = (
+        iam_evaluator._resolve_condition_key,
         iam_evaluator._first_match,
         iam_actions.extract_resource_arn,
         iam_evaluator.enforce,
@@ -88,11 +87,11 @@ def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> Non
             denied = denied or stock_enforce(access_key_id, action, name, region, arn, keys)
         return denied
 
-    def pin_request_origin(source_ip: str, _secure_transport: bool) -> None:
+    def resolve_condition_key(key: str, ctx: EvalContext) -> Any:
         # The listener on loopback stands for AWS's TLS endpoints: policies that demand TLS must hold here too.
-        stock_origin(source_ip, True)
+        return "true" if key.lower() == "aws:securetransport" else stock_key(key, ctx)
 
-    app.pin_request_origin = pin_request_origin
+    iam_evaluator._resolve_condition_key = resolve_condition_key
     iam_evaluator._first_match = first_match
     iam_actions.extract_resource_arn = extract_resource_arn
     iam_evaluator.enforce = enforce

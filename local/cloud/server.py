@@ -13,7 +13,7 @@ import hypercorn.asyncio
 import hypercorn.config
 from ministack import app
 
-from local.cloud import access, alarms, athena, events, functions, processes
+from local.cloud import access, athena, descriptions, events, functions, processes
 from local.cloud.emr import Emr
 
 Receive = Callable[[], Awaitable[Any]]
@@ -35,7 +35,7 @@ def main() -> None:
     endpoint = f"http://127.0.0.1:{args.port}"
     functions.install(args.home)
     athena.install(endpoint)
-    alarms.install()
+    descriptions.install()
     emr = Emr(args.home, args.jars, endpoint)
     app._loaded_modules["emr"] = emr
     access.install(emr.tags)

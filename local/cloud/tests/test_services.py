@@ -410,3 +410,35 @@ def test_catalog_rights_are_checked_on_catalog_database_and_table(root: Account)
 def test_schedule_reaches_a_function(root: Account) -> None:
     wait_for(lambda: root.client("s3").list_objects_v2(Bucket="events", Prefix="tick/")["KeyCount"], 90)
     assert recorded(root, "tick")[0]["event"] == {"sweep": True}
+
+
+# --- descriptions -----------------------------------------------------------------------------------------------------
+
+
+def test_database_keeps_its_default_permissions(root: Account) -> None:
+    glue = root.client("glue")
+    nobody: list[dict[str, Any]] = [
+        {"Principal": {"DataLakePrincipalIdentifier": "IAM_ALLOWED_PRINCIPALS"}, "Permissions": ["ALL"]}
+    ]
+    glue.create_database(DatabaseInput={"Name": "kept", "CreateTableDefaultPermissions": nobody})
+    answer = glue.get_database(Name="kept")
+    assert_fits("glue", "GetDatabase", answer)
+    assert answer["Database"]["CreateTableDefaultPermissions"] == nobody
+    glue.update_database(Name="kept", DatabaseInput={"Name": "kept", "CreateTableDefaultPermissions": []})
+    assert glue.get_database(Name="kept")["Database"]["CreateTableDefaultPermissions"] == []
+
+
+def test_endpoint_of_a_network_keeps_its_policy(root: Account) -> None:
+    ec2 = root.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [{"Sid": "A<B", "Effect": "Allow", "Action": "*"}]})
+    service = "com.amazonaws.us-east-1.s3"
+    created = ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=service, PolicyDocument=policy)["VpcEndpoint"]
+    assert created["PolicyDocument"] == policy
+    answer = ec2.describe_vpc_endpoints(VpcEndpointIds=[created["VpcEndpointId"]])
+    assert_fits("ec2", "DescribeVpcEndpoints", answer)
+    assert answer["VpcEndpoints"][0]["PolicyDocument"] == policy
+    changed = policy.replace("A<B", "C")
+    ec2.modify_vpc_endpoint(VpcEndpointId=created["VpcEndpointId"], PolicyDocument=changed)
+    described = ec2.describe_vpc_endpoints(VpcEndpointIds=[created["VpcEndpointId"]])["VpcEndpoints"][0]
+    assert described["PolicyDocument"] == changed
