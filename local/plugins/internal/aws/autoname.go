@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"context"
 	"strings"
 
 	"github.com/pulumi/pulumi-terraform-bridge/v3/pkg/tfbridge"
@@ -111,7 +112,17 @@ func nameAutomatically(terraformType string, schema shim.SchemaMap, fields map[s
 		field.Name = tfbridge.TerraformToPulumiNameV2(n.field, schema, fields)
 	}
 	field.Default = tfbridge.AutoNameWithCustomOptions(field.Name, options).Default
+	generate := field.Default.ComputeDefault
+	field.Default.ComputeDefault = func(ctx context.Context, o info.ComputeDefaultOptions) (any, error) {
+		if o.Properties.HasValue(prefixKey(resource.PropertyKey(field.Name))) {
+			return nil, nil // then AWS's provider makes the name
+		}
+		return generate(ctx, o)
+	}
 }
+
+// prefixKey is the property that asks for a name with a prefix, which some types have.
+func prefixKey(nameKey resource.PropertyKey) resource.PropertyKey { return nameKey + "Prefix" }
 
 const (
 	fifoSuffix  = ".fifo"

@@ -1,7 +1,6 @@
 package aws
 
 import (
-	"context"
 	"encoding/json"
 	"flag"
 	"go/ast"
@@ -16,7 +15,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/pulumi/pulumi-terraform-bridge/v3/pkg/pf/proto"
 	"github.com/pulumi/pulumi-terraform-bridge/v3/pkg/tfbridge"
 	"github.com/pulumi/pulumi-terraform-bridge/v3/pkg/tfbridge/info"
@@ -25,8 +23,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	_ "github.com/pulumi/pulumi-aws/sdk/v6/go/aws/config" // keeps the SDK, whose source the test reads, in go.mod
-
-	"github.com/sluice-data/sluice/local/plugins/internal/terraform"
 )
 
 var update = flag.Bool("update", false, "write names.json")
@@ -263,17 +259,6 @@ func describeType(e ast.Expr) property {
 			return p
 		}
 	}
-}
-
-// upstream runs the Terraform AWS provider for a test.
-func upstream(t *testing.T) tfprotov6.ProviderServer {
-	t.Helper()
-	path, err := terraform.ThisMachine().Find(Upstream, UpstreamVariable)
-	require.NoError(t, err)
-	server, stop, err := terraform.Run(context.Background(), path)
-	require.NoError(t, err)
-	t.Cleanup(stop)
-	return server
 }
 
 func keys(schema shim.SchemaMap) []string {

@@ -2,7 +2,10 @@ package aws
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/pulumi/pulumi-terraform-bridge/v3/pkg/tfbridge/info"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -17,7 +20,8 @@ import (
 )
 
 // server stands before the bridge's server and does what that one leaves out: it turns assets into files, keeps
-// the state of resources that were made but then failed, and deletes first what cannot exist twice.
+// the state of resources that were made but then failed, deletes first what cannot exist twice, and passes on time
+// limits.
 type server struct {
 	pulumirpc.ResourceProviderServer
 	assets assetFolder
@@ -53,7 +57,22 @@ func (s *server) Check(ctx context.Context, r *pulumirpc.CheckRequest) (*pulumir
 	if err != nil {
 		return nil, err
 	}
+	if failure := s.checkNamed(resource.URN(r.GetUrn()), out.GetInputs()); failure != nil {
+		out.Failures = append(out.Failures, failure)
+	}
 	return out, toAssets(replaced, &out.Inputs)
+}
+
+// checkNamed refuses a resource that should have been given a name but was not. The bridge only logs it.
+func (s *server) checkNamed(urn resource.URN, inputs *structpb.Struct) *pulumirpc.CheckFailure {
+	key, ok := s.nameKeys[string(urn.Type())]
+	if !ok || inputs.GetFields()[string(key)] != nil || inputs.GetFields()[string(prefixKey(key))] != nil {
+		return nil
+	}
+	return &pulumirpc.CheckFailure{
+		Property: string(key),
+		Reason:   fmt.Sprintf("no %s was given and none could be made from %q: shorten that, or set %s", key, urn.Name(), key),
+	}
 }
 
 func (s *server) Diff(ctx context.Context, r *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
@@ -90,7 +109,8 @@ func (s *server) Create(ctx context.Context, r *pulumirpc.CreateRequest) (*pulum
 		return nil, err
 	}
 	var failed error
-	out, err := s.ResourceProviderServer.Create(terraform.KeepFailed(ctx, &failed), r)
+	ctx = terraform.KeepFailed(withTimeout(ctx, r.GetTimeout(), nil), &failed)
+	out, err := s.ResourceProviderServer.Create(ctx, r)
 	if err != nil {
 		return nil, errors.Join(failed, err)
 	}
@@ -115,7 +135,8 @@ func (s *server) Update(ctx context.Context, r *pulumirpc.UpdateRequest) (*pulum
 		}
 	}
 	var failed error
-	out, err := s.ResourceProviderServer.Update(terraform.KeepFailed(ctx, &failed), r)
+	ctx = terraform.KeepFailed(withTimeout(ctx, r.GetTimeout(), nil), &failed)
+	out, err := s.ResourceProviderServer.Update(ctx, r)
 	if err != nil {
 		return nil, errors.Join(failed, err)
 	}
@@ -148,7 +169,20 @@ func (s *server) Delete(ctx context.Context, r *pulumirpc.DeleteRequest) (*empty
 	if _, err := s.toFiles(r.GetUrn(), &r.Properties); err != nil {
 		return nil, err
 	}
-	return s.ResourceProviderServer.Delete(ctx, r)
+	return s.ResourceProviderServer.Delete(withTimeout(ctx, r.GetTimeout(), r.GetProperties()), r)
+}
+
+// withTimeout passes on the option customTimeouts, which the bridge does not. Zero is no option.
+func withTimeout(ctx context.Context, seconds float64, state *structpb.Struct) context.Context {
+	if seconds == 0 {
+		return ctx
+	}
+	var meta struct {
+		Private []byte `json:"private_state"`
+	}
+	// Not every resource has it; one whose private data cannot be read keeps its own limits.
+	_ = json.Unmarshal([]byte(state.GetFields()["__meta"].GetStringValue()), &meta)
+	return terraform.WithTimeout(ctx, time.Duration(seconds*float64(time.Second)), meta.Private)
 }
 
 var marshalling = plugin.MarshalOptions{KeepUnknowns: true, KeepSecrets: true, KeepOutputValues: true, KeepResources: true}

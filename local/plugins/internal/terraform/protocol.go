@@ -152,9 +152,13 @@ func (s *server) PlanResourceChange(ctx context.Context, in *tfprotov6.PlanResou
 }
 
 func (s *server) ApplyResourceChange(ctx context.Context, in *tfprotov6.ApplyResourceChangeRequest) (*tfprotov6.ApplyResourceChangeResponse, error) {
+	private, err := limited(ctx, in)
+	if err != nil {
+		return nil, err
+	}
 	r, err := s.provider.ApplyResourceChange(ctx, &pb.ApplyResourceChange_Request{
 		TypeName: in.TypeName, PriorState: wire(in.PriorState), PlannedState: wire(in.PlannedState), Config: wire(in.Config),
-		PlannedPrivate: in.PlannedPrivate, ProviderMeta: wire(in.ProviderMeta),
+		PlannedPrivate: private, ProviderMeta: wire(in.ProviderMeta),
 	})
 	if err != nil {
 		return nil, err
@@ -296,7 +300,8 @@ func schema(in *pb.Schema) (*tfprotov6.Schema, error) {
 func block(in *pb.Schema_Block) (*tfprotov6.SchemaBlock, error) {
 	out := &tfprotov6.SchemaBlock{Version: in.GetVersion(), Deprecated: in.GetDeprecated()}
 	for _, a := range in.GetAttributes() {
-		t, err := tftypes.ParseJSONType(a.GetType()) //nolint:staticcheck // the only parser of what the wire carries
+		//lint:ignore SA1019 the only parser of what the wire carries
+		t, err := tftypes.ParseJSONType(a.GetType())
 		if err != nil {
 			return nil, fmt.Errorf("attribute %s: %w", a.GetName(), err)
 		}

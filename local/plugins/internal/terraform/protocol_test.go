@@ -20,6 +20,7 @@ type wireProvider struct {
 	apply    *pb.ApplyResourceChange_Response
 	prepared int
 	config   *pb.DynamicValue
+	private  []byte
 }
 
 func (p *wireProvider) GetSchema(context.Context, *pb.GetProviderSchema_Request, ...grpc.CallOption) (*pb.GetProviderSchema_Response, error) {
@@ -30,7 +31,8 @@ func (p *wireProvider) PlanResourceChange(context.Context, *pb.PlanResourceChang
 	return p.plan, nil
 }
 
-func (p *wireProvider) ApplyResourceChange(context.Context, *pb.ApplyResourceChange_Request, ...grpc.CallOption) (*pb.ApplyResourceChange_Response, error) {
+func (p *wireProvider) ApplyResourceChange(_ context.Context, r *pb.ApplyResourceChange_Request, _ ...grpc.CallOption) (*pb.ApplyResourceChange_Response, error) {
+	p.private = r.GetPlannedPrivate()
 	return p.apply, nil
 }
 

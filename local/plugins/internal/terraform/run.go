@@ -25,8 +25,10 @@ func Run(ctx context.Context, path string) (tfprotov6.ProviderServer, func(), er
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		AutoMTLS:         true,
 		Cmd:              cmd,
-		// A provider that panics says so at this level.
-		Logger: hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Error}),
+		// A provider that panics says so at this level; what it answers need not be said twice.
+		Logger: hclog.New(&hclog.LoggerOptions{
+			Output: os.Stderr, Level: hclog.Error, Exclude: hclog.ExcludeByPrefix("Response contains error diagnostic").Exclude,
+		}),
 	})
 	protocol, err := client.Client()
 	if err != nil {
