@@ -33,7 +33,12 @@ func (d Day) End(zone *time.Location) time.Time {
 		return time.Time{}
 	}
 	y, m, day := start.Date()
-	return time.Date(y, m, day+1, 0, 0, 0, 0, zone)
+	end := time.Date(y, m, day+1, 0, 0, 0, 0, zone)
+	if end.Day() == day {
+		// Clocks went forward over this midnight, and Go chose the hour before.
+		end = end.Add(time.Hour)
+	}
+	return end
 }
 
 // Compact is the day without its dashes, as partition ids have it.
