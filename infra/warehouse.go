@@ -3,6 +3,8 @@ package infra
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/pulumi/pulumi-gcp/sdk/v7/go/gcp/bigquery"
@@ -162,16 +164,19 @@ func (w *Warehouse) grants(ctx *pulumi.Context, name string, args *WarehouseArgs
 	return err
 }
 
+var decimal = regexp.MustCompile(`^(?:decimal|numeric)\((\d+), ?(\d+)\)$`)
+
 // BigQueryType is BigQuery's type for a contract's: logical is ODCS's logicalType, physical its physicalType, which only decides
 // what decimal(precision, scale) is.
 func BigQueryType(logical, physical string) (Column, error) {
-	var precision, scale int
-	if n, _ := fmt.Sscanf(strings.ReplaceAll(strings.ToLower(physical), " ", ""), "decimal(%d,%d)", &precision, &scale); n == 2 {
+	if exact := decimal.FindStringSubmatch(strings.ToLower(physical)); exact != nil && logical == "number" {
+		precision, _ := strconv.Atoi(exact[1]) // digits, by the expression
+		scale, _ := strconv.Atoi(exact[2])
 		kind := "NUMERIC"
 		if scale > 9 || precision-scale > 29 {
 			kind = "BIGNUMERIC"
 		}
-		return Column{Type: kind, Mode: "NULLABLE", Precision: fmt.Sprint(precision), Scale: fmt.Sprint(scale)}, nil
+		return Column{Type: kind, Mode: "NULLABLE", Precision: exact[1], Scale: exact[2]}, nil
 	}
 	kinds := map[string]string{"string": "STRING", "integer": "INTEGER", "number": "FLOAT", "boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMP"}
 	kind, ok := kinds[logical]

@@ -24,12 +24,16 @@ type place struct {
 	zones    []string // zones are the availability zones that networks there span.
 }
 
-// Deploy deploys every country of the configuration.
+// Deploy builds what is deployed, and deploys every country of the configuration.
 func Deploy(ctx *pulumi.Context, config *Config) error {
 	built, err := build(ctx, config)
 	if err != nil {
 		return err
 	}
+	return deploy(ctx, config, built)
+}
+
+func deploy(ctx *pulumi.Context, config *Config, built artifacts) error {
 	google, err := gcp.NewProvider(ctx, "google", &gcp.ProviderArgs{Project: pulumi.String(config.Google.Project)})
 	if err != nil {
 		return err

@@ -1,0 +1,152 @@
+package infra
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/emr"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/sluice-data/sluice/internal/settings"
+)
+
+func TestEachComponentRegistersExactlyItsInventory(t *testing.T) {
+	e := newExample(t)
+	for name, program := range map[string]func(ctx *pulumi.Context) error{
+		"network":   func(ctx *pulumi.Context) error { _, err := e.network(ctx); return err },
+		"keys":      func(ctx *pulumi.Context) error { _, err := e.keys(ctx); return err },
+		"datalake":  func(ctx *pulumi.Context) error { _, err := e.lake(ctx); return err },
+		"messaging": func(ctx *pulumi.Context) error { _, err := e.messaging(ctx); return err },
+		"ledger":    func(ctx *pulumi.Context) error { _, err := e.ledger(ctx); return err },
+		"warehouse": func(ctx *pulumi.Context) error { _, err := e.warehouse(ctx); return err },
+	} {
+		t.Run(name, func(t *testing.T) { matchesInventory(t, name, record(t, program)) })
+	}
+	// The others are made of those above, which are left out of their inventories.
+	for name, c := range map[string]struct {
+		program func(ctx *pulumi.Context, p parts) error
+		tokens  []string
+	}{
+		"catalog":    {func(ctx *pulumi.Context, p parts) error { _, err := e.catalog(ctx, p); return err }, []string{"aws:glue", "aws:athena"}},
+		"cluster":    {func(ctx *pulumi.Context, p parts) error { _, err := e.cluster(ctx, p); return err }, []string{"aws:emr", "aws:iam", "aws:vpc", "aws:s3/bucketObjectv2"}},
+		"jobpackage": {e.jobs, []string{"aws:s3/bucketObjectv2"}},
+		"pipeline":   {e.pipeline, []string{"aws:lambda", "aws:cloudwatch", "aws:s3/bucketNotification", "aws:sns/topicSubscription"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			registered := record(t, func(ctx *pulumi.Context) error {
+				p, err := e.parts(ctx)
+				if err != nil {
+					return err
+				}
+				return c.program(ctx, p)
+			})
+			own := []registration{}
+			for _, r := range registered {
+				for _, token := range c.tokens {
+					if strings.HasPrefix(r.Type, token) && r.Name != "us-endpoints" {
+						own = append(own, r)
+					}
+				}
+			}
+			matchesInventory(t, name, own)
+		})
+	}
+}
+
+func TestDefaultSecurityGroupLetsNothingThrough(t *testing.T) {
+	registered := record(t, func(ctx *pulumi.Context) error { _, err := newExample(t).network(ctx); return err })
+	groups := only(registered, "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup")
+	if len(groups) != 1 || groups[0].Inputs["ingress"] != nil || groups[0].Inputs["egress"] != nil {
+		t.Errorf("default groups: %v", groups)
+	}
+}
+
+func TestNoSecurityGroupHasRulesInline(t *testing.T) {
+	for _, r := range only(record(t, newExample(t).all), "aws:ec2/securityGroup:SecurityGroup") {
+		if r.Inputs["ingress"] != nil || r.Inputs["egress"] != nil {
+			t.Errorf("%s has rules inline, which take EMR's own rules away", r.Name)
+		}
+	}
+}
+
+func TestLaunchTemplateIsTheInputOfRunJobFlow(t *testing.T) {
+	for _, r := range only(record(t, newExample(t).all), "aws:s3/bucketObjectv2:BucketObjectv2") {
+		if r.Name != "us-template" {
+			continue
+		}
+		text, err := json.Marshal(r.Inputs["content"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var input emr.RunJobFlowInput
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&input); err != nil {
+			t.Fatal(err)
+		}
+		for _, group := range input.Instances.InstanceGroups {
+			if group.InstanceCount != nil {
+				t.Errorf("group %s has a size; who starts a cluster decides that", *group.Name)
+			}
+		}
+		if *input.AutoTerminationPolicy.IdleTimeout != 900 || *input.StepConcurrencyLevel != 5 {
+			t.Errorf("idle %d s, %d steps", *input.AutoTerminationPolicy.IdleTimeout, *input.StepConcurrencyLevel)
+		}
+		return
+	}
+	t.Fatal("no template was uploaded")
+}
+
+func TestFunctionsReadTheirSettingsBack(t *testing.T) {
+	for _, r := range only(record(t, newExample(t).all), "aws:lambda/function:Function") {
+		variables := r.Inputs["environment"].(map[string]any)["variables"].(map[string]any)
+		country, err := settings.Parse([]byte(variables[settings.EnvVar].(string)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for want, got := range map[string]string{
+			"sluice-prod-us-landing-1a2b3c4d": country.Buckets.Landing, "sluice_prod_us_curated": country.Databases.Curated, "name:Table:us-jobs": country.Tables.Jobs,
+			"url:Queue:us-tickets": country.Queues.Tickets, "arn:Topic:us-jobs": country.Topics.Jobs, "cluster/template.json": country.Compute.TemplateKey,
+			"//iam.googleapis.com/name:WorkloadIdentityPoolProvider:us": country.Google.Audience, "email:Account:us": country.Google.ServiceAccount,
+		} {
+			if got != want {
+				t.Errorf("%s: %q, want %q", r.Name, got, want)
+			}
+		}
+	}
+}
+
+func TestOnlyTheExportersRoleIsLetInAtGoogle(t *testing.T) {
+	registered := record(t, func(ctx *pulumi.Context) error { _, err := newExample(t).warehouse(ctx); return err })
+	provider := only(registered, "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider")[0]
+	if got := provider.Inputs["attributeCondition"]; got != "assertion.arn.startsWith('arn:aws:sts::111122223333:assumed-role/sluice-prod-us-export-table/')" {
+		t.Errorf("condition: %v", got)
+	}
+	member := only(registered, "gcp:serviceaccount/iAMMember:IAMMember")[0]
+	if got := member.Inputs["member"]; got != "principalSet://iam.googleapis.com/name:WorkloadIdentityPool:us/attribute.aws_role/arn:aws:sts::111122223333:assumed-role/sluice-prod-us-export-table" {
+		t.Errorf("member: %v", got)
+	}
+}
+
+func TestGoogleNamesFitWithTheLongestStack(t *testing.T) {
+	subject := "arn:aws:sts::111122223333:assumed-role/" + FunctionName("sluice-abcdefghijk-us", ExportTable) + "/" + FunctionName("sluice-abcdefghijk-us", ExportTable)
+	if len(subject) > 127 {
+		t.Errorf("the subject has %d characters, Google takes 127", len(subject))
+	}
+}
+
+func TestBigQueryTypes(t *testing.T) {
+	for _, c := range []struct{ logical, physical, want string }{
+		{"string", "", "STRING"}, {"integer", "", "INTEGER"}, {"number", "", "FLOAT"}, {"boolean", "", "BOOLEAN"}, {"date", "", "DATE"}, {"timestamp", "", "TIMESTAMP"},
+		{"number", "decimal(12,2)", "NUMERIC"}, {"number", "DECIMAL(38, 9)", "NUMERIC"}, {"number", "numeric(20,10)", "BIGNUMERIC"},
+	} {
+		if got, err := BigQueryType(c.logical, c.physical); err != nil || got.Type != c.want {
+			t.Errorf("%s %s: %s %v, want %s", c.logical, c.physical, got.Type, err, c.want)
+		}
+	}
+	if _, err := BigQueryType("object", ""); err == nil || !strings.HasPrefix(err.Error(), `logicalType "object": take one of boolean`) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,199 @@
+package infra
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/sluice-data/sluice/internal/settings"
+)
+
+var tags = map[string]string{"Product": "sluice", "Stack": "prod", "Country": "us"}
+
+// example is a country's components, each made as package main makes it.
+type example struct {
+	protect bool
+	root    string
+}
+
+func (e example) network(ctx *pulumi.Context) (*Network, error) {
+	return NewNetwork(ctx, "us", &NetworkArgs{CIDR: netip.MustParsePrefix("10.16.0.0/16"), Zones: []string{"eu-west-1a", "eu-west-1b"},
+		Account: "111122223333", Region: "eu-west-1", Endpoints: []string{"glue"}, Tags: tags})
+}
+
+func (e example) keys(ctx *pulumi.Context) (*Keys, error) {
+	return NewKeys(ctx, "us", &KeysArgs{Account: "111122223333", Region: "eu-west-1", Alias: "sluice/prod/us", Protect: e.protect, Tags: tags})
+}
+
+func (e example) lake(ctx *pulumi.Context) (*DataLake, error) {
+	return NewDataLake(ctx, "us", &DataLakeArgs{Prefix: "sluice-prod-us", Suffix: pulumi.String("1a2b3c4d"), Account: "111122223333",
+		KeyARN: pulumi.String("arn:key"), Protect: e.protect, Tags: tags})
+}
+
+func (e example) messaging(ctx *pulumi.Context) (*Messaging, error) {
+	return NewMessaging(ctx, "us", &MessagingArgs{Account: "111122223333", KeyARN: pulumi.String("arn:key"), Tags: tags})
+}
+
+func (e example) ledger(ctx *pulumi.Context) (*Ledger, error) {
+	return NewLedger(ctx, "us", &LedgerArgs{KeyARN: pulumi.String("arn:key"), Protect: e.protect, Tags: tags, Feeds: []Feed{
+		{Name: "airports", ContractKey: "contracts/airports.json", Hash: "aa", Completeness: "count", ExpectedFiles: 1, Engine: "auto"},
+		{Name: "flights", ContractKey: "contracts/flights.json", Hash: "ff", Completeness: "marker", Prerequisites: []string{"airports"}, Engine: "emr"}}})
+}
+
+func (e example) warehouse(ctx *pulumi.Context) (*Warehouse, error) {
+	return NewWarehouse(ctx, "us", &WarehouseArgs{Project: "sluice-prod", Location: "EU", Dataset: "sluice_prod_us", Prefix: "sluice-prod-us",
+		Suffix: pulumi.String("1a2b3c4d"), AWSAccount: "111122223333", AWSRole: "sluice-prod-us-export-table", Protect: e.protect,
+		Tables: map[string][]Column{"airports": {{Name: "faa", Type: "STRING", Mode: "NULLABLE"}}}, Labels: map[string]string{"country": "us"}})
+}
+
+// parts are what the components below are made of.
+type parts struct {
+	network   *Network
+	keys      *Keys
+	lake      *DataLake
+	messaging *Messaging
+	ledger    *Ledger
+	warehouse *Warehouse
+	access    Access
+}
+
+func (e example) parts(ctx *pulumi.Context) (p parts, err error) {
+	if p.network, err = e.network(ctx); err != nil {
+		return p, err
+	}
+	if p.keys, err = e.keys(ctx); err != nil {
+		return p, err
+	}
+	if p.lake, err = e.lake(ctx); err != nil {
+		return p, err
+	}
+	if p.messaging, err = e.messaging(ctx); err != nil {
+		return p, err
+	}
+	if p.ledger, err = e.ledger(ctx); err != nil {
+		return p, err
+	}
+	p.warehouse, err = e.warehouse(ctx)
+	p.access = Access{Account: "111122223333", Region: "eu-west-1", Stack: "prod", Country: "us", Keys: p.keys, Lake: p.lake, Ledger: p.ledger, Messaging: p.messaging}
+	return p, err
+}
+
+func (e example) catalog(ctx *pulumi.Context, p parts) (*Catalog, error) {
+	return NewCatalog(ctx, "us", &CatalogArgs{Name: "sluice_prod_us", Lake: p.lake, KeyARN: p.keys.ARN, Protect: e.protect, Tags: tags})
+}
+
+func (e example) cluster(ctx *pulumi.Context, p parts) (*Cluster, error) {
+	return NewCluster(ctx, "us", &ClusterArgs{ClusterName: "sluice-prod-us", Account: "111122223333", Region: "eu-west-1", ReleaseLabel: "emr-7.13.0",
+		PrimaryType: "m6g.xlarge", CoreType: "r6g.2xlarge", Network: p.network, CIDR: "10.16.0.0/16", KeyARN: p.keys.ARN,
+		ArtifactsBucket: p.lake.Names["artifacts"], LogsBucket: p.lake.Names["logs"], JobPolicy: p.access.Job("sluice_prod_us_validated"), Tags: tags})
+}
+
+func (e example) jobs(ctx *pulumi.Context, p parts) error {
+	packed, err := PackJobs(e.root, filepath.Join(e.root, "out"))
+	if err != nil {
+		return err
+	}
+	_, err = NewJobPackage(ctx, "us", &JobPackageArgs{Bucket: p.lake.Names["artifacts"], Root: e.root, Package: packed, Contracts: map[string]string{"flights": `{"name":"flights"}`}})
+	return err
+}
+
+func (e example) pipeline(ctx *pulumi.Context, p parts) error {
+	catalog, err := e.catalog(ctx, p)
+	if err != nil {
+		return err
+	}
+	cluster, err := e.cluster(ctx, p)
+	if err != nil {
+		return err
+	}
+	packages := map[string]string{}
+	for _, folder := range Functions {
+		packages[folder] = filepath.Join(e.root, folder+".zip")
+		if err := os.WriteFile(packages[folder], []byte(folder), 0o644); err != nil {
+			return err
+		}
+	}
+	_, err = NewPipeline(ctx, "us", &PipelineArgs{Prefix: "sluice-prod-us", StepPrefix: "sluice/prod/us/", Packages: packages, Architecture: "arm64", Access: p.access, Cluster: cluster,
+		Settings: Settings(SettingsArgs{Country: settings.Country{Stack: "prod", Country: "us", Region: "eu-west-1", TimeZone: "UTC", Parallel: 5,
+			Google: settings.Google{Project: "sluice-prod", Location: "EU"}},
+			Lake: p.lake, Ledger: p.ledger, Messaging: p.messaging, Catalog: catalog, Keys: p.keys, Warehouse: p.warehouse}), Tags: tags})
+	return err
+}
+
+// all registers every component of a country.
+func (e example) all(ctx *pulumi.Context) error {
+	p, err := e.parts(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.jobs(ctx, p); err != nil {
+		return err
+	}
+	return e.pipeline(ctx, p)
+}
+
+func newExample(t *testing.T) example {
+	return example{root: module(t, map[string]string{"jobs/__init__.py": "", "jobs/records/main.py": "x = 1\n"})}
+}
+
+func TestEverythingOfACountryHasAParentAndItsTags(t *testing.T) {
+	// What AWS gives no tags to.
+	untagged := map[string]bool{}
+	for _, kind := range []string{"cloudwatch/eventTarget:EventTarget", "dynamodb/tableItem:TableItem", "ec2/route:Route", "ec2/routeTableAssociation:RouteTableAssociation",
+		"emr/securityConfiguration:SecurityConfiguration", "iam/rolePolicy:RolePolicy", "iam/rolePolicyAttachment:RolePolicyAttachment", "kms/alias:Alias",
+		"lambda/functionEventInvokeConfig:FunctionEventInvokeConfig", "lambda/permission:Permission", "s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2",
+		"s3/bucketLoggingV2:BucketLoggingV2", "s3/bucketNotification:BucketNotification", "s3/bucketObjectv2:BucketObjectv2", "s3/bucketOwnershipControls:BucketOwnershipControls",
+		"s3/bucketPolicy:BucketPolicy", "s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
+		"s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2", "s3/bucketVersioningV2:BucketVersioningV2",
+		"sns/topicPolicy:TopicPolicy", "sns/topicSubscription:TopicSubscription", "sqs/queuePolicy:QueuePolicy"} {
+		untagged["aws:"+kind] = true
+	}
+	for _, r := range record(t, newExample(t).all) {
+		if r.Parent == "" && r.Type[:7] != "sluice:" {
+			t.Errorf("%s %s has no parent", r.Type, r.Name)
+		}
+		if r.Type[:4] != "aws:" || untagged[r.Type] {
+			continue
+		}
+		got, _ := r.Inputs["tags"].(map[string]any)
+		for key, value := range tags {
+			if got[key] != value {
+				t.Errorf("%s %s: tag %s is %v", r.Type, r.Name, key, got[key])
+			}
+		}
+	}
+}
+
+func TestProtectionCoversWhatHoldsData(t *testing.T) {
+	for _, protect := range []bool{true, false} {
+		e := newExample(t)
+		e.protect = protect
+		held := map[string]int{}
+		for _, r := range record(t, e.all) {
+			if r.Protect {
+				held[r.Type]++
+			}
+			for _, forced := range []string{"forceDestroy", "deleteContentsOnDestroy"} {
+				if (r.Type == "aws:s3/bucketV2:BucketV2" || r.Type == "gcp:bigquery/dataset:Dataset") && r.Inputs[forced] == protect {
+					t.Errorf("protect %v: %s %s has %s %v", protect, r.Type, r.Name, forced, protect)
+				}
+			}
+		}
+		want := map[string]int{"aws:kms/key:Key": 1, "aws:s3/bucketV2:BucketV2": 7, "aws:dynamodb/table:Table": 5, "aws:glue/catalogDatabase:CatalogDatabase": 5,
+			"gcp:bigquery/dataset:Dataset": 1, "gcp:bigquery/table:Table": 1}
+		if !protect {
+			want = map[string]int{}
+		}
+		for kind := range want {
+			if held[kind] != want[kind] {
+				t.Errorf("protect %v: %d of %s are protected, want %d", protect, held[kind], kind, want[kind])
+			}
+		}
+		if len(held) != len(want) {
+			t.Errorf("protect %v: protected are %v", protect, held)
+		}
+	}
+}

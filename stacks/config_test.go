@@ -1,0 +1,205 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-data/sluice/docs/schemas"
+)
+
+// values reads a stack's YAML as Pulumi gives it to the program: structured values as JSON, plain ones as text.
+func values(t *testing.T, text string) map[string]string {
+	t.Helper()
+	var file struct{ Config map[string]any }
+	if err := yaml.Unmarshal([]byte(text), &file); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for key, value := range file.Config {
+		if plain, ok := value.(string); ok {
+			out[key] = plain
+			continue
+		}
+		rendered, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[key] = string(rendered)
+	}
+	return out
+}
+
+// contractsOf makes a project folder with contracts; texts are by file name.
+func contractsOf(t *testing.T, texts map[string]string) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range texts {
+		file := filepath.Join(root, "contracts", name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// contractText is a small contract with custom properties, in YAML's flow style.
+func contractText(feed, custom string) string {
+	return `{apiVersion: v3.1.0, kind: DataContract, name: ` + feed + `, customProperties: [` + custom + `],
+  schema: [{name: ` + feed + `, properties: [{name: id, logicalType: integer, primaryKey: true}, {name: price, logicalType: number, physicalType: "decimal(12,2)"}]}]}`
+}
+
+const (
+	marker = `{property: sluice.completeness, value: marker}`
+	head   = `config:
+  pulumi:disable-default-providers: [aws, gcp]
+  sluice:aws: {region: eu-west-1, accountId: "000011112222", tags: {Owner: data}}
+  sluice:google: {project: sluice-test}
+  sluice:functions: {architecture: arm64}
+  sluice:compute: {releaseLabel: emr-7.13.0, primaryType: m6g.xlarge, coreType: m6g.xlarge}
+`
+)
+
+func TestStackFilesOfTheProjectAreRight(t *testing.T) {
+	schema, err := schemas.Stack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stack := range []string{"local", "dev", "prod"} {
+		text, err := os.ReadFile("../Pulumi." + stack + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file any
+		if err := yaml.Unmarshal(text, &file); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(file); err != nil {
+			t.Errorf("%s does not fit the schema that editors use: %v", stack, err)
+		}
+		if _, err := ReadConfig(stack, values(t, string(text)), ".."); err != nil {
+			t.Error(err)
+		}
+		if lines := strings.Count(string(text), "\n"); lines > 45 {
+			t.Errorf("%s has %d lines; a screen shows 45", stack, lines)
+		}
+	}
+}
+
+func TestCountryTakesWhatItDoesNotSayFromItsEnvironment(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	c, err := ReadConfig("test", values(t, head+`
+  sluice:parallel: 3
+  sluice:allowDataDeletion: [uy]
+  sluice:countries:
+    - {code: us, cidr: 10.16.0.0/16, feeds: [orders]}
+    - {code: uy, cidr: 10.17.0.0/16, feeds: [{name: orders, engine: emr}], region: sa-east-1, parallel: 7, timeZone: America/Montevideo,
+       accountRoleArn: "arn:aws:iam::333344445555:role/deploy", google: {location: southamerica-east1}}
+`), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	us, uy := c.Countries[0], c.Countries[1]
+	if us.Account != "000011112222" || us.Region != "eu-west-1" || us.Parallel != 3 || us.TimeZone != "UTC" || us.Google.Location != "US" || !us.Protected || us.Feeds[0].Engine != "auto" {
+		t.Errorf("us: %+v", us)
+	}
+	if uy.Account != "333344445555" || uy.Region != "sa-east-1" || uy.Parallel != 7 || uy.Google.Location != "southamerica-east1" || uy.Protected || uy.Feeds[0].Engine != "emr" {
+		t.Errorf("uy: %+v", uy)
+	}
+	if columns := us.Feeds[0].Contract.Columns; columns[1].Type != "NUMERIC" || columns[1].Precision != "12" {
+		t.Errorf("columns: %+v", columns)
+	}
+}
+
+func TestEveryFaultIsReportedWithItsPath(t *testing.T) {
+	root := contractsOf(t, map[string]string{
+		"orders.yaml":   contractText("orders", marker),
+		"items.yaml":    contractText("items", marker+`, {property: sluice.prerequisites, value: [prices]}`),
+		"prices.yaml":   contractText("prices", marker+`, {property: sluice.prerequisites, value: [items]}`),
+		"reserved.yaml": strings.Replace(contractText("reserved", marker), "name: id", "name: Valid_From", 1),
+		"odd.yaml":      strings.Replace(contractText("odd", `{property: sluice.completeness, value: sometimes}, {property: sluice.colour, value: 1}`), "logicalType: integer", "logicalType: object", 1),
+		"report.yaml":   contractText("report", marker),
+		"report.sql":    "select 1",
+	})
+	_, err := ReadConfig("staging-of-the-north", values(t, `config:
+  sluice:aws: {region: Ireland, accountId: "123", tags: {owner: data}}
+  sluice:google: {project: sluice-test, zone: b}
+  sluice:functions: {architecture: sparc}
+  sluice:compute: {releaseLabel: emr-7.13.0, primaryType: m6g.xlarge}
+  sluice:speed: 9
+  sluice:dataProtection: sometimes
+  sluice:allowDataDeletion: [zz]
+  sluice:countries:
+    - {code: us, cidr: 10.16.0.0/16, feeds: [orders, {name: orders, engine: abacus}]}
+    - {code: us, cidr: 10.0.0.0/8, feeds: [nothing], colour: red}
+    - {code: uy, cidr: 10.16.128.0/17, feeds: [items, prices], timeZone: America/Atlantis}
+    - {code: UY, cidr: somewhere, feeds: [reserved, odd, report]}
+    - {code: ar, cidr: 10.18.0.0/16, feeds: [items]}
+`), root)
+	if err == nil {
+		t.Fatal("no fault was found")
+	}
+	want := []string{
+		`stack staging-of-the-north cannot be deployed:`,
+		`  allowDataDeletion[0]: zz is no country of this stack`,
+		`  aws.accountId: '123' does not match pattern '^[0-9]{12}$'`,
+		`  aws.region: 'Ireland' does not match pattern '^[a-z]{2}(-[a-z]+)+-[0-9]$'`,
+		`  aws.tags: additional properties 'owner' not allowed`,
+		`  compute: missing property 'coreType'`,
+		`  config: additional properties 'sluice:speed' not allowed`,
+		`  contracts/odd.yaml customProperties[0].value: value must be one of 'marker', 'count', 'window'`,
+		`  contracts/odd.yaml customProperties[1].property: value must be one of 'sluice.completeness', 'sluice.expectedFiles', 'sluice.windowMinutes', 'sluice.prerequisites', 'sluice.delimiter', 'sluice.encoding', 'sluice.snapshot', 'sluice.nullValue', 'sluice.curatedColumns'`,
+		`  contracts/odd.yaml schema[0].properties[0].logicalType: value must be one of 'string', 'integer', 'number', 'boolean', 'date', 'timestamp'`,
+		`  contracts/report.yaml sluice.curatedColumns: contracts/report.sql selects the curated rows; say which columns they have`,
+		`  contracts/reserved.yaml schema[0].properties[0].name: Valid_From is a column that versions have; choose another name`,
+		`  countries[0].feeds[1].engine: value must be one of 'auto', 'emr', 'emr-serverless', 'glue'`,
+		`  countries[1]: additional properties 'colour' not allowed`,
+		`  countries[1].cidr: 10.0.0.0/8: a network has a prefix of /16 to /24`,
+		`  countries[1].code: us is countries[0] already`,
+		`  countries[1].feeds[0]: feed "nothing" has no contract; write contracts/nothing.yaml or take one of items, odd, orders, prices, report, reserved`,
+		`  countries[2].cidr: 10.16.128.0/17 overlaps countries[0].cidr`,
+		`  countries[2].feeds: feeds wait for each other: items needs prices needs items`,
+		`  countries[2].timeZone: "America/Atlantis" is no IANA time zone, for example Europe/Madrid`,
+		`  countries[3].cidr: "somewhere" is no block, for example 10.16.0.0/16`,
+		`  countries[3].code: 'UY' does not match pattern '^[a-z]{2}$'`,
+		`  countries[4].feeds: feed "items": prerequisite "prices" is no feed of this country`,
+		`  dataProtection: got string, want boolean`,
+		`  functions.architecture: value must be one of 'arm64', 'x86_64'`,
+		`  google: additional properties 'zone' not allowed`,
+		`  stack: "staging-of-the-north": a stack's name is part of the names of buckets, databases and accounts; take a letter, then letters and digits, 11 at most`,
+	}
+	got := strings.Split(err.Error(), "\n")
+	for _, line := range want {
+		if !slices.Contains(got, line) {
+			t.Errorf("missing: %s", line)
+		}
+	}
+	for _, line := range got {
+		if !slices.Contains(want, line) {
+			t.Errorf("unexpected: %s", line)
+		}
+	}
+}
+
+func TestContractWithSQLCarriesItToTheJobs(t *testing.T) {
+	root := contractsOf(t, map[string]string{
+		"report.yaml": contractText("report", marker+`, {property: sluice.curatedColumns, value: [{name: total, logicalType: number}]}`),
+		"report.sql":  "select 1 as total",
+	})
+	c, err := ReadConfig("test", values(t, head+"  sluice:countries: [{code: us, cidr: 10.16.0.0/16, feeds: [report]}]\n"), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	contract := c.Countries[0].Feeds[0].Contract
+	if !strings.Contains(contract.JSON, `"sluice.curatedSql":"select 1 as total"`) || len(contract.Columns) != 1 || contract.Columns[0].Name != "total" {
+		t.Errorf("%s %+v", contract.JSON, contract.Columns)
+	}
+}

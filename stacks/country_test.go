@@ -1,0 +1,209 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/sluice-data/sluice/infra"
+)
+
+// recorder stands for the engine: it keeps each resource's inputs and parent as text, by type and name.
+type recorder struct {
+	lock       sync.Mutex
+	registered map[string]string
+	zones      int
+}
+
+func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
+	if args.Token != "aws:index/getAvailabilityZones:getAvailabilityZones" {
+		return nil, fmt.Errorf("unexpected look-up %s", args.Token)
+	}
+	names := []resource.PropertyValue{}
+	for i := range r.zones {
+		names = append(names, resource.NewStringProperty(fmt.Sprintf("zone-%d", i)))
+	}
+	return resource.PropertyMap{"names": resource.NewArrayProperty(names)}, nil
+}
+
+func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	text, err := json.Marshal(args.Inputs.Mappable())
+	if err != nil {
+		return "", nil, err
+	}
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	id := args.TypeToken + " " + args.Name
+	if _, twice := r.registered[id]; twice {
+		return "", nil, fmt.Errorf("%s is registered twice", id)
+	}
+	r.registered[id] = args.RegisterRPC.GetParent() + " " + args.RegisterRPC.GetProvider() + " " + string(text)
+	state := args.Inputs.Copy()
+	for _, computed := range []string{"arn", "email", "hex", "keyId", "name", "prefixListId", "url", "bucket", "datasetId"} {
+		if _, given := state[resource.PropertyKey(computed)]; !given {
+			state[resource.PropertyKey(computed)] = resource.NewStringProperty(computed + "-of-" + args.Name)
+		}
+	}
+	return "id-of-" + args.Name, state, nil
+}
+
+// deployed is what a configuration registers, without building anything.
+func deployed(t *testing.T, stack, text, root string, r *recorder) (map[string]string, error) {
+	t.Helper()
+	config, err := ReadConfig(stack, values(t, text), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	built := artifacts{root: root, functions: map[string]string{}, jobs: filepath.Join(root, "jobs.zip")}
+	files := map[string]string{filepath.Join(root, infra.JobMainKey): "x = 1\n", built.jobs: "zip"}
+	for _, name := range infra.Functions {
+		built.functions[name] = filepath.Join(root, name+".zip")
+		files[built.functions[name]] = name
+	}
+	for file, content := range files {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.registered = map[string]string{}
+	err = pulumi.RunErr(func(ctx *pulumi.Context) error { return deploy(ctx, config, built) }, pulumi.WithMocks("sluice", stack, r))
+	return r.registered, err
+}
+
+const (
+	us = "    - {code: us, cidr: 10.16.0.0/16, feeds: [orders]}\n"
+	uy = "    - {code: uy, cidr: 10.17.0.0/16, feeds: [orders]}\n"
+)
+
+func TestCountryThatComesOrGoesChangesNoOther(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	alone, err := deployed(t, "test", head+"  sluice:countries:\n"+us, root, &recorder{zones: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	together, err := deployed(t, "test", head+"  sluice:countries:\n"+uy+us, root, &recorder{zones: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, inputs := range alone {
+		if together[id] != inputs && !strings.HasPrefix(id, "pulumi:") {
+			t.Errorf("%s changed:\n- %s\n+ %s", id, inputs, together[id])
+		}
+	}
+	if want := 2*len(alone) - shared(alone); len(together) != want {
+		t.Errorf("%d resources for two countries, want %d", len(together), want)
+	}
+}
+
+// shared counts what is there once for all countries: the stack and the providers.
+func shared(registered map[string]string) int {
+	n := 0
+	for id := range registered {
+		if strings.HasPrefix(id, "pulumi:") {
+			n++
+		}
+	}
+	return n
+}
+
+func TestNothingOfACountryRefersToAnother(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	both, err := deployed(t, "test", head+"  sluice:countries:\n"+uy+us, root, &recorder{zones: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mention := map[string]*regexp.Regexp{"us": regexp.MustCompile(`\buy[-_/]|[-_/]uy\b`), "uy": regexp.MustCompile(`\bus[-_/]|[-_/]us\b`)}
+	for id, inputs := range both {
+		name := id[strings.Index(id, " ")+1:]
+		if other, ok := mention[name[:2]]; ok && other.MatchString(strings.ReplaceAll(inputs, "_", "-")) {
+			t.Errorf("%s refers to the other country: %s", id, other.FindString(strings.ReplaceAll(inputs, "_", "-")))
+		}
+	}
+}
+
+func TestLongestNamesFit(t *testing.T) {
+	feed := "f" + strings.Repeat("o", 62)
+	root := contractsOf(t, map[string]string{feed + ".yaml": contractText(feed, marker)})
+	stack := "abcdefghijk"
+	registered, err := deployed(t, stack, head+"  sluice:countries: [{code: us, cidr: 10.16.0.0/16, feeds: ["+feed+"]}]\n", root, &recorder{zones: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The names that we choose, and how long the service lets them be. The suffix has eight letters on a real cloud.
+	limits := map[string]struct {
+		field string
+		most  int
+	}{
+		"aws:s3/bucketV2:BucketV2": {"bucket", 63}, "aws:lambda/function:Function": {"name", 64}, "aws:iam/role:Role": {"name", 64},
+		"aws:glue/catalogDatabase:CatalogDatabase": {"name", 255}, "aws:athena/workgroup:Workgroup": {"name", 128}, "aws:lambda/permission:Permission": {"statementId", 100},
+		"gcp:storage/bucket:Bucket": {"name", 63}, "gcp:serviceaccount/account:Account": {"accountId", 30}, "gcp:bigquery/dataset:Dataset": {"datasetId", 1024},
+		"gcp:iam/workloadIdentityPool:WorkloadIdentityPool": {"workloadIdentityPoolId", 32},
+	}
+	checked := map[string]bool{}
+	for id, text := range registered {
+		kind, name, _ := strings.Cut(id, " ")
+		var inputs map[string]any
+		if err := json.Unmarshal([]byte(text[strings.Index(text, "{"):]), &inputs); err != nil {
+			t.Fatal(err)
+		}
+		limit, ok := limits[kind]
+		if !ok {
+			continue
+		}
+		physical, given := inputs[limit.field].(string)
+		if !given { // named by the provider: the logical name, a hyphen and seven letters
+			physical = name + "-1234567"
+		}
+		physical = strings.ReplaceAll(physical, "hex-of-us", "1a2b3c4d")
+		if len(physical) > limit.most {
+			t.Errorf("%s: %q has %d characters, more than %d", id, physical, len(physical), limit.most)
+		}
+		checked[kind] = true
+	}
+	if len(checked) != len(limits) {
+		t.Errorf("only %v were there to check", checked)
+	}
+}
+
+func TestTooFewZonesAreRefused(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	_, err := deployed(t, "test", head+"  sluice:network: {zones: 3}\n  sluice:countries:\n"+us, root, &recorder{zones: 2})
+	if err == nil || !strings.Contains(err.Error(), "region eu-west-1 has 2 availability zones, network.zones is 3") {
+		t.Error(err)
+	}
+}
+
+func TestCountriesInOnePlaceShareAProvider(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	registered, err := deployed(t, "test", head+"  sluice:countries:\n"+us+uy+
+		"    - {code: ar, cidr: 10.18.0.0/16, feeds: [orders], region: sa-east-1}\n"+
+		"    - {code: br, cidr: 10.19.0.0/16, feeds: [orders], accountRoleArn: 'arn:aws:iam::333344445555:role/deploy'}\n", root, &recorder{zones: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	providers := []string{}
+	for id := range registered {
+		if strings.HasPrefix(id, "pulumi:providers:aws ") {
+			providers = append(providers, id)
+		}
+	}
+	if len(providers) != 3 {
+		t.Errorf("providers: %v", providers)
+	}
+	for id, want := range map[string]string{"us": "aws-000011112222-eu-west-1", "uy": "aws-000011112222-eu-west-1", "ar": "aws-000011112222-sa-east-1", "br": "aws-333344445555-eu-west-1"} {
+		if got := registered["aws:kms/key:Key "+id]; !strings.Contains(got, "::"+want+"::") {
+			t.Errorf("%s is made by %s", id, got)
+		}
+	}
+}
