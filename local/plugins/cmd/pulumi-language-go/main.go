@@ -9,12 +9,13 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/util/logging"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"google.golang.org/grpc"
+
+	"github.com/sluice-data/sluice/local/plugins/internal/parent"
 )
 
 func main() {
@@ -37,16 +38,16 @@ func serve(args []string) error {
 			h.engine = arg
 		}
 	}
-	if h.engine != "" {
-		if err := rpcutil.Healthcheck(ctx, h.engine, 5*time.Minute, stop); err != nil {
-			return fmt.Errorf("watch the engine at %s: %w", h.engine, err)
-		}
-	}
 
 	cancel := make(chan bool)
+	gone := parent.Gone()
 	go func() {
-		<-ctx.Done()
-		close(cancel)
+		select {
+		case <-ctx.Done():
+			close(cancel)
+		case <-gone:
+			os.Exit(1) // and the program with it
+		}
 	}()
 	server, err := rpcutil.ServeWithOptions(rpcutil.ServeOptions{
 		Cancel: cancel,

@@ -12,6 +12,7 @@ import (
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 
 	"github.com/sluice-data/sluice/local/plugins/internal/aws"
+	"github.com/sluice-data/sluice/local/plugins/internal/parent"
 	"github.com/sluice-data/sluice/local/plugins/internal/terraform"
 )
 
@@ -36,6 +37,11 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer stop()
+	go func() {
+		<-parent.Gone()
+		stop()
+		os.Exit(1)
+	}()
 	return provider.Main("aws", func(host *provider.HostClient) (pulumirpc.ResourceProviderServer, error) {
 		return aws.NewServer(ctx, host, upstream)
 	})

@@ -159,6 +159,24 @@ func TestFirstDeploymentMakesTheStack(t *testing.T) {
 	assert.Equal(t, "cli stack init local\ncli up --yes\n", string(calls))
 }
 
+func TestLockOfAKilledCLIIsRemovedAndThatOfALivingOneIsNot(t *testing.T) {
+	root := checkout(t)
+	locks := filepath.Join(root, ".sluice", "state", ".pulumi", "locks", "organization", "sluice", "local")
+	ended := exec.Command("true")
+	require.NoError(t, ended.Run())
+	write(t, filepath.Join(locks, "dead.json"), fmt.Sprintf(`{"pid":%d,"username":"me"}`, ended.Process.Pid))
+	write(t, filepath.Join(locks, "dead.json.attrs"), "{}")
+	write(t, filepath.Join(locks, "living.json"), fmt.Sprintf(`{"pid":%d,"username":"me"}`, os.Getpid()))
+
+	out, err := pulumi(t, root, nil, "stack", "ls")
+
+	require.NoError(t, err, out)
+	left, err := os.ReadDir(locks)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	assert.Equal(t, "living.json", left[0].Name())
+}
+
 func TestEngineFindsThePluginsUnderTheVersionsOfTheSDKs(t *testing.T) {
 	root := checkout(t)
 
