@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"sort"
@@ -16,10 +17,16 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/sluice-data/sluice/local/plugins/internal/parent"
 )
 
 // Serve runs the provider as a plugin until its engine is gone.
 func Serve(p Provider) error {
+	go func() {
+		<-parent.Gone()
+		os.Exit(1)
+	}()
 	return provider.Main(p.Name, func(*provider.HostClient) (rpc.ResourceProviderServer, error) {
 		return NewServer(p), nil
 	})
