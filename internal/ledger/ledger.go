@@ -60,13 +60,22 @@ func jobKey(id job.ID) item { return item{"feed": str(id.Feed), "day": str(strin
 
 func runKey(id job.ID, token int64) item { return item{"job": str(id.String()), "token": num(token)} }
 
-// get reads one item into out, consistently; it tells whether there is one.
-func (l *Ledger) get(ctx context.Context, table string, key item, out any) (bool, error) {
+// read returns one item, consistently, or nil.
+func (l *Ledger) read(ctx context.Context, table string, key item) (item, error) {
 	got, err := l.db.GetItem(ctx, &dynamodb.GetItemInput{TableName: &table, Key: key, ConsistentRead: aws.Bool(true)})
-	if err != nil || got.Item == nil {
+	if err != nil {
+		return nil, err
+	}
+	return got.Item, nil
+}
+
+// get reads one item into out; it tells whether there is one.
+func (l *Ledger) get(ctx context.Context, table string, key item, out any) (bool, error) {
+	i, err := l.read(ctx, table, key)
+	if err != nil || i == nil {
 		return false, err
 	}
-	return true, attributevalue.UnmarshalMap(got.Item, out)
+	return true, attributevalue.UnmarshalMap(i, out)
 }
 
 // query reads all items of one hash key, consistently.

@@ -191,8 +191,8 @@ func (l *Ledger) Board(ctx context.Context) (job.Board, error) {
 
 // Outbox returns what is still to be told, in a fixed order.
 func (l *Ledger) Outbox(ctx context.Context) ([]job.Notice, error) {
-	all := item{}
-	if _, err := l.get(ctx, l.tables.Progress, item{"name": str(outboxItem)}, &all); err != nil {
+	all, err := l.read(ctx, l.tables.Progress, item{"name": str(outboxItem)})
+	if err != nil {
 		return nil, fmt.Errorf("ledger: outbox: %w", err)
 	}
 	var notices []job.Notice

@@ -1,0 +1,409 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sluice-data/sluice/internal/emulator"
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/sizing"
+)
+
+var now = time.Date(2013, 1, 2, 12, 0, 0, 0, time.UTC)
+
+var flights = job.ID{Feed: "flights", Day: "2013-01-01"}
+
+// cfg is the emulator that all tests of the package share; each makes its own tables.
+var cfg aws.Config
+
+func TestMain(m *testing.M) {
+	os.Exit(emulator.Main(m, func(c aws.Config) { cfg = c }))
+}
+
+func open(t *testing.T) (*Ledger, *dynamodb.Client) {
+	t.Helper()
+	db := dynamodb.NewFromConfig(cfg)
+	return New(db, emulator.Tables(t, db, t.Name(), emulator.Feed("airports"), emulator.Feed("flights", "airports"))), db
+}
+
+func create(t *testing.T, l *Ledger, id job.ID) job.Job {
+	t.Helper()
+	if created, err := l.Create(t.Context(), id, sizing.Decision{Bytes: 842, Files: 1}, now); err != nil || !created {
+		t.Fatalf("create %s: %v, %v", id, created, err)
+	}
+	return get(t, l, id)
+}
+
+func get(t *testing.T, l *Ledger, id job.ID) job.Job {
+	t.Helper()
+	j, err := l.Get(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+func move(t *testing.T, l *Ledger, id job.ID, to job.State) {
+	t.Helper()
+	j := get(t, l, id)
+	if err := l.Move(t.Context(), job.Decision{ID: id, From: j.State, To: to, Token: j.Token}, now); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func start(t *testing.T, l *Ledger, id job.ID) job.Run {
+	t.Helper()
+	r := job.Run{ID: id, Token: get(t, l, id).Token + 1, State: job.RunRunning, Engine: "emr", Order: "s3://artifacts/order.json", StartedAt: now,
+		Sizing: sizing.Decide(1, 842, nil)}
+	if err := l.Start(t.Context(), r, 5); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func finish(t *testing.T, l *Ledger, r job.Run, state job.RunState, reason string) {
+	t.Helper()
+	r.State, r.Reason, r.FinishedAt = state, reason, now.Add(time.Minute)
+	last, err := l.LastDay(t.Context(), r.ID.Feed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Finish(t.Context(), get(t, l, r.ID), r, last); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestJobIsReadAsItWasCreated(t *testing.T) {
+	l, _ := open(t)
+	want := job.Job{ID: flights, State: job.Waiting, Revision: 1, Sizing: sizing.Decision{Bytes: 842, Files: 1}, CreatedAt: now}
+	if got := create(t, l, flights); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	list, err := l.List(t.Context())
+	if err != nil || !reflect.DeepEqual(list, []job.Job{want}) {
+		t.Errorf("list: %+v, %v", list, err)
+	}
+}
+
+func TestCreatingTwiceIsCreatingOnce(t *testing.T) {
+	l, _ := open(t)
+	create(t, l, flights)
+	move(t, l, flights, job.Ready)
+	if created, err := l.Create(t.Context(), flights, sizing.Decision{Bytes: 1}, now); err != nil || created {
+		t.Errorf("got %v, %v", created, err)
+	}
+	if got := get(t, l, flights); got.State != job.Ready || got.Sizing.Bytes != 842 {
+		t.Errorf("the job was changed: %+v", got)
+	}
+}
+
+func TestMissingJobIsErrNoJob(t *testing.T) {
+	l, _ := open(t)
+	_, err := l.Get(t.Context(), flights)
+	if !errors.Is(err, ErrNoJob) || err.Error() != "ledger: job flights/2013-01-01: no such job" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestChangeDecidedOnAnOldStateIsRefused(t *testing.T) {
+	l, _ := open(t)
+	create(t, l, flights)
+	old := job.Decision{ID: flights, From: job.Waiting, To: job.Ready}
+	move(t, l, flights, job.Blocked)
+	if err := l.Move(t.Context(), old, now); !errors.Is(err, ErrChanged) {
+		t.Errorf("old state: got %v", err)
+	}
+	if err := l.Move(t.Context(), job.Decision{ID: flights, From: job.Blocked, To: job.Ready, Token: 1}, now); !errors.Is(err, ErrChanged) {
+		t.Errorf("other token: got %v", err)
+	}
+	if err := l.Move(t.Context(), job.Decision{ID: flights, From: job.Blocked, To: job.Succeeded}, now); err == nil || errors.Is(err, ErrChanged) {
+		t.Errorf("illegal transition: got %v", err)
+	}
+	if got := get(t, l, flights); got.State != job.Blocked {
+		t.Errorf("the job is %s", got.State)
+	}
+}
+
+func TestRunGoesFromSlotToLastDay(t *testing.T) {
+	l, _ := open(t)
+	create(t, l, flights)
+	move(t, l, flights, job.Ready)
+	r := start(t, l, flights)
+	if b := board(t, l); !slices.Equal(b.Slots, []job.ID{flights}) || b.Jobs[flights].State != job.Running || b.Jobs[flights].Token != 1 {
+		t.Errorf("running: %+v", b)
+	}
+	r.ClusterID, r.StepID = "j-1", "s-1"
+	if err := l.SaveEngine(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := l.Run(t.Context(), flights, 1); err != nil || !reflect.DeepEqual(got, r) {
+		t.Errorf("run:\ngot  %+v, %v\nwant %+v", got, err, r)
+	}
+	finish(t, l, r, job.RunSucceeded, "")
+	b := board(t, l)
+	if len(b.Slots) != 0 || b.LastDay["flights"] != flights.Day || b.Jobs[flights].State != job.Succeeded {
+		t.Errorf("succeeded: %+v", b)
+	}
+	r.State, r.FinishedAt = job.RunSucceeded, now.Add(time.Minute)
+	if got, err := l.Runs(t.Context(), flights); err != nil || !reflect.DeepEqual(got, []job.Run{r}) {
+		t.Errorf("runs: %+v, %v", got, err)
+	}
+	want := []job.Notice{{Type: job.NoticeSucceeded, ID: flights, Token: 1, At: now.Add(time.Minute)}}
+	if got, err := l.Outbox(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("outbox: %+v, %v", got, err)
+	}
+}
+
+func board(t *testing.T, l *Ledger) job.Board {
+	t.Helper()
+	b, err := l.Board(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestFailedRunFreesItsSlotAndKeepsItsReason(t *testing.T) {
+	l, _ := open(t)
+	create(t, l, flights)
+	move(t, l, flights, job.Ready)
+	finish(t, l, start(t, l, flights), job.RunFailed, "header lacks carrier")
+	b := board(t, l)
+	j := b.Jobs[flights]
+	if len(b.Slots) != 0 || b.LastDay["flights"] != "" || j.State != job.Failed || j.Reason != "header lacks carrier" {
+		t.Errorf("got %+v", b)
+	}
+	if err := l.Reopen(t.Context(), j, sizing.Decision{Bytes: 900, Files: 1}, "delivered again"); err != nil {
+		t.Fatal(err)
+	}
+	move(t, l, flights, job.Ready)
+	if r := start(t, l, flights); r.Token != 2 {
+		t.Errorf("the second run has token %d", r.Token)
+	}
+}
+
+func TestFinishingUnderAnOldTokenIsRefused(t *testing.T) {
+	l, _ := open(t)
+	create(t, l, flights)
+	move(t, l, flights, job.Ready)
+	old := start(t, l, flights)
+	oldJob := get(t, l, flights)
+	finish(t, l, old, job.RunFailed, "x")
+	if err := l.Reopen(t.Context(), get(t, l, flights), sizing.Decision{}, ""); err != nil {
+		t.Fatal(err)
+	}
+	move(t, l, flights, job.Ready)
+	start(t, l, flights)
+	old.State, old.FinishedAt = job.RunSucceeded, now
+	if err := l.Finish(t.Context(), oldJob, old, ""); !errors.Is(err, ErrChanged) {
+		t.Errorf("got %v", err)
+	}
+	if b := board(t, l); len(b.Slots) != 1 || b.Jobs[flights].State != job.Running || b.LastDay["flights"] != "" {
+		t.Errorf("the old run changed something: %+v", b)
+	}
+}
+
+func TestManyWorkersGetFiveSlotsAndEachJobOnce(t *testing.T) {
+	l, _ := open(t)
+	var ids []job.ID
+	for i := range 10 {
+		id := job.ID{Feed: "flights", Day: job.Day(fmt.Sprintf("2013-01-%02d", i+1))}
+		create(t, l, id)
+		move(t, l, id, job.Ready)
+		ids = append(ids, id)
+	}
+	var mu sync.Mutex
+	started := map[job.ID]int{}
+	var workers sync.WaitGroup
+	for range 4 {
+		for _, id := range ids {
+			workers.Go(func() {
+				r := job.Run{ID: id, Token: 1, Engine: "emr", StartedAt: now}
+				err := l.Start(context.WithoutCancel(t.Context()), r, 5)
+				if err != nil && !errors.Is(err, ErrChanged) {
+					t.Error(err)
+				}
+				if err == nil {
+					mu.Lock()
+					started[id]++
+					mu.Unlock()
+				}
+			})
+		}
+	}
+	workers.Wait()
+	if len(started) != 5 {
+		t.Errorf("%d jobs were started", len(started))
+	}
+	for id, n := range started {
+		if n != 1 {
+			t.Errorf("%s was started %d times", id, n)
+		}
+	}
+	if b := board(t, l); len(b.Slots) != 5 {
+		t.Errorf("%d slots are taken", len(b.Slots))
+	}
+}
+
+func TestBoardHasPrerequisitesOfDaysLongPast(t *testing.T) {
+	l, _ := open(t)
+	for _, day := range []job.Day{"2013-01-01", "2013-01-02"} {
+		id := job.ID{Feed: "airports", Day: day}
+		create(t, l, id)
+		move(t, l, id, job.Ready)
+		finish(t, l, start(t, l, id), job.RunSucceeded, "")
+	}
+	create(t, l, flights)
+	b := board(t, l)
+	if got := b.Jobs[job.ID{Feed: "airports", Day: "2013-01-01"}].State; got != job.Succeeded {
+		t.Errorf("the prerequisite is %q", got)
+	}
+	if b.LastDay["airports"] != "2013-01-02" || !slices.Equal(b.Feeds["flights"].Prerequisites, []string{"airports"}) ||
+		b.Feeds["flights"].Window != time.Hour || b.Feeds["flights"].ContractKey != "contracts/flights.json" {
+		t.Errorf("got %+v", b)
+	}
+}
+
+func TestAlertingDecisionLeavesANotice(t *testing.T) {
+	l, _ := open(t)
+	create(t, l, flights)
+	d := job.Decision{ID: flights, From: job.Waiting, To: job.Blocked, Reason: "prerequisite airports did not come", Alert: true}
+	if err := l.Move(t.Context(), d, now); err != nil {
+		t.Fatal(err)
+	}
+	want := job.Notice{Type: job.NoticeBlocked, ID: flights, Reason: d.Reason, At: now}
+	got, err := l.Outbox(t.Context())
+	if err != nil || !reflect.DeepEqual(got, []job.Notice{want}) {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	later := now.Add(time.Minute)
+	if err := l.Told(t.Context(), want, later); err != nil {
+		t.Fatal(err)
+	}
+	want.At, want.Tries = later, 1
+	if got, err := l.Outbox(t.Context()); err != nil || !reflect.DeepEqual(got, []job.Notice{want}) {
+		t.Errorf("told: got %+v, %v", got, err)
+	}
+	if err := l.Forget(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Told(t.Context(), want, later); !errors.Is(err, ErrChanged) {
+		t.Errorf("a notice that was taken away came back: %v", err)
+	}
+	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 0 {
+		t.Errorf("forgotten: got %+v, %v", got, err)
+	}
+}
+
+func TestExportIsRecordedForThePresentRevisionOnly(t *testing.T) {
+	l, db := open(t)
+	create(t, l, flights)
+	move(t, l, flights, job.Ready)
+	finish(t, l, start(t, l, flights), job.RunSucceeded, "")
+	j := get(t, l, flights)
+	old := j
+	old.Revision = 0
+	if err := l.Exported(t.Context(), old, 1); !errors.Is(err, ErrChanged) {
+		t.Errorf("old revision: got %v", err)
+	}
+	if err := l.Exported(t.Context(), j, 838); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, l, flights).Exported; got == nil || *got != 838 {
+		t.Errorf("exported: %v", got)
+	}
+	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 0 {
+		t.Errorf("outbox: %+v, %v", got, err)
+	}
+	// What the record job writes is read as counts and commit.
+	n := func(s string) types.AttributeValue { return &types.AttributeValueMemberN{Value: s} }
+	emulator.Set(t, db, l.tables.Jobs, jobKey(flights), item{
+		"input": n("842"), "duplicate": n("0"), "commitToken": n("1"), "commitRevision": n("1"), "commitState": str("committed"), "manifest": str("s3://c/m"),
+	})
+	j = get(t, l, flights)
+	if *j.Counts.Input != 842 || *j.Counts.Duplicate != 0 || j.Counts.New != nil || !j.Published() || j.Manifest != "s3://c/m" {
+		t.Errorf("got %+v", j)
+	}
+}
+
+func TestTicketIsKeptUntilTheJobEnded(t *testing.T) {
+	l, _ := open(t)
+	create(t, l, flights)
+	move(t, l, flights, job.Ready)
+	ticket := job.Ticket{SentAt: now, ID: "m-1", Receipt: "r-1"}
+	if err := errors.Join(l.SaveTicket(t.Context(), flights, ticket), l.TicketSent(t.Context(), flights, now)); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, l, flights).Ticket; got != ticket {
+		t.Errorf("got %+v", got)
+	}
+	finish(t, l, start(t, l, flights), job.RunFailed, "x")
+	if got := get(t, l, flights).Ticket; got != (job.Ticket{}) {
+		t.Errorf("after the end: %+v", got)
+	}
+	if err := l.SaveTicket(t.Context(), flights, ticket); !errors.Is(err, ErrChanged) {
+		t.Errorf("after the end: got %v", err)
+	}
+}
+
+func TestFileIsRecordedOncePerObject(t *testing.T) {
+	l, _ := open(t)
+	f := job.File{ID: flights, Name: "flights.csv", Bucket: "landing", Key: "flights/2013-01-01/flights.csv", Bytes: 842, ETag: "e1", VersionID: "v1",
+		State: job.Landed, LandedAt: now}
+	record := func(f job.File, want bool) {
+		t.Helper()
+		if got, err := l.RecordFile(t.Context(), f); err != nil || got != want {
+			t.Errorf("recording %s: got %v, %v", f.VersionID, got, err)
+		}
+	}
+	record(f, true)
+	record(f, false)
+	newer := f
+	newer.VersionID, newer.ETag, newer.LandedAt = "v2", "e2", now.Add(time.Second)
+	record(newer, true)
+	record(f, false) // an old event that comes last
+	if got, err := l.Files(t.Context(), flights); err != nil || !reflect.DeepEqual(got, []job.File{newer}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	stale := f
+	stale.State = job.Late
+	if wrote, err := l.MarkFile(t.Context(), stale, job.Landed); err != nil || wrote {
+		t.Errorf("another object's state was changed: %v, %v", wrote, err)
+	}
+	newer.State, newer.Reason = job.Late, "the day is closed"
+	if wrote, err := l.MarkFile(t.Context(), newer, job.Landed); err != nil || !wrote {
+		t.Errorf("got %v, %v", wrote, err)
+	}
+	if err := l.FileAlerted(t.Context(), newer, now); err != nil {
+		t.Fatal(err)
+	}
+	newer.AlertedAt = now
+	if got, known, err := l.File(t.Context(), newer); err != nil || !known || !reflect.DeepEqual(got, newer) {
+		t.Errorf("got %+v, %v, %v", got, known, err)
+	}
+}
+
+func TestRejectedFilesAreKeptApart(t *testing.T) {
+	l, _ := open(t)
+	f := job.File{Name: "no/such/place", Bucket: "landing", Key: "no/such/place", State: job.Rejected, Reason: "why", LandedAt: now}
+	if wrote, err := l.RecordFile(t.Context(), f); err != nil || !wrote {
+		t.Fatalf("got %v, %v", wrote, err)
+	}
+	if got, err := l.Rejected(t.Context()); err != nil || !reflect.DeepEqual(got, []job.File{f}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, known, err := l.File(t.Context(), job.File{ID: flights, Name: "x"}); err != nil || known {
+		t.Errorf("an unknown file: %v, %v", known, err)
+	}
+}
