@@ -1,3 +1,4 @@
+// Pins the programs that building and testing this repository needs, apart from the product's own dependencies.
 module github.com/sluice-data/sluice/tools
 
 go 1.25.0
