@@ -23,12 +23,16 @@ func AWS() (aws.Config, error) {
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("aws environment: %w", err)
 	}
-	return aws.Config{
+	cfg := aws.Config{
 		Region:           env.Region,
 		RetryMaxAttempts: attempts,
-		ConfigSources:    []any{env}, // endpoints and other settings by AWS_… variables
+		ConfigSources:    []any{env}, // what else is set by AWS_… variables, for example endpoints of single services
 		Credentials:      aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return env.Credentials, nil }),
-	}, nil
+	}
+	if env.BaseEndpoint != "" {
+		cfg.BaseEndpoint = &env.BaseEndpoint // AWS_ENDPOINT_URL, which clients leave to the loader
+	}
+	return cfg, nil
 }
 
 // Log makes the process's log one JSON object a line, as CloudWatch reads it.
