@@ -135,6 +135,11 @@ def _invoke(function: Data, event: Any) -> None:
         expires = time.monotonic() + int(settings.get("MaximumEventAgeInSeconds") or _MAX_EVENT_AGE_SECONDS)
         failures, wait = 0, _THROTTLE_SECONDS
         while True:
+            if config.get("Version", "$LATEST") == "$LATEST":
+                # An event that waited meets the function as it is then.
+                record, current, _ = lambda_svc._get_func_record_for_ref(config["FunctionArn"])
+                if record and current:
+                    config, function = current, lambda_svc._execution_record_for_config(record, current)
             result: Data = lambda_svc._execute_function(function, event)
             if not result.get("error"):
                 _send(config, settings, "OnSuccess", "Success", failures + 1, event, result)

@@ -49,7 +49,8 @@ def main() -> None:
 async def _serve(port: int, emr: Emr) -> None:
     config = hypercorn.config.Config()
     config.bind = [f"127.0.0.1:{port}"]
-    config.keep_alive_timeout = 75
+    # Longer than any client keeps an idle connection: who closes first loses the other side's next request.
+    config.keep_alive_timeout = 3600
     config.graceful_timeout = 1
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
