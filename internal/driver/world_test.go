@@ -59,7 +59,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	// A minute ahead of the emulator, so that runs begin after what they read has landed.
 	w := &world{t: t, now: time.Now().UTC().Truncate(time.Second).Add(time.Minute), db: dynamodb.NewFromConfig(cfg), sqs: sqs.NewFromConfig(cfg), engine: &playedEngine{steps: map[string]engine.Status{}},
-		s3: s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }), inbox: map[string]string{}}
+		s3: s3.NewFromConfig(cfg), inbox: map[string]string{}}
 	name := strings.ToLower(t.Name())
 	if len(name) > 40 {
 		name = name[len(name)-40:]

@@ -52,7 +52,7 @@ func start() (cfg aws.Config, stop func(), err error) {
 	}
 	cmd := exec.Command(python, "-c", program)
 	cmd.Dir = home
-	cmd.Env = []string{"GATEWAY_PORT=" + port, "BIND_HOST=127.0.0.1", "IOT_MTLS_ENABLED=0", "AUTH=true", "HOME=" + home, "PATH=/usr/bin:/bin"}
+	cmd.Env = []string{"GATEWAY_PORT=" + port, "BIND_HOST=127.0.0.1", "IOT_MTLS_ENABLED=0", "AUTH=true", "HOME=" + home, "TMPDIR=" + home, "PATH=/usr/bin:/bin"}
 	log, err := os.Create(filepath.Join(home, "log"))
 	if err != nil {
 		return cfg, nil, err

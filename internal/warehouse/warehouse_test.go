@@ -1,0 +1,281 @@
+package warehouse
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"cloud.google.com/go/auth"
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/sluice-data/sluice/internal/settings"
+)
+
+// played is Google: a bucket, and jobs that end at the second look. Calls can be made to fail, before or after they took effect.
+type played struct {
+	objects map[string]string
+	jobs    map[string]*bqJob
+	ended   map[string]string // what a job ends with, by id: "" or a reason
+	rows    string
+	calls   []string
+	fail    map[int]string // by number of the call: "before" or "after"
+}
+
+func (p *played) RoundTrip(r *http.Request) (*http.Response, error) {
+	n := len(p.calls)
+	p.calls = append(p.calls, r.Method+" "+r.URL.Host+r.URL.Path)
+	if r.Header.Get("Authorization") != "Bearer token" {
+		return answer(http.StatusUnauthorized, "no token"), nil
+	}
+	if p.fail[n] == "before" {
+		return nil, errors.New("connection refused")
+	}
+	status, body := p.serve(r)
+	if p.fail[n] == "after" {
+		return nil, errors.New("connection reset")
+	}
+	return answer(status, body), nil
+}
+
+func answer(status int, body any) *http.Response {
+	if message, ok := body.(string); ok {
+		body = map[string]any{"error": map[string]any{"message": message}}
+	}
+	text, _ := json.Marshal(body)
+	return &http.Response{StatusCode: status, Body: io.NopCloser(bytes.NewReader(text)), Header: http.Header{}}
+}
+
+func (p *played) serve(r *http.Request) (int, any) {
+	body, _ := io.ReadAll(r.Body)
+	id := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/upload/storage/v1/b/loads-1/o"):
+		name := r.URL.Query().Get("name")
+		if _, there := p.objects[name]; there && r.URL.Query().Get("ifGenerationMatch") == "0" {
+			return http.StatusPreconditionFailed, "exists"
+		}
+		p.objects[name] = string(body)
+		return http.StatusOK, map[string]string{"size": fmt.Sprint(len(body))}
+	case r.Method == http.MethodDelete:
+		name, _ := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), "/storage/v1/b/loads-1/o/"))
+		if _, there := p.objects[name]; !there {
+			return http.StatusNotFound, "no such object"
+		}
+		delete(p.objects, name)
+		return http.StatusNoContent, nil
+	case r.Method == http.MethodPost && r.URL.Path == "/bigquery/v2/projects/prj/jobs":
+		var j bqJob
+		_ = json.Unmarshal(body, &j)
+		if p.jobs[j.Reference.ID] != nil {
+			return http.StatusConflict, "duplicate"
+		}
+		p.jobs[j.Reference.ID] = &j
+		return http.StatusOK, map[string]any{"jobReference": j.Reference, "status": map[string]string{"state": "RUNNING"}}
+	case r.Method == http.MethodGet && p.jobs[id] != nil && r.URL.Query().Get("location") == "EU":
+		status := map[string]any{"state": "DONE"}
+		if reason := p.ended[id]; reason != "" {
+			status["errorResult"] = map[string]string{"reason": reason, "message": "it said no"}
+		}
+		return http.StatusOK, map[string]any{"jobReference": p.jobs[id].Reference, "status": status, "statistics": map[string]any{"load": map[string]string{"outputRows": p.rows}}}
+	}
+	return http.StatusNotFound, r.Method + " " + r.URL.String()
+}
+
+type token struct{}
+
+func (token) Token(context.Context) (*auth.Token, error) {
+	return &auth.Token{Value: "token", Type: "Bearer"}, nil
+}
+
+type files map[string]string
+
+func (f files) Read(_ context.Context, uri string) (io.ReadCloser, int64, error) {
+	text, ok := f[uri]
+	if !ok {
+		return nil, 0, fmt.Errorf("no %s", uri)
+	}
+	return io.NopCloser(strings.NewReader(text)), int64(len(text)), nil
+}
+
+func newPlayed() (*played, *Warehouse) {
+	p := &played{objects: map[string]string{}, jobs: map[string]*bqJob{}, ended: map[string]string{}, rows: "3", fail: map[int]string{}}
+	w := New(settings.Google{Project: "prj", Dataset: "sluice_us", Location: "EU", LoadBucket: "loads-1"}, token{}, files{"s3://c/a.parquet": "AAA", "s3://c/b.parquet": "BB"})
+	w.http.Transport = p
+	w.pause = func(context.Context, int) error { return nil }
+	return p, w
+}
+
+var manifest = Manifest{Feed: "flights", Day: "2013-01-01", Token: 2, Revision: 1, Rows: 3,
+	Files: []ManifestFile{{"s3://c/a.parquet", 3, 2}, {"s3://c/b.parquet", 2, 1}}}
+
+func TestLoadReplacesTheDaysPartition(t *testing.T) {
+	p, w := newPlayed()
+	rows, err := w.Load(t.Context(), manifest)
+	if err != nil || rows != 3 {
+		t.Fatalf("got %d, %v", rows, err)
+	}
+	got, _ := json.Marshal(p.jobs["loads-1_flights_20130101_2_0"])
+	const want = `{"jobReference":{"projectId":"prj","jobId":"loads-1_flights_20130101_2_0","location":"EU"},"configuration":{"load":{` +
+		`"sourceUris":["gs://loads-1/flights/2013-01-01/2/00000-a.parquet","gs://loads-1/flights/2013-01-01/2/00001-b.parquet"],"sourceFormat":"PARQUET",` +
+		`"destinationTable":{"projectId":"prj","datasetId":"sluice_us","tableId":"flights$20130101"},"createDisposition":"CREATE_NEVER","writeDisposition":"WRITE_TRUNCATE"}},` +
+		`"statistics":{"load":{"outputRows":""}}}`
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if len(p.objects) != 0 {
+		t.Errorf("copies were left: %v", p.objects)
+	}
+}
+
+func TestLoadingAgainLoadsNothing(t *testing.T) {
+	p, w := newPlayed()
+	for range 3 {
+		if rows, err := w.Load(t.Context(), manifest); err != nil || rows != 3 {
+			t.Fatalf("got %d, %v", rows, err)
+		}
+	}
+	if len(p.jobs) != 1 {
+		t.Errorf("%d jobs", len(p.jobs))
+	}
+}
+
+func TestLostCallsAndAnswersLoadOnce(t *testing.T) {
+	_, undisturbed := newPlayed()
+	p := undisturbed.http.Transport.(*played)
+	if _, err := undisturbed.Load(t.Context(), manifest); err != nil {
+		t.Fatal(err)
+	}
+	for n := range p.calls {
+		for _, when := range []string{"before", "after"} {
+			p, w := newPlayed()
+			p.fail[n] = when
+			if rows, err := w.Load(t.Context(), manifest); err != nil || rows != 3 {
+				t.Errorf("call %d lost %s: got %d, %v", n, when, rows, err)
+			}
+			if len(p.jobs) != 1 {
+				t.Errorf("call %d lost %s: %d jobs", n, when, len(p.jobs))
+			}
+		}
+	}
+}
+
+func TestFailedJobIsFollowedByOneWithTheNextID(t *testing.T) {
+	p, w := newPlayed()
+	p.ended["loads-1_flights_20130101_2_0"] = "backendError"
+	if rows, err := w.Load(t.Context(), manifest); err != nil || rows != 3 {
+		t.Fatalf("got %d, %v", rows, err)
+	}
+	if p.jobs["loads-1_flights_20130101_2_1"] == nil || len(p.jobs) != 2 {
+		t.Errorf("jobs: %v", p.jobs)
+	}
+}
+
+func TestJobThatCannotWorkIsTriedOncePerCall(t *testing.T) {
+	p, w := newPlayed()
+	p.ended["loads-1_flights_20130101_2_0"] = "invalid"
+	_, err := w.Load(t.Context(), manifest)
+	if err == nil || err.Error() != "warehouse: flights/2013-01-01#2: job loads-1_flights_20130101_2_0: invalid: it said no" {
+		t.Fatalf("got %v", err)
+	}
+	if len(p.jobs) != 1 {
+		t.Errorf("%d jobs", len(p.jobs))
+	}
+	if rows, err := w.Load(t.Context(), manifest); err != nil || rows != 3 { // somebody mended the table
+		t.Errorf("got %d, %v", rows, err)
+	}
+}
+
+func TestOtherNumberOfRowsIsAnError(t *testing.T) {
+	p, w := newPlayed()
+	p.rows = "2"
+	_, err := w.Load(t.Context(), manifest)
+	if err == nil || err.Error() != "warehouse: flights/2013-01-01#2: BigQuery took 2 rows, the manifest has 3" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFileThatIsNotAsListedIsNotLoaded(t *testing.T) {
+	p, w := newPlayed()
+	m := manifest
+	m.Files = []ManifestFile{{"s3://c/a.parquet", 4, 2}}
+	_, err := w.Load(t.Context(), m)
+	if err == nil || err.Error() != "warehouse: flights/2013-01-01#2: copy s3://c/a.parquet: it has 3 bytes, the manifest says 4" {
+		t.Errorf("got %v", err)
+	}
+	if len(p.calls) != 0 {
+		t.Errorf("calls: %v", p.calls)
+	}
+}
+
+func TestDayWithoutRowsEmptiesItsPartition(t *testing.T) {
+	p, w := newPlayed()
+	rows, err := w.Load(t.Context(), Manifest{Feed: "flights", Day: "2013-01-01", Token: 1})
+	if err != nil || rows != 0 {
+		t.Fatalf("got %d, %v", rows, err)
+	}
+	j := p.jobs["loads-1_flights_20130101_1_0"]
+	if j == nil || j.Configuration.Query == nil || j.Configuration.Load != nil ||
+		j.Configuration.Query.Query != "DELETE FROM `prj.sluice_us.flights` WHERE _day = DATE '2013-01-01'" || j.Configuration.Query.UseLegacySQL {
+		t.Errorf("got %+v", j)
+	}
+}
+
+func TestRefusalIsNotTriedAgain(t *testing.T) {
+	p, w := newPlayed()
+	w.settings.Project = "other"
+	_, err := w.Load(t.Context(), manifest)
+	if err == nil || !strings.Contains(err.Error(), "404: POST https://bigquery.googleapis.com/bigquery/v2/projects/other/jobs") {
+		t.Errorf("got %v", err)
+	}
+	posts := slices.DeleteFunc(slices.Clone(p.calls), func(c string) bool { return !strings.HasSuffix(c, "/jobs") })
+	if len(posts) != 1 {
+		t.Errorf("calls: %v", p.calls)
+	}
+}
+
+func TestIdentityIsMadeOfTheFunctionsRole(t *testing.T) {
+	calls := map[string]string{}
+	transport := http.DefaultTransport
+	http.DefaultTransport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		body, _ := io.ReadAll(r.Body)
+		calls[r.URL.Host+r.URL.Path] = string(body)
+		if r.URL.Host == "sts.googleapis.com" {
+			return answer(http.StatusOK, map[string]any{"access_token": "federated", "issued_token_type": "urn:ietf:params:oauth:token-type:access_token", "token_type": "Bearer", "expires_in": 3600}), nil
+		}
+		return answer(http.StatusOK, map[string]string{"accessToken": "impersonated", "expireTime": "2126-01-01T00:00:00Z"}), nil
+	})
+	defer func() { http.DefaultTransport = transport }()
+	cfg := aws.Config{Region: "sa-east-1", Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "secret", SessionToken: "session"}, nil
+	})}
+	id, err := Identity(settings.Google{Audience: "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/aws", ServiceAccount: "export@prj.iam.gserviceaccount.com"}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := id.Token(t.Context())
+	if err != nil || got.Value != "impersonated" || got.Type != "Bearer" {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	sts, _ := url.ParseQuery(calls["sts.googleapis.com/v1/token"])
+	subject, _ := url.QueryUnescape(sts.Get("subject_token"))
+	for _, part := range []string{"https://sts.sa-east-1.amazonaws.com?Action=GetCallerIdentity", "Credential=AKIDEXAMPLE/", "session", "workloadIdentityPools/p/providers/aws"} {
+		if !strings.Contains(subject, part) {
+			t.Errorf("the subject token lacks %s: %s", part, subject)
+		}
+	}
+	if _, asked := calls["iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/export@prj.iam.gserviceaccount.com:generateAccessToken"]; !asked {
+		t.Errorf("calls: %v", calls)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
