@@ -5,8 +5,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
-
-	"github.com/aws/aws-lambda-go/events"
+	"time"
 
 	"github.com/sluice-data/sluice/internal/job"
 )
@@ -26,8 +25,28 @@ type handler struct {
 	promoter promoter
 }
 
+// notification is the part of S3's event that is read. The library's type refuses a whole event for one key that is not encoded right.
+type notification struct {
+	Records []struct {
+		EventName string    `json:"eventName"`
+		EventTime time.Time `json:"eventTime"`
+		S3        struct {
+			Bucket struct {
+				Name string `json:"name"`
+			} `json:"bucket"`
+			Object struct {
+				Key       string `json:"key"`
+				Size      int64  `json:"size"`
+				ETag      string `json:"eTag"`
+				VersionID string `json:"versionId"`
+				Sequencer string `json:"sequencer"`
+			} `json:"object"`
+		} `json:"s3"`
+	} `json:"Records"`
+}
+
 // Handle takes in the objects that an event names. The event may come twice, late, or in any order; S3's test message has no records.
-func (h *handler) Handle(ctx context.Context, event events.S3Event) error {
+func (h *handler) Handle(ctx context.Context, event notification) error {
 	var files []job.File
 	for _, r := range event.Records {
 		if !strings.HasPrefix(r.EventName, "ObjectCreated:") || r.S3.Bucket.Name != h.bucket {
