@@ -1,0 +1,313 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/emr"
+	"github.com/aws/aws-sdk-go-v2/service/emr/types"
+
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/sizing"
+)
+
+var country = settings.Country{
+	Stack: "prod", Country: "us", Region: "us-east-1",
+	Buckets: settings.Buckets{Artifacts: "artifacts", Curated: "curated"},
+	Compute: settings.Compute{MainKey: "jobs/main.py", PackageKey: "jobs/jobs.zip", KMSKeyARN: "arn:aws:kms:us-east-1:123456789012:key/1"},
+}
+
+var run = job.Run{ID: job.ID{Feed: "flights", Day: "2013-01-01"}, Token: 2, Order: "s3://artifacts/runs/flights/2013-01-01/2/order.json", Sizing: sizing.Decision{Size: "small"}}
+
+// played is EMR's API over clusters and steps in memory.
+type played struct {
+	clusters []map[string]any // Id, Name, State
+	steps    map[string][]map[string]any
+	calls    []string
+	inputs   map[string]map[string]any
+	refuse   []string // messages of validation errors that RunJobFlow answers with first
+}
+
+func (p *played) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	op := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "ElasticMapReduce.")
+	text, _ := io.ReadAll(r.Body)
+	var in map[string]any
+	_ = json.Unmarshal(text, &in)
+	p.calls = append(p.calls, op)
+	p.inputs[op] = in
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	var out any
+	switch op {
+	case "ListClusters":
+		var found []map[string]any
+		for _, c := range p.clusters {
+			if slices.Contains(in["ClusterStates"].([]any), c["State"]) {
+				found = append(found, map[string]any{"Id": c["Id"], "Name": c["Name"]})
+			}
+		}
+		out = map[string]any{"Clusters": found}
+	case "RunJobFlow":
+		if len(p.refuse) > 0 {
+			w.WriteHeader(http.StatusBadRequest)
+			out = map[string]any{"__type": "ValidationException", "message": p.refuse[0]}
+			p.refuse = p.refuse[1:]
+			break
+		}
+		id := fmt.Sprintf("j-%d", len(p.clusters)+1)
+		p.clusters = append(p.clusters, map[string]any{"Id": id, "Name": in["Name"], "State": "STARTING"})
+		out = map[string]any{"JobFlowId": id}
+	case "ListSteps":
+		out = map[string]any{"Steps": p.steps[in["ClusterId"].(string)]}
+	case "AddJobFlowSteps":
+		id, step := in["JobFlowId"].(string), in["Steps"].([]any)[0].(map[string]any)
+		made := map[string]any{"Id": fmt.Sprintf("s-%d", len(p.steps[id])+1), "Name": step["Name"], "Status": map[string]any{"State": "PENDING"}}
+		p.steps[id] = append(p.steps[id], made)
+		out = map[string]any{"StepIds": []any{made["Id"]}}
+	case "DescribeStep":
+		for _, s := range p.steps[in["ClusterId"].(string)] {
+			if s["Id"] == in["StepId"] {
+				out = map[string]any{"Step": s}
+			}
+		}
+	case "DescribeCluster":
+		for _, c := range p.clusters {
+			if c["Id"] == in["ClusterId"] {
+				out = map[string]any{"Cluster": map[string]any{"Status": map[string]any{"State": c["State"], "StateChangeReason": map[string]any{"Message": c["Reason"]}}}}
+			}
+		}
+	case "CancelSteps":
+		out = map[string]any{}
+	}
+	_ = json.NewEncoder(w).Encode(out)
+}
+
+func newPlayed(t *testing.T) (*played, *EMR) {
+	t.Helper()
+	p := &played{steps: map[string][]map[string]any{}, inputs: map[string]map[string]any{}}
+	server := httptest.NewServer(p)
+	t.Cleanup(server.Close)
+	e := NewEMR(emr.New(emr.Options{Region: "us-east-1", BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}), country,
+		func(context.Context) ([]byte, error) { return os.ReadFile("testdata/template.json") })
+	e.pause = func(context.Context, int) error { return nil }
+	return p, e
+}
+
+// notes collects what is saved on the way.
+func notes(saved *[]string) func(job.Run) error {
+	return func(r job.Run) error {
+		*saved = append(*saved, r.ClusterID+" "+r.StepID)
+		return nil
+	}
+}
+
+func TestFirstRunStartsAClusterAndItsStep(t *testing.T) {
+	p, e := newPlayed(t)
+	var saved []string
+	r, err := e.Start(t.Context(), run, notes(&saved))
+	if err != nil || r.ClusterID != "j-1" || r.StepID != "s-1" {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	if want := []string{"j-1 ", "j-1 s-1"}; !slices.Equal(saved, want) {
+		t.Errorf("saved %q", saved)
+	}
+	step := p.inputs["AddJobFlowSteps"]["Steps"].([]any)[0].(map[string]any)
+	if step["Name"] != "sluice/prod/us/flights/2013-01-01#2" || step["ActionOnFailure"] != "CONTINUE" {
+		t.Errorf("step: %v", step)
+	}
+	if p.inputs["RunJobFlow"]["Name"] != "sluice-prod-us-small" {
+		t.Errorf("cluster: %v", p.inputs["RunJobFlow"]["Name"])
+	}
+}
+
+func TestStartingTwiceIsStartingOnce(t *testing.T) {
+	p, e := newPlayed(t)
+	var saved []string
+	first, err := e.Start(t.Context(), run, notes(&saved))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Died before the step was written down; before the cluster was written down.
+	halfway := first
+	halfway.StepID = ""
+	for name, r := range map[string]job.Run{"cluster known": halfway, "nothing known": run} {
+		got, err := e.Start(t.Context(), r, notes(&saved))
+		if err != nil || !reflect.DeepEqual(got, first) {
+			t.Errorf("%s: got %+v, %v", name, got, err)
+		}
+	}
+	if len(p.clusters) != 1 || len(p.steps["j-1"]) != 1 {
+		t.Errorf("clusters %v, steps %v", p.clusters, p.steps)
+	}
+}
+
+func TestRunningClusterOfTheSizeIsUsed(t *testing.T) {
+	p, e := newPlayed(t)
+	p.clusters = []map[string]any{
+		{"Id": "j-a", "Name": "sluice-prod-us-small", "State": "TERMINATED"},
+		{"Id": "j-b", "Name": "sluice-prod-br-small", "State": "WAITING"},
+		{"Id": "j-c", "Name": "sluice-prod-us-medium", "State": "WAITING"},
+		{"Id": "j-e", "Name": "sluice-prod-us-small", "State": "WAITING"},
+		{"Id": "j-d", "Name": "sluice-prod-us-small", "State": "RUNNING"},
+		{"Id": "j-f", "Name": "sluice-prod-us-notebooks", "State": "RUNNING"},
+	}
+	if got, err := e.Sizes(t.Context()); err != nil || !slices.Equal(got, []string{"medium", "small"}) {
+		t.Errorf("sizes: %v, %v", got, err)
+	}
+	var saved []string
+	r, err := e.Start(t.Context(), run, notes(&saved))
+	if err != nil || r.ClusterID != "j-d" {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+func TestStepOfAClusterThatEndedIsNotStartedElsewhere(t *testing.T) {
+	p, e := newPlayed(t)
+	p.clusters = []map[string]any{{"Id": "j-1", "Name": "sluice-prod-us-small", "State": "TERMINATED"}}
+	p.steps["j-1"] = []map[string]any{{"Id": "s-7", "Name": "sluice/prod/us/flights/2013-01-01#2", "Status": map[string]any{"State": "CANCELLED"}}}
+	halfway := run
+	halfway.ClusterID = "j-1"
+	var saved []string
+	r, err := e.Start(t.Context(), halfway, notes(&saved))
+	if err != nil || r.StepID != "s-7" || slices.Contains(p.calls, "RunJobFlow") {
+		t.Errorf("got %+v, %v, calls %v", r, err, p.calls)
+	}
+}
+
+func TestNewRolesAreWaitedForAndOtherRefusalsAreNot(t *testing.T) {
+	p, e := newPlayed(t)
+	p.refuse = []string{"Invalid InstanceProfile: sluice-node", "Service role arn:aws:iam::1:role/emr has insufficient EC2 permissions"}
+	var saved []string
+	if _, err := e.Start(t.Context(), run, notes(&saved)); err != nil {
+		t.Errorf("got %v", err)
+	}
+	p, e = newPlayed(t)
+	p.refuse = []string{"Instance type m9.huge is not supported", "x"}
+	_, err := e.Start(t.Context(), run, notes(&saved))
+	if err == nil || !strings.HasPrefix(err.Error(), "emr: start cluster sluice-prod-us-small: ") || len(p.refuse) != 1 {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestStatusIsTheStepsOrItsClusters(t *testing.T) {
+	for name, c := range map[string]struct {
+		step, cluster, reason string
+		details               map[string]any
+		want                  Status
+	}{
+		"pending":                   {"PENDING", "STARTING", "", nil, Status{State: Active}},
+		"running":                   {"RUNNING", "RUNNING", "", nil, Status{State: Active}},
+		"completed":                 {"COMPLETED", "WAITING", "", nil, Status{State: Succeeded}},
+		"failed":                    {"FAILED", "WAITING", "", map[string]any{"Message": "header lacks faa\n", "Reason": "Unknown Error."}, Status{Failed, "header lacks faa"}},
+		"failed for a reason":       {"FAILED", "WAITING", "", map[string]any{"Reason": "Unknown Error."}, Status{Failed, "Unknown Error."}},
+		"failed without words":      {"FAILED", "WAITING", "", nil, Status{Failed, "the step is FAILED; its log is in the logs bucket"}},
+		"interrupted":               {"INTERRUPTED", "TERMINATED", "", nil, Status{Failed, "the step is INTERRUPTED; its log is in the logs bucket"}},
+		"cancelled":                 {"CANCELLED", "WAITING", "", nil, Status{Cancelled, "the step is CANCELLED; its log is in the logs bucket"}},
+		"pending on a dead cluster": {"PENDING", "TERMINATED_WITH_ERRORS", "Bootstrap failure", nil, Status{Failed, "the cluster ended: Bootstrap failure"}},
+		"running on a dead cluster": {"RUNNING", "TERMINATED", "", nil, Status{Failed, "the cluster ended"}},
+	} {
+		p, e := newPlayed(t)
+		p.clusters = []map[string]any{{"Id": "j-1", "State": c.cluster, "Reason": c.reason}}
+		status := map[string]any{"State": c.step}
+		if c.details != nil {
+			status["FailureDetails"] = c.details
+		}
+		p.steps["j-1"] = []map[string]any{{"Id": "s-1", "Status": status}}
+		if got, err := e.Status(t.Context(), job.Run{ClusterID: "j-1", StepID: "s-1"}); err != nil || got != c.want {
+			t.Errorf("%s: got %+v, %v", name, got, err)
+		}
+	}
+}
+
+func TestCancelEndsTheStepEvenWhenItRuns(t *testing.T) {
+	p, e := newPlayed(t)
+	if err := e.Cancel(t.Context(), job.Run{ClusterID: "j-1", StepID: "s-1"}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"ClusterId": "j-1", "StepIds": []any{"s-1"}, "StepCancellationOption": "TERMINATE_PROCESS"}
+	if got := p.inputs["CancelSteps"]; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestTemplateBecomesTheClusterOfASize(t *testing.T) {
+	template, err := os.ReadFile("testdata/template.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	medium, _ := sizing.Named("medium")
+	in, err := ClusterInput(template, "sluice-prod-us-medium", medium)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *in.Name != "sluice-prod-us-medium" || *in.ReleaseLabel != "emr-7.13.0" || *in.StepConcurrencyLevel != 5 || *in.AutoTerminationPolicy.IdleTimeout != 900 ||
+		!*in.Instances.UnhealthyNodeReplacement {
+		t.Errorf("got %+v", in)
+	}
+	groups := map[types.InstanceRoleType]int32{}
+	for _, g := range in.Instances.InstanceGroups {
+		groups[g.InstanceRole] = aws.ToInt32(g.InstanceCount)
+	}
+	if want := map[types.InstanceRoleType]int32{"MASTER": 1, "CORE": 3}; !reflect.DeepEqual(groups, want) {
+		t.Errorf("groups: %v", groups)
+	}
+	if l := in.ManagedScalingPolicy.ComputeLimits; *l.MinimumCapacityUnits != 3 || *l.MaximumCapacityUnits != 9 || l.UnitType != "Instances" {
+		t.Errorf("limits: %+v", l)
+	}
+	tags := map[string]string{}
+	for _, tag := range in.Tags {
+		tags[*tag.Key] = *tag.Value
+	}
+	if want := map[string]string{"Stack": "prod", "Country": "us", "Size": "medium"}; !reflect.DeepEqual(tags, want) {
+		t.Errorf("tags: %v", tags)
+	}
+}
+
+func TestTemplateThatEMRWouldNotUnderstandIsRefused(t *testing.T) {
+	small, _ := sizing.Named("small")
+	for text, want := range map[string]string{
+		`{"Nmae": "x"}`:                  `emr: launch template: json: unknown field "Nmae"`,
+		`{}`:                             "emr: launch template: Instances is missing",
+		`{"Instances": {}}`:              "emr: launch template: Instances.InstanceGroups needs one MASTER and one CORE group",
+		`{"Instances": {"Subnet": "x"}}`: `emr: launch template: json: unknown field "Subnet"`,
+		`{"Instances": {"InstanceGroups": [{"InstanceRole": "MASTER"}, {"InstanceRole": "MASTER"}]}}`: `emr: launch template: Instances.InstanceGroups[1]: a second or unknown group "MASTER"`,
+	} {
+		if _, err := ClusterInput([]byte(text), "x", small); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
+}
+
+func TestStepSubmitsTheRecordJob(t *testing.T) {
+	want, err := os.ReadFile("testdata/step.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(StepArgs(country, run.Order), "\n") + "\n"; got != string(want) {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+func TestStepNameIsReadBackAsWritten(t *testing.T) {
+	name := StepName("prod", "us", run.ID, run.Token)
+	if id, token, ok := ParseStepName("prod", "us", name); !ok || id != run.ID || token != 2 {
+		t.Errorf("%s was read as %v, %d, %v", name, id, token, ok)
+	}
+	for _, name := range []string{"", "sluice/prod/br/flights/2013-01-01#2", "sluice/prod/us/flights/2013-01-01", "sluice/prod/us/flights/2013-01-01#0",
+		"sluice/prod/us/flights/2013-01-01#x", "sluice/prod/us/../2013-01-01#1", "Setup Hadoop Debugging"} {
+		if id, token, ok := ParseStepName("prod", "us", name); ok {
+			t.Errorf("%q was read as %v, %d", name, id, token)
+		}
+	}
+}
