@@ -10,7 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/sluice-data/sluice/internal/driver"
 	"github.com/sluice-data/sluice/internal/lambdaenv"
 	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/settings"
@@ -44,7 +43,7 @@ func wire() (*handler, error) {
 	objects := store.NewAnywhere(s3.NewFromConfig(cfg))
 	return &handler{
 		country: country.Country,
-		exporter: driver.Exporter{
+		exporter: warehouse.Exporter{
 			Ledger:    ledger.New(dynamodb.NewFromConfig(cfg), country.Tables),
 			Manifests: objects,
 			Warehouse: warehouse.New(country.Google, identity, objects),

@@ -1,12 +1,13 @@
-package driver
+package warehouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/sluice-data/sluice/internal/job"
-	"github.com/sluice-data/sluice/internal/warehouse"
+	"github.com/sluice-data/sluice/internal/ledger"
 )
 
 // ExportLedger is the part of the ledger that an Exporter needs.
@@ -22,7 +23,7 @@ type Exporter struct {
 		ReadJSON(ctx context.Context, uri string, out any) error
 	}
 	Warehouse interface {
-		Load(ctx context.Context, m warehouse.Manifest) (int64, error)
+		Load(ctx context.Context, m Manifest) (int64, error)
 	}
 }
 
@@ -43,8 +44,7 @@ func (e Exporter) Export(ctx context.Context, id job.ID) error {
 		if err != nil {
 			return err
 		}
-		err = e.Ledger.Exported(ctx, j, rows)
-		if !lost(ctx, err) {
+		if err := e.Ledger.Exported(ctx, j, rows); !errors.Is(err, ledger.ErrChanged) {
 			return err
 		}
 		// The day was restated while its rows were on their way, and they may have come after the newer ones: look again.
@@ -56,7 +56,7 @@ func (e Exporter) rows(ctx context.Context, j job.Job) (int64, error) {
 	if j.Exported != nil {
 		return *j.Exported, nil
 	}
-	var m warehouse.Manifest
+	var m Manifest
 	if err := e.Manifests.ReadJSON(ctx, j.Manifest, &m); err != nil {
 		return 0, fmt.Errorf("manifest of %s: %w", j.ID, err)
 	}
