@@ -24,9 +24,10 @@ _request: contextvars.ContextVar[Data | None] = contextvars.ContextVar("access_r
 
 def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> None:
     """Puts the corrections in place; `emr_tags` lists clusters' ARNs with their tags."""
-    stock_key, stock_match, stock_arn, stock_enforce = (
+    stock_key, stock_match, stock_action, stock_arn, stock_enforce = (
         iam_evaluator._resolve_condition_key,
         iam_evaluator._first_match,
+        iam_actions.extract_iam_action,
         iam_actions.extract_resource_arn,
         iam_evaluator.enforce,
     )
@@ -57,6 +58,11 @@ def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> Non
             arn = f"arn:aws:athena:{region}:{account_id}:workgroup/{_workgroup(body)}"
         _request.set({"headers": headers, "path": path, "query": query_params, "extra": extra, "body": body})
         return arn
+
+    def extract_iam_action(*request: Any) -> str | None:
+        action: str | None = stock_action(*request)
+        # A batch is allowed to whom its single call is; IAM knows no action of its own for it.
+        return action.removesuffix("Batch") if action and action.startswith("sqs:") else action
 
     def enforce(
         access_key_id: str,
@@ -93,6 +99,7 @@ def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> Non
 
     iam_evaluator._resolve_condition_key = resolve_condition_key
     iam_evaluator._first_match = first_match
+    iam_actions.extract_iam_action = extract_iam_action
     iam_actions.extract_resource_arn = extract_resource_arn
     iam_evaluator.enforce = enforce
     tagging._RESOURCE_TAG_COLLECTORS["elasticmapreduce"] = lambda: [

@@ -256,6 +256,16 @@ def test_received_message_is_hidden_until_its_visibility_ends(root: Account) -> 
     assert again["Attributes"]["ApproximateReceiveCount"] == "2"
 
 
+def test_batch_needs_the_right_of_its_single_call(root: Account) -> None:
+    queue = root.client("sqs").create_queue(QueueName="batches")["QueueUrl"]
+    right = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "arn:aws:sqs:us-east-1:000000000000:batches"}
+    sender = root.as_role(root.role("batch-sender", "lambda.amazonaws.com", right)).client("sqs")
+    sent = sender.send_message_batch(QueueUrl=queue, Entries=[{"Id": "1", "MessageBody": "a"}])
+    assert [entry["Id"] for entry in sent["Successful"]] == ["1"]
+    entries = [{"Id": "1", "ReceiptHandle": "x"}]
+    assert denied(sender.delete_message_batch, QueueUrl=queue, Entries=entries) == "AccessDenied"
+
+
 def test_of_two_commits_on_one_table_version_one_is_refused(root: Account) -> None:
     glue = root.client("glue")
     glue.create_database(DatabaseInput={"Name": "locks"})
