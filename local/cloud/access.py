@@ -97,6 +97,8 @@ def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> Non
         # The listener on loopback stands for AWS's TLS endpoints: policies that demand TLS must hold here too.
         return "true" if key.lower() == "aws:securetransport" else stock_key(key, ctx)
 
+    # Botocore calls the service by another name; without it a request's tags are not seen.
+    iam_actions._BOTOCORE_SERVICE_MAP["elasticmapreduce"] = ["emr"]
     iam_evaluator._resolve_condition_key = resolve_condition_key
     iam_evaluator._first_match = first_match
     iam_actions.extract_iam_action = extract_iam_action

@@ -310,18 +310,26 @@ def test_wrong_casing_is_refused(root: Account) -> None:
 
 
 def test_caller_must_be_allowed_to_pass_the_roles(root: Account, service_role: str, job_profile: str) -> None:
-    start = {"Effect": "Allow", "Action": "elasticmapreduce:RunJobFlow", "Resource": "*"}
+    start = {
+        "Effect": "Allow",
+        "Action": "elasticmapreduce:RunJobFlow",
+        "Resource": "*",
+        "Condition": {"StringEquals": {"aws:RequestTag/Stack": "local", "elasticmapreduce:RequestTag/Country": "us"}},
+    }
     passing = {
         "Effect": "Allow",
         "Action": "iam:PassRole",
         "Resource": ["arn:aws:iam::000000000000:role/emr-service", "arn:aws:iam::000000000000:role/emr-job"],
         "Condition": {"StringEquals": {"iam:PassedToService": ["elasticmapreduce.amazonaws.com", "ec2.amazonaws.com"]}},
     }
-    request = run_job_flow(root, service_role, job_profile)
+    tags = [{"Key": "Stack", "Value": "local"}, {"Key": "Country", "Value": "us"}]
+    request = run_job_flow(root, service_role, job_profile, Tags=tags)
     without = root.as_role(root.role("starts-only", "lambda.amazonaws.com", start)).client("emr")
     with pytest.raises(botocore.exceptions.ClientError, match="not authorized to perform: iam:PassRole"):
         without.run_job_flow(**request)
     allowed = root.as_role(root.role("starts", "lambda.amazonaws.com", start, passing)).client("emr")
+    with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
+        allowed.run_job_flow(**{**request, "Tags": [{"Key": "Stack", "Value": "other"}]})
     cluster = allowed.run_job_flow(**request)["JobFlowId"]
     with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
         allowed.describe_cluster(ClusterId=cluster)
