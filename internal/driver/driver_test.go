@@ -5,15 +5,19 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"github.com/sluice-data/sluice/internal/emulator"
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
 
@@ -422,4 +426,86 @@ func TestDeletedObjectIsNotTaken(t *testing.T) {
 	w.must(w.s3.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &w.country.Buckets.Landing, Key: &key}))
 	w.land(airports, "x\n")
 	w.files(airports, map[string]job.FileState{"data.csv": job.Landed, "_COMPLETE": job.Landed})
+}
+
+func TestManyAtOnceReachWhatOneWouldAndTellItOnce(t *testing.T) {
+	w := newWorld(t)
+	w.put("README.txt", "x")
+	for _, id := range []job.ID{airports, airports2, flights} {
+		w.put(id.String()+"/data.csv", "x\n")
+		w.put(id.String()+"/_COMPLETE", "")
+	}
+	together := func(what func() error) {
+		t.Helper()
+		var all sync.WaitGroup
+		for range 6 {
+			all.Go(func() {
+				if err := what(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	together(func() error {
+		_, err := w.intake.Sweep(t.Context(), true)
+		return errors.Join(err, w.promoter.Promote(t.Context()))
+	})
+	w.is(airports, job.Ready, "")
+	w.is(airports2, job.Waiting, "waits for airports 2013-01-01")
+	w.is(flights, job.Waiting, "waits for airports")
+	w.heard("alerts", "file.rejected  : the key has 1 parts; put files at <feed>/<yyyy-mm-dd>/<file>")
+	w.told("jobs")
+	w.work()
+	r, err := w.ledger.Run(t.Context(), airports, 1)
+	w.check(err)
+	together(func() error {
+		err := w.starter.Finisher.Finish(t.Context(), r, engine.Status{State: engine.Failed, Reason: "out of memory"})
+		if errors.Is(err, ledger.ErrChanged) {
+			err = nil
+		}
+		return errors.Join(err, w.promoter.Promote(t.Context()), w.teller.Tell(t.Context()))
+	})
+	w.is(airports, job.Failed, "out of memory")
+	w.is(airports2, job.Blocked, "airports 2013-01-01 is failed")
+	w.heard("alerts", "job.failed airports 2013-01-01: out of memory")
+	w.heard("jobs", "job.failed airports 2013-01-01")
+}
+
+func TestAlertThatSomebodyDiedBeforeIsGivenByTheTick(t *testing.T) {
+	w := newWorld(t)
+	w.succeed(airports)
+	w.told("jobs")
+	found, err := w.intake.Landing.List(t.Context(), w.put("README.txt", "x"), "")
+	w.check(err)
+	rejected := found[0]
+	rejected.Name, rejected.State, rejected.Reason = rejected.Key, job.Rejected, "why"
+	found, err = w.intake.Landing.List(t.Context(), w.put("airports/2013-01-01/more.csv", "x"), "")
+	w.check(err)
+	late := found[0]
+	late.ID, late.Name, late.State, late.Reason = airports, "more.csv", job.Late, "late"
+	for _, f := range []job.File{rejected, late} {
+		_, err := w.ledger.RecordFile(t.Context(), f)
+		w.check(err)
+	}
+	w.tick()
+	w.heard("alerts") // whoever recorded them may be about to
+	w.now = w.now.Add(tellPatience)
+	w.tick()
+	w.tick()
+	w.heard("alerts", "file.late airports 2013-01-01: late", "file.rejected  : the key has 1 parts; put files at <feed>/<yyyy-mm-dd>/<file>")
+}
+
+func TestEngineWithoutAnAdapterIsNotReplacedByAnother(t *testing.T) {
+	w := newWorld(t)
+	emulator.Set(t, w.db, w.country.Tables.Feeds, map[string]types.AttributeValue{"feed": &types.AttributeValueMemberS{Value: "airports"}},
+		map[string]types.AttributeValue{"engine": &types.AttributeValueMemberS{Value: "glue"}})
+	w.land(airports, "x\n")
+	w.work()
+	w.now = w.now.Add(startPatience)
+	w.work()
+	w.is(airports, job.Failed, `not started: feed airports: engine "glue" is none of auto, emr`)
+	if len(w.engine.started) != 0 {
+		t.Errorf("started: %v", w.engine.started)
+	}
 }

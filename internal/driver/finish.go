@@ -96,7 +96,7 @@ func runPrefix(id job.ID, token int64) string { return fmt.Sprintf("runs/%s/%d/"
 // OutboxLedger is the part of the ledger that a Teller needs.
 type OutboxLedger interface {
 	Outbox(ctx context.Context) ([]job.Notice, error)
-	Told(ctx context.Context, n job.Notice, now time.Time) error
+	Telling(ctx context.Context, n job.Notice, now time.Time) error
 	Forget(ctx context.Context, n job.Notice) error
 	Files(ctx context.Context, id job.ID) ([]job.File, error)
 	MarkFile(ctx context.Context, f job.File, from job.FileState) (bool, error)
@@ -115,6 +115,7 @@ type Teller struct {
 }
 
 const (
+	tellPatience   = 5 * time.Minute  // longer than whoever began to tell may still be at it
 	exportPatience = 16 * time.Minute // longer than the export may run
 	exportTries    = 5
 )
@@ -157,8 +158,7 @@ func (t Teller) succeeded(ctx context.Context, n job.Notice) error {
 			return err
 		}
 	}
-	// Written first: told twice is harmless, and an export that is faster than this write must not find the notice back.
-	if err := t.Ledger.Told(ctx, n, t.Now()); err != nil {
+	if err := t.Ledger.Telling(ctx, n, t.Now()); err != nil {
 		return err
 	}
 	return t.Topics.Announce(ctx, n.Type, n.ID, n.Token)
@@ -201,6 +201,12 @@ func (t Teller) settle(ctx context.Context, n job.Notice) error {
 }
 
 func (t Teller) trouble(ctx context.Context, n job.Notice) error {
+	if n.Tries > 0 && t.Now().Sub(n.At) < tellPatience {
+		return nil // somebody is at it
+	}
+	if err := t.Ledger.Telling(ctx, n, t.Now()); err != nil {
+		return err
+	}
 	next := map[job.NoticeType]string{
 		job.NoticeFailed:  "mend the cause and deliver the day again: sluice put, with the marker last; see sluice job show",
 		job.NoticeBlocked: "the reason names what has to come; the job goes on by itself once it did",

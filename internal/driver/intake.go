@@ -151,10 +151,13 @@ func (i Intake) reject(ctx context.Context, f job.File, why error) error {
 		f.LandedAt = i.Now()
 	}
 	known, is, err := i.Ledger.File(ctx, f)
-	if err != nil || is && !known.AlertedAt.IsZero() {
+	if err != nil {
 		return err
 	}
-	if _, err := i.Ledger.RecordFile(ctx, f); err != nil {
+	if is && !i.report().forgotten(known) {
+		return nil
+	}
+	if wrote, err := i.Ledger.RecordFile(ctx, f); err != nil || !wrote && !is {
 		return err
 	}
 	return i.report().tell(ctx, f, "file.rejected", "put the file under a key that names feed, day and file; the object is still in the landing bucket")
@@ -175,6 +178,11 @@ func (a fileAlert) tell(ctx context.Context, f job.File, kind, next string) erro
 		return err
 	}
 	return a.ledger.FileAlerted(ctx, f, a.now())
+}
+
+// forgotten tells whether whoever recorded a file must have died before he reported it.
+func (a fileAlert) forgotten(f job.File) bool {
+	return f.AlertedAt.IsZero() && a.now().Sub(f.LandedAt) >= tellPatience
 }
 
 func (a fileAlert) late(ctx context.Context, f job.File) error {
@@ -219,7 +227,7 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 		files = append(files, f)
 		old, have := known[name]
 		if have && sameObject(old, f) {
-			if old.State == job.Late && old.AlertedAt.IsZero() {
+			if old.State == job.Late && i.report().forgotten(old) {
 				faults = append(faults, i.report().late(ctx, old))
 			}
 			continue
@@ -297,10 +305,10 @@ func (i Intake) lateAfterAll(ctx context.Context, id job.ID, fresh []job.File) e
 	return errors.Join(faults...)
 }
 
-// sameObject tells whether what is recorded is what is there. The ledger keeps whole seconds.
+// sameObject tells whether what is recorded is what is there.
 func sameObject(recorded, found job.File) bool {
 	return recorded.ETag == found.ETag && recorded.VersionID == found.VersionID && recorded.Bytes == found.Bytes &&
-		recorded.LandedAt.Equal(found.LandedAt.Truncate(time.Second))
+		recorded.LandedAt.Equal(found.LandedAt)
 }
 
 // amount is what is known of a day's size before anything is decided on it.

@@ -35,29 +35,31 @@ type Promoter struct {
 	Now      Clock
 }
 
-// rounds is how often a plan is made again because of what the last one changed.
-const rounds = 20
+// rounds is how often the board is read anew because somebody else changes it at the same time. Whoever was faster may have read it
+// before what we came for.
+const rounds = 10
 
 // Promote brings the ledger up to date with the plan.
 func (p Promoter) Promote(ctx context.Context) error {
-	b, err := p.Ledger.Board(ctx)
-	if err != nil {
-		return err
-	}
-	b.Now, b.Zone, b.Parallel = p.Now(), p.Zone, p.Parallel
-	if b.Landed, err = p.landed(ctx, b); err != nil {
-		return err
-	}
 	for range rounds {
-		changed, err := p.apply(ctx, &b)
+		b, err := p.Ledger.Board(ctx)
 		if err != nil {
 			return err
 		}
-		if !changed {
-			break
+		b.Now, b.Zone, b.Parallel = p.Now(), p.Zone, p.Parallel
+		if b.Landed, err = p.landed(ctx, b); err != nil {
+			return err
 		}
+		err = p.apply(ctx, b)
+		if lost(ctx, err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return p.tickets(ctx, b)
 	}
-	return p.tickets(ctx, b)
+	return nil // the next tick goes on
 }
 
 // landed finds the days that have files but no job, as far as an open job might have to wait for them.
@@ -84,29 +86,25 @@ func (p Promoter) landed(ctx context.Context, b job.Board) (map[string][]job.Day
 	return job.MissingDays(files, b.Jobs), nil
 }
 
-// apply writes the plan's decisions, and the board with them. It tells whether there were any.
-func (p Promoter) apply(ctx context.Context, b *job.Board) (bool, error) {
-	changed := false
-	for _, d := range job.Plan(*b) {
-		if d.To == job.Running {
-			continue
+// apply writes the plan's decisions, and the board with them, until the plan wants no more.
+func (p Promoter) apply(ctx context.Context, b job.Board) error {
+	for changed := true; changed; {
+		changed = false
+		for _, d := range job.Plan(b) {
+			if d.To == job.Running {
+				continue
+			}
+			if err := p.Ledger.Move(ctx, d, p.Now()); err != nil {
+				return err
+			}
+			slog.InfoContext(ctx, "job", "job", d.ID.String(), "from", d.From, "to", d.To, "reason", d.Reason)
+			j := b.Jobs[d.ID]
+			j.State, j.Reason = d.To, d.Reason
+			b.Jobs[d.ID] = j
+			changed = true
 		}
-		j := b.Jobs[d.ID]
-		err := p.Ledger.Move(ctx, d, p.Now())
-		if lost(ctx, err) {
-			// Whoever was faster looks at the rest with fresher eyes.
-			delete(b.Jobs, d.ID)
-			return false, nil
-		}
-		if err != nil {
-			return changed, err
-		}
-		slog.InfoContext(ctx, "job", "job", d.ID.String(), "from", d.From, "to", d.To, "reason", d.Reason)
-		j.State, j.Reason = d.To, d.Reason
-		b.Jobs[d.ID] = j
-		changed = changed || d.From != d.To
 	}
-	return changed, nil
+	return nil
 }
 
 // tickets queues what is ready and has no ticket yet.

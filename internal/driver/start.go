@@ -186,7 +186,10 @@ func (s Starter) startJob(ctx context.Context, feed job.Feed, j job.Job) error {
 // launch writes a run's order and has the engine start it; both are found when they are there already. An engine that refuses is
 // asked again at the next tick, for a while.
 func (s Starter) launch(ctx context.Context, feed job.Feed, j job.Job, r job.Run) error {
-	err := s.order(ctx, feed, j, r)
+	err := supported(feed)
+	if err == nil {
+		err = s.order(ctx, feed, j, r)
+	}
 	if err == nil {
 		_, err = s.Engine.Start(ctx, r, func(r job.Run) error {
 			r.Reason = ""
@@ -201,6 +204,15 @@ func (s Starter) launch(ctx context.Context, feed job.Feed, j job.Job, r job.Run
 	}
 	slog.ErrorContext(ctx, "run not started yet", "job", r.ID.String(), "token", r.Token, "error", err.Error())
 	return nil
+}
+
+// supported refuses engines that this driver has no adapter for, rather than using another one.
+func supported(feed job.Feed) error {
+	switch feed.Engine {
+	case "", "auto", "emr":
+		return nil
+	}
+	return fmt.Errorf("feed %s: engine %q is none of auto, emr", feed.Name, feed.Engine)
 }
 
 // Order is all that the record job is told.

@@ -106,7 +106,6 @@ type File struct {
 	Bytes     int64
 	ETag      string
 	VersionID string
-	Sequencer string
 	State     FileState
 	Reason    string
 	LandedAt  time.Time

@@ -347,3 +347,26 @@ func TestEveryStateLeadsSomewhereButOpenAndEndedDoNotOverlap(t *testing.T) {
 		t.Error("a job may not be started without having been ready, nor again without a restatement")
 	}
 }
+
+func TestPlanComesToRest(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := randomBoard(t)
+		for round := 0; ; round++ {
+			changed := false
+			for _, d := range Plan(b) {
+				if d.To != Running {
+					j := b.Jobs[d.ID]
+					j.State, j.Reason = d.To, d.Reason
+					b.Jobs[d.ID] = j
+					changed = true
+				}
+			}
+			if !changed {
+				return
+			}
+			if round > len(b.Jobs) {
+				t.Fatalf("still changing after %d rounds: %+v", round, Plan(b))
+			}
+		}
+	})
+}

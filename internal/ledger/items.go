@@ -142,7 +142,6 @@ type fileItem struct {
 	Bytes     int64  `dynamodbav:"bytes"`
 	ETag      string `dynamodbav:"etag"`
 	VersionID string `dynamodbav:"versionId,omitempty"`
-	Sequencer string `dynamodbav:"sequencer,omitempty"`
 	State     string `dynamodbav:"state"`
 	Reason    string `dynamodbav:"reason"`
 	LandedAt  string `dynamodbav:"landedAt"`
@@ -151,7 +150,7 @@ type fileItem struct {
 
 func (i fileItem) file() (job.File, error) {
 	f := job.File{
-		Name: i.File, Bucket: i.Bucket, Key: i.Key, Bytes: i.Bytes, ETag: i.ETag, VersionID: i.VersionID, Sequencer: i.Sequencer,
+		Name: i.File, Bucket: i.Bucket, Key: i.Key, Bytes: i.Bytes, ETag: i.ETag, VersionID: i.VersionID,
 		State: job.FileState(i.State), Reason: i.Reason, LandedAt: moment(i.LandedAt), AlertedAt: moment(i.AlertedAt),
 	}
 	if i.Job == rejectedFiles {

@@ -288,7 +288,7 @@ func TestAlertingDecisionLeavesANotice(t *testing.T) {
 		t.Fatalf("got %+v, %v", got, err)
 	}
 	later := now.Add(time.Minute)
-	if err := l.Told(t.Context(), want, later); err != nil {
+	if err := l.Telling(t.Context(), want, later); err != nil {
 		t.Fatal(err)
 	}
 	want.At, want.Tries = later, 1
@@ -298,7 +298,7 @@ func TestAlertingDecisionLeavesANotice(t *testing.T) {
 	if err := l.Forget(t.Context(), want); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Told(t.Context(), want, later); !errors.Is(err, ErrChanged) {
+	if err := l.Telling(t.Context(), want, later); !errors.Is(err, ErrChanged) {
 		t.Errorf("a notice that was taken away came back: %v", err)
 	}
 	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 0 {

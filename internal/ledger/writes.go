@@ -211,12 +211,15 @@ func (l *Ledger) Exported(ctx context.Context, j job.Job, rows int64) error {
 	), "ledger: export of job %s", j.ID)
 }
 
-// Told records that a notice was told once more.
-func (l *Ledger) Told(ctx context.Context, n job.Notice, now time.Time) error {
+// Telling records that a notice is told once more. It returns ErrChanged to all but one of those who want to tell it at the same
+// time, and to everybody when it was taken away.
+func (l *Ledger) Telling(ctx context.Context, n job.Notice, now time.Time) error {
+	known := n.Tries
 	n.At = now
 	n.Tries++
 	c := l.note(n)
-	c.condition = "attribute_exists(#notice)" // it may have been taken away meanwhile
+	c.condition = "#notice.tries = :known"
+	c.values[":known"] = num(int64(known))
 	return wrap(l.write(ctx, c), "ledger: notice %s", noticeKey(n))
 }
 
@@ -258,7 +261,7 @@ func (l *Ledger) RecordFile(ctx context.Context, f job.File) (bool, error) {
 	key := fileKey(f)
 	full, err := attributevalue.MarshalMap(fileItem{
 		Job: key["job"].(*types.AttributeValueMemberS).Value, File: f.Name, Bucket: f.Bucket, Key: f.Key, Bytes: f.Bytes, ETag: f.ETag,
-		VersionID: f.VersionID, Sequencer: f.Sequencer, State: string(f.State), Reason: f.Reason, LandedAt: stamp(f.LandedAt),
+		VersionID: f.VersionID, State: string(f.State), Reason: f.Reason, LandedAt: stamp(f.LandedAt),
 	})
 	if err != nil {
 		return false, fmt.Errorf("ledger: file %s: %w", f.Key, err)

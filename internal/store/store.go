@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -55,7 +56,7 @@ func (b Bucket) List(ctx context.Context, prefix, after string) ([]job.File, err
 			}
 			files = append(files, job.File{
 				Bucket: b.name, Key: aws.ToString(v.Key), Bytes: aws.ToInt64(v.Size), ETag: strings.Trim(aws.ToString(v.ETag), `"`),
-				VersionID: aws.ToString(v.VersionId), LandedAt: aws.ToTime(v.LastModified),
+				VersionID: aws.ToString(v.VersionId), LandedAt: aws.ToTime(v.LastModified).Truncate(time.Second), // as AWS has it
 			})
 		}
 	}

@@ -39,7 +39,6 @@ type notification struct {
 				Size      int64  `json:"size"`
 				ETag      string `json:"eTag"`
 				VersionID string `json:"versionId"`
-				Sequencer string `json:"sequencer"`
 			} `json:"object"`
 		} `json:"s3"`
 	} `json:"Records"`
@@ -55,7 +54,7 @@ func (h *handler) Handle(ctx context.Context, event notification) error {
 		}
 		files = append(files, job.File{
 			Bucket: h.bucket, Key: decoded(r.S3.Object.Key), Bytes: r.S3.Object.Size, ETag: r.S3.Object.ETag, VersionID: r.S3.Object.VersionID,
-			Sequencer: r.S3.Object.Sequencer, LandedAt: r.EventTime,
+			LandedAt: r.EventTime,
 		})
 	}
 	if len(files) == 0 {
