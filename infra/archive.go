@@ -32,7 +32,7 @@ func zipFiles(files []archived) ([]byte, error) {
 	slices.SortFunc(files, func(a, b archived) int { return strings.Compare(a.name, b.name) })
 	var out bytes.Buffer
 	w := zip.NewWriter(&out)
-	w.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.DefaultCompression) })
+	w.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestCompression) })
 	for _, f := range files {
 		header := &zip.FileHeader{Name: f.name, Method: zip.Deflate, Modified: archiveTime}
 		header.SetMode(0o644)
