@@ -16,7 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/smithy-go/logging"
 
+	"github.com/sluice-data/sluice/internal/awshttp"
 	"github.com/sluice-data/sluice/internal/settings"
 )
 
@@ -144,7 +146,10 @@ func checkout() (string, error) {
 
 // awsConfig returns credentials and endpoint of the stack's AWS: the usual chain, or the local cloud.
 func awsConfig(ctx context.Context, stack, region string) (aws.Config, error) {
-	options := []func(*config.LoadOptions) error{config.WithRegion(region)}
+	options := []func(*config.LoadOptions) error{
+		config.WithRegion(region),
+		config.WithLogger(logging.Nop{}), // what the SDK warns of it also repeats; what fails in the end is returned
+	}
 	if stack == localStack {
 		root, err := checkout()
 		if err != nil {
@@ -162,5 +167,6 @@ func awsConfig(ctx context.Context, stack, region string) (aws.Config, error) {
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("aws configuration: %w", err)
 	}
+	cfg.HTTPClient = awshttp.New(cfg.HTTPClient)
 	return cfg, nil
 }
