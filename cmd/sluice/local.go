@@ -260,7 +260,8 @@ func (a *app) destroyLocal(ctx context.Context, root, home string) error {
 	if err := unlockState(ctx, root, home); err != nil {
 		return err
 	}
-	if err := a.runPulumi(ctx, root, "destroy", "--yes", "--skip-preview", "--remove", "--stack", localStack); err != nil {
+	// Not with --remove, which would delete Pulumi.local.yaml too: the stack goes with its state.
+	if err := a.runPulumi(ctx, root, "destroy", "--yes", "--skip-preview", "--stack", localStack); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
