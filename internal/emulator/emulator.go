@@ -16,6 +16,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/sluice-data/sluice/internal/awshttp"
 )
 
 // program is the emulator, made to end with us: when this process ends in whatever way, its standard input closes.
@@ -79,7 +81,7 @@ func start() (cfg aws.Config, stop func(), err error) {
 		return cfg, nil, fmt.Errorf("%w: %s", err, text)
 	}
 	return aws.Config{
-		Region: "us-east-1", BaseEndpoint: &endpoint,
+		Region: "us-east-1", BaseEndpoint: &endpoint, HTTPClient: awshttp.New(nil),
 		Credentials: credentials.NewStaticCredentialsProvider("000000000000", "local", ""), // twelve digits: the account itself
 	}, stop, nil
 }

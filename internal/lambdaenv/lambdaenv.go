@@ -12,6 +12,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+
+	"github.com/sluice-data/sluice/internal/awshttp"
 )
 
 // attempts is how often a call to AWS is tried: throttling must not fail a whole invocation.
@@ -25,6 +27,7 @@ func AWS() (aws.Config, error) {
 	}
 	cfg := aws.Config{
 		Region:           env.Region,
+		HTTPClient:       awshttp.New(nil),
 		RetryMaxAttempts: attempts,
 		ConfigSources:    []any{env}, // what else is set by AWS_… variables, for example endpoints of single services
 		Credentials:      aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return env.Credentials, nil }),
