@@ -12,8 +12,8 @@ import (
 type MessagingArgs struct {
 	Account           string             // Account is the AWS account whose alarms and rules may publish alerts.
 	KeyARN            pulumi.StringInput // KeyARN is the key that messages are encrypted with.
-	VisibilitySeconds int                // VisibilitySeconds is how long a ticket that was taken stays hidden before it can be taken again, 900 by default.
-	MaxReceives       int                // MaxReceives is how often a ticket can be taken before it goes to the dead letters, 1000 by default: waiting for a free slot is no fault.
+	VisibilitySeconds int                // VisibilitySeconds is how long a ticket that was taken stays hidden before it can be taken again, 300 by default; who works on its job renews that.
+	MaxReceives       int                // MaxReceives is how often a ticket can be taken before it goes to the dead letters, 100 by default: an outage of some hours loses none.
 	Tags              map[string]string  // Tags go on everything that takes tags.
 }
 
@@ -41,10 +41,10 @@ func NewMessaging(ctx *pulumi.Context, name string, args *MessagingArgs, opts ..
 		return nil, err
 	}
 	tickets, err := m.queue(ctx, name+"-tickets", args, &sqs.QueueArgs{
-		VisibilityTimeoutSeconds: pulumi.Int(withDefault(args.VisibilitySeconds, 900)),
+		VisibilityTimeoutSeconds: pulumi.Int(withDefault(args.VisibilitySeconds, 300)),
 		RedrivePolicy: pulumi.JSONMarshal(pulumi.Map{
 			"deadLetterTargetArn": deadLetters.Arn,
-			"maxReceiveCount":     pulumi.Int(withDefault(args.MaxReceives, 1000)),
+			"maxReceiveCount":     pulumi.Int(withDefault(args.MaxReceives, 100)),
 		}),
 	})
 	if err != nil {
