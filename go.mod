@@ -2,6 +2,8 @@ module github.com/sluice-data/sluice
 
 go 1.25.0
 
+toolchain go1.26.8
+
 require (
 	github.com/pulumi/pulumi-aws/sdk/v6 v6.83.2
 	github.com/pulumi/pulumi-gcp/sdk/v7 v7.38.0
