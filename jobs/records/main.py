@@ -255,7 +255,8 @@ class Run:
 
 def _settled(spark: SparkSession, frame: DataFrame) -> DataFrame:
     """The same rows without the plan that made them, which would be planned again for each use, and which no merge takes because it numbers lines."""
-    rows = spark._jsparkSession.createDataFrame(frame._jdf.toJavaRDD(), frame._jdf.schema())
+    # Not createDataFrame of the frame's rdd: that would turn every value into an object and back.
+    rows = spark._jsparkSession.internalCreateDataFrame(frame._jdf.queryExecution().toRdd(), frame._jdf.schema(), False)
     return DataFrame(rows, spark)
 
 
@@ -271,8 +272,7 @@ def _size_shuffles(spark: SparkSession, *sizes: int) -> None:
         partitions = max(partitions, spark.sparkContext.defaultParallelism)
     spark.conf.set("spark.sql.shuffle.partitions", str(partitions))
     spark.conf.set("spark.sql.adaptive.enabled", str(partitions > 1).lower())
-    # A small day is done before its generated code is compiled, and a small table has no files to leave out.
-    spark.conf.set("spark.sql.codegen.wholeStage", str(max(sizes) > files.SMALL // 4).lower())
+    # A small table has no files that a merge could leave out.
     spark.conf.set(
         "spark.sql.optimizer.runtime.rowLevelOperationGroupFilter.enabled", str(max(sizes) > files.SMALL).lower()
     )
@@ -354,6 +354,8 @@ def session() -> SparkSession:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
+        # The code of a whole stage is one method, of a wide feed one too long for Java to compile: twice as slow, and small days wait for it.
+        "spark.sql.codegen.wholeStage": "false",
         "spark.sql.ansi.enabled": "false",  # what cannot be cast becomes null, and then an invalid record
         "spark.sql.legacy.timeParserPolicy": "CORRECTED",
         "spark.sql.csv.parser.columnPruning.enabled": "false",  # else a record with a surplus column would pass

@@ -102,7 +102,9 @@ def _rule(column: str | None, rule: Column) -> Column:
 def _typed(column: contracts.Column, text: Column) -> Column:
     """The value in its type; null where the text does not write one. Spark's own casts are more lenient than contracts are."""
     if column.logical == "integer":
-        return F.when(text.rlike(_INTEGER), text.cast(column.type))
+        number = text.cast(column.type)
+        # Most are written as Spark writes them, which is found out sooner than by a regular expression.
+        return F.when((number.cast("string") == text) | text.rlike(_INTEGER), number)
     if column.type == "double":
         number = text.cast("double")
         return F.when(text.rlike(_NUMBER) & (F.abs(number) != float("inf")), number)
