@@ -62,6 +62,7 @@ class Emr:
         self._public_access = AccountRegionScopedDict()
         self._running: dict[str, Step] = {}
         self._caller = ""
+        self._stopped = False
 
     # --- what MiniStack asks of a service -------------------------------------------------------------------------
 
@@ -101,7 +102,7 @@ class Emr:
     def reset(self) -> None:
         """Forgets everything."""
         with self._lock:
-            self.stop()
+            self._kill_steps()
             for store in (self._clusters, self._security, self._public_access):
                 store.clear()
 
@@ -110,7 +111,12 @@ class Emr:
         threading.Thread(target=self._tick, name="emr-clock", daemon=True).start()
 
     def stop(self) -> None:
-        """Kills every step that runs; their records say so after the next start."""
+        """Kills every step that runs; their records stay as they are, so that the next start tells what happened."""
+        with self._lock:
+            self._stopped = True
+        self._kill_steps()
+
+    def _kill_steps(self) -> None:
         for step in list(self._running.values()):
             step.cancel(terminate=True)
 
@@ -411,6 +417,8 @@ class Emr:
                 result = Result(1, f"{type(error).__name__}: {error}", None)
             with self._lock:
                 self._running.pop(step["Id"], None)
+                if self._stopped:
+                    return
                 self._finish_step(record, step, result)
 
     def _execute(self, record: Data, step: Data) -> Result:
