@@ -18,6 +18,9 @@ const (
 	// quietLimit is how long no job may change before the demo gives up: a job on a laptop takes a minute or two.
 	quietLimit = 10 * time.Minute
 	watchPoll  = time.Second
+	// settleLimit is how long a job may be blocked without anything happening: longer than two rounds of start-jobs.
+	settleLimit = 150 * time.Second
+	stateFailed = "failed"
 )
 
 func newDemoCommand(a *app) *cobra.Command {
@@ -56,10 +59,11 @@ func (a *app) demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.putDemo(ctx, places, o, days); err != nil {
+	retried, err := a.putDemo(ctx, places, o, days)
+	if err != nil {
 		return err
 	}
-	list, err := a.watch(ctx, places, days)
+	list, err := a.watch(ctx, places, days, retried)
 	if err != nil {
 		return err
 	}
@@ -120,47 +124,58 @@ func listDemoDays(folder string) ([]demoDay, error) {
 	return days, nil
 }
 
-// putDemo puts the days that have no job yet. A day that was put halfway has none, so it is put again as a whole.
-func (a *app) putDemo(ctx context.Context, places []place, o outputs, days []demoDay) error {
+// putDemo puts the days that have no job yet, and those whose job failed: to deliver a day again is to try again. A day that was put
+// halfway has no job, so it is put as a whole. It returns the attempts that the failed ones had.
+func (a *app) putDemo(ctx context.Context, places []place, o outputs, days []demoDay) (map[demoKey]int64, error) {
+	retried := map[demoKey]int64{}
 	for _, d := range days {
 		i := slices.IndexFunc(places, func(p place) bool { return p.code == d.country })
 		if i < 0 {
-			return fmt.Errorf("demo files: country %q is not in the stack", d.country)
+			return nil, fmt.Errorf("demo files: country %q is not in the stack", d.country)
 		}
 		f, err := o.feed(d.country, d.feed)
 		if err != nil {
-			return fmt.Errorf("demo files: %w", err)
+			return nil, fmt.Errorf("demo files: %w", err)
 		}
 		jobs, err := places[i].ledger.Jobs(ctx, d.feed, d.day)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if len(jobs) > 0 {
-			continue
+			if jobs[0].State != stateFailed {
+				continue
+			}
+			retried[demoKey{d.country, d.feed, d.day}] = jobs[0].Attempts
 		}
 		err = a.putFiles(ctx, places[i], f, putRequest{country: d.country, feed: d.feed, day: d.day, files: d.files})
 		// The last file may complete the day and a very fast job close it: that is no refusal of what was just put.
 		var refused refusedError
 		if err != nil && !errors.As(err, &refused) {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return retried, nil
 }
 
-// ended tells whether nothing more happens to a job by itself. A job that succeeded still has its rows to export.
-func (j job) ended() bool {
+// ended tells whether nothing more happens to a job. A job that succeeded still has its rows to export; one that failed may have been
+// tried again; and one that is blocked goes on when what blocks it does.
+func (j job) ended(retried map[demoKey]int64, quiet time.Duration) bool {
 	switch j.State {
 	case stateSucceeded:
 		return j.Exported != nil
-	case "failed", "dead", "blocked", "cancelled", "held":
+	case stateFailed:
+		before, again := retried[demoKey{j.Country, j.Feed, j.Day}]
+		return !again || j.Attempts > before || quiet > settleLimit
+	case "blocked":
+		return quiet > settleLimit
+	case "dead", "cancelled", "held":
 		return true
 	}
 	return false
 }
 
 // watch shows the jobs' progress until all of the days' jobs ended, and returns them.
-func (a *app) watch(ctx context.Context, places []place, days []demoDay) ([]job, error) {
+func (a *app) watch(ctx context.Context, places []place, days []demoDay, retried map[demoKey]int64) ([]job, error) {
 	progress := newBar(a.err, int64(len(days)), "jobs")
 	defer progress.end()
 	tick := time.NewTicker(watchPoll)
@@ -175,7 +190,7 @@ func (a *app) watch(ctx context.Context, places []place, days []demoDay) ([]job,
 		list = slices.DeleteFunc(list, func(j job) bool { return !slices.ContainsFunc(days, j.of) })
 		done, running := 0, []string{}
 		for _, j := range list {
-			if j.ended() {
+			if j.ended(retried, time.Since(changed)) {
 				done++
 			}
 			if j.State == "running" {

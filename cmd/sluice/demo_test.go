@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestDemoDaysAreListedDayByDay(t *testing.T) {
@@ -31,19 +32,21 @@ func TestDemoDaysAreListedDayByDay(t *testing.T) {
 	}
 }
 
-func TestDemoPutsOnlyDaysWithoutAJob(t *testing.T) {
+func TestDemoPutsDaysWithoutAJobAndThoseThatFailed(t *testing.T) {
 	s := newStage()
-	s.us.jobs = []job{{Country: "us", Feed: "flights", Day: "2013-01-01", State: "succeeded"}, {Country: "us", Feed: "flights", Day: "2013-01-02", State: "running"}}
+	s.us.jobs = []job{{Country: "us", Feed: "flights", Day: "2013-01-01", State: "succeeded"}, {Country: "us", Feed: "flights", Day: "2013-01-02", State: "running"}, {Country: "us", Feed: "flights", Day: "2013-01-04", State: "failed", Attempts: 2}}
 	file := inputs(t, "f.csv")
 	var out bytes.Buffer
 	a := newApp(&out, &out)
 	places := []place{{code: "us", country: country{}, ledger: s.us, objects: s.objects}}
 	o := outputs{Countries: map[string]country{"us": {Feeds: map[string]feed{"flights": {Completeness: "marker", Marker: "_COMPLETE"}}}}}
-	days := []demoDay{{"us", "flights", "2013-01-01", file}, {"us", "flights", "2013-01-02", file}, {"us", "flights", "2013-01-03", file}}
-	if err := a.putDemo(t.Context(), places, o, days); err != nil {
-		t.Fatal(err)
+	days := []demoDay{{"us", "flights", "2013-01-01", file}, {"us", "flights", "2013-01-02", file}, {"us", "flights", "2013-01-03", file}, {"us", "flights", "2013-01-04", file}}
+	retried, err := a.putDemo(t.Context(), places, o, days)
+	if want := map[demoKey]int64{{"us", "flights", "2013-01-04"}: 2}; err != nil || !reflect.DeepEqual(retried, want) {
+		t.Fatalf("retried %v, %v; want %v", retried, err, want)
 	}
-	if want := []string{"/flights/2013-01-03/f.csv=text of f.csv", "/flights/2013-01-03/_COMPLETE="}; !slices.Equal(s.objects.log, want) {
+	if want := []string{"/flights/2013-01-03/f.csv=text of f.csv", "/flights/2013-01-03/_COMPLETE=",
+		"/flights/2013-01-04/f.csv=text of f.csv", "/flights/2013-01-04/_COMPLETE="}; !slices.Equal(s.objects.log, want) {
 		t.Errorf("put %q, want %q", s.objects.log, want)
 	}
 }
@@ -53,14 +56,37 @@ func TestWatchWaitsForTheExportAndReportsEachChangeOnce(t *testing.T) {
 	s.us.jobs = s.us.jobs[:1]
 	var out bytes.Buffer
 	a := newApp(&out, &out)
-	list, err := a.watch(t.Context(), []place{{code: "us", ledger: s.us}}, []demoDay{{country: "us", feed: "flights", day: "2013-01-01"}})
+	list, err := a.watch(t.Context(), []place{{code: "us", ledger: s.us}}, []demoDay{{country: "us", feed: "flights", day: "2013-01-01"}}, nil)
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%v, %v", list, err)
 	}
 	if want := "us flights 2013-01-01: succeeded, 838 rows in BigQuery\n"; out.String() != want {
 		t.Errorf("printed %q, want %q", out.String(), want)
 	}
-	if (job{State: stateSucceeded}).ended() {
-		t.Error("a job whose rows are not exported yet has not ended")
+}
+
+func TestJobEndsWhenNothingMoreHappensToIt(t *testing.T) {
+	retried := map[demoKey]int64{{"us", "flights", "2013-01-01"}: 1}
+	one := func(state string, attempts int64, exported *int64) job {
+		return job{Country: "us", Feed: "flights", Day: "2013-01-01", State: state, Attempts: attempts, Exported: exported}
+	}
+	for _, c := range []struct {
+		job   job
+		quiet time.Duration
+		want  bool
+	}{
+		{one("succeeded", 2, nil), time.Hour, false},
+		{one("succeeded", 2, n(0)), 0, true},
+		{one("failed", 1, nil), 0, false}, // the next attempt is on its way
+		{one("failed", 2, nil), 0, true},
+		{one("failed", 1, nil), time.Hour, true},
+		{one("blocked", 0, nil), 0, false},
+		{one("blocked", 0, nil), time.Hour, true},
+		{one("dead", 3, nil), 0, true},
+		{one("running", 1, nil), time.Hour, false},
+	} {
+		if got := c.job.ended(retried, c.quiet); got != c.want {
+			t.Errorf("%+v after %s: ended %v, want %v", c.job, c.quiet, got, c.want)
+		}
 	}
 }
