@@ -60,11 +60,14 @@ def read(spark: SparkSession, contract: Contract, files: Mapping[str, tuple[str,
     """Reads files, given as name → (uri, bytes when it was queued). Raises InputError that lists every faulty file."""
     if not files:
         raise InputError("the day has no files: put them, then restate the day")
-    lines = _lines(spark, [uri for uri, _ in files.values()])
-    if sum(size for _, size in files.values()) <= SMALL:
-        lines = lines.coalesce(1)
-    lines = lines.persist()
-    splits = _splits(lines, contract, files)
+    try:
+        lines = _lines(spark, [uri for uri, _ in files.values()])
+        if sum(size for _, size in files.values()) <= SMALL:
+            lines = lines.coalesce(1)
+        lines = lines.persist()
+        splits = _splits(lines, contract, files)
+    except (PySparkException, Py4JJavaError) as error:
+        raise _unreadable(spark, files, str(error)) from error
     headers = _headers(contract, files, splits)
     records = _numbered(spark, lines, splits).where("_line > 1")
     count = sum(split.filled for split in splits) - len(files)
@@ -108,10 +111,6 @@ def _splits(lines: DataFrame, contract: Contract, files: Mapping[str, tuple[str,
         F.max(_opens(value, contract.delimiter)).alias("open"),
         F.substring(F.min_by("_value", "_position").cast("binary"), 1, _HEAD).alias("head"),
     )
-    try:
-        rows = summary.collect()
-    except (PySparkException, Py4JJavaError) as error:
-        raise _unreadable(error) from error
     return [
         _Split(
             file=named[_plain(unquote(row["_path"]))],
@@ -124,7 +123,7 @@ def _splits(lines: DataFrame, contract: Contract, files: Mapping[str, tuple[str,
             open=row["open"],
             head=bytes(row["head"]),
         )
-        for row in rows
+        for row in summary.collect()
     ]
 
 
@@ -132,17 +131,22 @@ def _plain(uri: str) -> str:
     return re.sub(r"^\w+:/*|^/+", "", uri)
 
 
-def _unreadable(error: Exception) -> JobError:
-    text = str(error)
+def _unreadable(spark: SparkSession, files: Mapping[str, tuple[str, int]], text: str) -> JobError:
     missing = re.search(r"Path does not exist: (\S+?)\.?\s", text + " ")
     if missing:
-        return InputError(f"file {missing.group(1)} is not there any more: put it again, then restate the day")
-    damaged = re.search(r"Encountered error while reading file (\S+\.gz)\b", text)
-    if damaged and re.search(
-        r"EOFException|ZipException|gzip|invalid (stored )?block|invalid (bit|code|distance|literal)|incorrect", text
-    ):
-        return InputError(f"file {damaged.group(1)} is not a whole gzip file: put it again, then restate the day")
-    return JobError(f"reading the day's files: {text.splitlines()[0] if text else type(error).__name__}")
+        return InputError(f"{missing.group(1)} is not there any more: put it again, then restate the day")
+    if "org.apache.hadoop.io.compress" in text:  # which does not say of which file
+        damaged = [name for name, (uri, _) in files.items() if name.endswith(".gz") and not _unpacks(spark, uri)]
+        if damaged:
+            return InputError(f"{', '.join(damaged)} is not a whole gzip file: put it again, then restate the day")
+    return JobError(f"reading the day's files: {(text.splitlines() or ['no reason given'])[0]}")
+
+
+def _unpacks(spark: SparkSession, uri: str) -> bool:
+    try:
+        return _lines(spark, [uri]).count() >= 0
+    except (PySparkException, Py4JJavaError):
+        return False
 
 
 def _headers(
