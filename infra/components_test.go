@@ -31,7 +31,7 @@ func TestEachComponentRegistersExactlyItsInventory(t *testing.T) {
 	}{
 		"catalog":    {func(ctx *pulumi.Context, p parts) error { _, err := e.catalog(ctx, p); return err }, []string{"aws:glue", "aws:athena"}},
 		"cluster":    {func(ctx *pulumi.Context, p parts) error { _, err := e.cluster(ctx, p); return err }, []string{"aws:emr", "aws:iam", "aws:vpc", "aws:s3/bucketObjectv2"}},
-		"jobpackage": {e.jobs, []string{"aws:s3/bucketObjectv2"}},
+		"jobpackage": {func(ctx *pulumi.Context, p parts) error { _, err := e.jobs(ctx, p); return err }, []string{"aws:s3/bucketObjectv2"}},
 		"pipeline":   {e.pipeline, []string{"aws:lambda", "aws:cloudwatch", "aws:s3/bucketNotification", "aws:sns/topicSubscription"}},
 	} {
 		t.Run(name, func(t *testing.T) {

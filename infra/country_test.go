@@ -91,13 +91,12 @@ func (e example) cluster(ctx *pulumi.Context, p parts) (*Cluster, error) {
 		ArtifactsBucket: p.lake.Names["artifacts"], LogsBucket: p.lake.Names["logs"], JobPolicy: p.access.Job("sluice_prod_us_validated"), Tags: tags})
 }
 
-func (e example) jobs(ctx *pulumi.Context, p parts) error {
+func (e example) jobs(ctx *pulumi.Context, p parts) (*JobPackage, error) {
 	packed, err := PackJobs(e.root, filepath.Join(e.root, "out"))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = NewJobPackage(ctx, "us", &JobPackageArgs{Bucket: p.lake.Names["artifacts"], Root: e.root, Package: packed, Contracts: map[string]string{"flights": `{"name":"flights"}`}})
-	return err
+	return NewJobPackage(ctx, "us", &JobPackageArgs{Bucket: p.lake.Names["artifacts"], Root: e.root, Package: packed, Contracts: map[string]string{"flights": `{"name":"flights"}`}})
 }
 
 func (e example) pipeline(ctx *pulumi.Context, p parts) error {
@@ -106,6 +105,10 @@ func (e example) pipeline(ctx *pulumi.Context, p parts) error {
 		return err
 	}
 	cluster, err := e.cluster(ctx, p)
+	if err != nil {
+		return err
+	}
+	jobs, err := e.jobs(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -119,7 +122,7 @@ func (e example) pipeline(ctx *pulumi.Context, p parts) error {
 	_, err = NewPipeline(ctx, "us", &PipelineArgs{Prefix: "sluice-prod-us", StepPrefix: "sluice/prod/us/", Packages: packages, Architecture: "arm64", Access: p.access, Cluster: cluster,
 		Settings: Settings(SettingsArgs{Country: settings.Country{Stack: "prod", Country: "us", Region: "eu-west-1", TimeZone: "UTC", Parallel: 5,
 			Google: settings.Google{Project: "sluice-prod", Location: "EU"}},
-			Lake: p.lake, Ledger: p.ledger, Messaging: p.messaging, Catalog: catalog, Keys: p.keys, Warehouse: p.warehouse}), Tags: tags})
+			Lake: p.lake, Ledger: p.ledger, Messaging: p.messaging, Catalog: catalog, Keys: p.keys, Warehouse: p.warehouse, Jobs: jobs}), Tags: tags})
 	return err
 }
 
@@ -127,9 +130,6 @@ func (e example) pipeline(ctx *pulumi.Context, p parts) error {
 func (e example) all(ctx *pulumi.Context) error {
 	p, err := e.parts(ctx)
 	if err != nil {
-		return err
-	}
-	if err := e.jobs(ctx, p); err != nil {
 		return err
 	}
 	return e.pipeline(ctx, p)

@@ -11,11 +11,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// Keys of the record job's parts in the artifacts bucket.
-const (
-	JobMainKey    = "jobs/records/main.py"
-	JobPackageKey = "jobs/jobs.zip"
-)
+// JobMain is the record job's start, below the folder that has the package jobs.
+const JobMain = "jobs/records/main.py"
 
 // ContractKey is a feed's compiled contract in the artifacts bucket.
 func ContractKey(feed string) string { return "contracts/" + feed + ".json" }
@@ -37,6 +34,9 @@ type JobPackageArgs struct {
 // JobPackage is what engines run and by which contracts: the record job and its package, and each feed's contract.
 type JobPackage struct {
 	pulumi.ResourceState
+
+	MainKey    string // MainKey is the job's start in the artifacts bucket.
+	PackageKey string // PackageKey is the zip of its package there.
 }
 
 // PackJobs packs the Python package jobs of root into the folder out and returns the path of the zip. The same source gives the
@@ -59,18 +59,25 @@ func PackJobs(root, out string) (string, error) {
 
 // NewJobPackage creates a JobPackage.
 func NewJobPackage(ctx *pulumi.Context, name string, args *JobPackageArgs, opts ...pulumi.ResourceOption) (*JobPackage, error) {
-	main := filepath.Join(args.Root, filepath.FromSlash(JobMainKey))
+	main := filepath.Join(args.Root, filepath.FromSlash(JobMain))
 	if _, err := os.Stat(main); err != nil {
 		return nil, fmt.Errorf("job package %q: %w", name, err)
 	}
-	p := &JobPackage{}
+	packed, err := os.ReadFile(args.Package)
+	if err != nil {
+		return nil, fmt.Errorf("job package %q: %w", name, err)
+	}
+	// The keys carry the package's hash, and a package that is replaced stays: Spark fetches it more than once while a step starts, and
+	// fails when a deployment changes it in between.
+	folder := "jobs/" + Hash(string(packed))[:16] + "/"
+	p := &JobPackage{MainKey: folder + "main.py", PackageKey: folder + "jobs.zip"}
 	if err := register(ctx, "sluice:compute:JobPackage", name, p, opts); err != nil {
 		return nil, err
 	}
-	if _, err := s3.NewBucketObjectv2(ctx, name+"-main", &s3.BucketObjectv2Args{Bucket: args.Bucket, Key: pulumi.String(JobMainKey), Source: pulumi.NewFileAsset(main)}, pulumi.Parent(p)); err != nil {
+	if _, err := s3.NewBucketObjectv2(ctx, name+"-main", &s3.BucketObjectv2Args{Bucket: args.Bucket, Key: pulumi.String(p.MainKey), Source: pulumi.NewFileAsset(main)}, pulumi.Parent(p), pulumi.RetainOnDelete(true)); err != nil {
 		return nil, err
 	}
-	if _, err := s3.NewBucketObjectv2(ctx, name+"-package", &s3.BucketObjectv2Args{Bucket: args.Bucket, Key: pulumi.String(JobPackageKey), Source: pulumi.NewFileAsset(args.Package)}, pulumi.Parent(p)); err != nil {
+	if _, err := s3.NewBucketObjectv2(ctx, name+"-package", &s3.BucketObjectv2Args{Bucket: args.Bucket, Key: pulumi.String(p.PackageKey), Source: pulumi.NewFileAsset(args.Package)}, pulumi.Parent(p), pulumi.RetainOnDelete(true)); err != nil {
 		return nil, err
 	}
 	for _, feed := range sortedNames(args.Contracts) {
@@ -79,5 +86,5 @@ func NewJobPackage(ctx *pulumi.Context, name string, args *JobPackageArgs, opts 
 			return nil, err
 		}
 	}
-	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"mainKey": pulumi.String(JobMainKey), "packageKey": pulumi.String(JobPackageKey)})
+	return p, ctx.RegisterResourceOutputs(p, pulumi.Map{"mainKey": pulumi.String(p.MainKey), "packageKey": pulumi.String(p.PackageKey)})
 }

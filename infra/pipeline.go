@@ -184,6 +184,7 @@ type SettingsArgs struct {
 	Catalog   *Catalog
 	Keys      *Keys
 	Warehouse *Warehouse
+	Jobs      *JobPackage
 }
 
 // Settings renders the settings of a country's functions.
@@ -211,7 +212,7 @@ func Settings(args SettingsArgs) pulumi.StringOutput {
 		c.Tables = settings.Tables{Feeds: v["table/feeds"], Jobs: v["table/jobs"], Runs: v["table/runs"], Files: v["table/files"], Progress: v["table/progress"]}
 		c.Queues = settings.Queues{Tickets: v["tickets"], DeadLetters: v["deadLetters"]}
 		c.Topics = settings.Topics{Jobs: v["jobsTopic"], Alerts: v["alertsTopic"]}
-		c.Compute = settings.Compute{TemplateKey: TemplateKey, MainKey: JobMainKey, PackageKey: JobPackageKey, KMSKeyARN: v["key"]}
+		c.Compute = settings.Compute{TemplateKey: TemplateKey, MainKey: args.Jobs.MainKey, PackageKey: args.Jobs.PackageKey, KMSKeyARN: v["key"]}
 		c.Google.Dataset, c.Google.LoadBucket, c.Google.Audience, c.Google.ServiceAccount = v["dataset"], v["loadBucket"], v["audience"], v["serviceAccount"]
 		text, err := json.Marshal(c)
 		return string(text), err

@@ -68,8 +68,9 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	if err != nil {
 		return nil, err
 	}
-	if _, err := infra.NewJobPackage(ctx, code, &infra.JobPackageArgs{
-		Bucket: lake.Names["artifacts"], Root: built.root, Package: built.jobs, Contracts: country.contracts()}, child); err != nil {
+	jobs, err := infra.NewJobPackage(ctx, code, &infra.JobPackageArgs{
+		Bucket: lake.Names["artifacts"], Root: built.root, Package: built.jobs, Contracts: country.contracts()}, child)
+	if err != nil {
 		return nil, err
 	}
 	access := infra.Access{Account: country.Account, Region: country.Region, Stack: config.Stack, Country: code, Keys: keys, Lake: lake, Ledger: ledger, Messaging: messaging}
@@ -94,7 +95,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		Settings: infra.Settings(infra.SettingsArgs{
 			Country: settings.Country{Stack: config.Stack, Country: code, Region: country.Region, TimeZone: country.TimeZone, Parallel: country.Parallel,
 				Google: settings.Google{Project: config.Google.Project, Location: country.Google.Location}},
-			Lake: lake, Ledger: ledger, Messaging: messaging, Catalog: tables, Keys: keys, Warehouse: warehouse}),
+			Lake: lake, Ledger: ledger, Messaging: messaging, Catalog: tables, Keys: keys, Warehouse: warehouse, Jobs: jobs}),
 		Tags: tags}, child)
 	if err != nil {
 		return nil, err
