@@ -40,7 +40,7 @@ files of each day, and asks the data questions with SQL. It can also start and s
 Exit codes: 0 done, 1 error, 2 wrong usage, 3 refused by the rules (for example a day that is closed).`,
 		Example: `  sluice put flights.csv --country us --feed flights --day 2013-01-01
   sluice jobs --country us
-  sluice query "select count(*) from curated.flights" --country us
+  sluice query "select count(*) from flights" --country us --stage curated
   sluice jobs --stack prod --json`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
