@@ -147,7 +147,7 @@ func (a *app) putDemo(ctx context.Context, places []place, o outputs, days []dem
 			}
 			retried[demoKey{d.country, d.feed, d.day}] = jobs[0].Attempts
 		}
-		err = a.putFiles(ctx, places[i], f, putRequest{country: d.country, feed: d.feed, day: d.day, files: d.files})
+		err = a.putFiles(ctx, places[i], f, putRequest(d))
 		// The last file may complete the day and a very fast job close it: that is no refusal of what was just put.
 		var refused refusedError
 		if err != nil && !errors.As(err, &refused) {
