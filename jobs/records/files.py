@@ -144,9 +144,10 @@ def _unreadable(spark: SparkSession, files: Mapping[str, tuple[str, int]], text:
 
 def _unpacks(spark: SparkSession, uri: str) -> bool:
     try:
-        return _lines(spark, [uri]).count() >= 0
+        _lines(spark, [uri]).count()
     except (PySparkException, Py4JJavaError):
         return False
+    return True
 
 
 def _headers(

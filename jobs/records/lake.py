@@ -58,7 +58,7 @@ class Table:
 
     def exists(self) -> bool:
         """Whether the catalog has the table."""
-        return self._spark.catalog.tableExists(self.name)
+        return bool(self._spark.catalog.tableExists(self.name))
 
     def bytes(self) -> int:
         """The size of what is published; 0 where there is nothing yet."""

@@ -12,6 +12,7 @@ from local.demo import files, recount
 
 
 def main(argv: Sequence[str]) -> int:
+    """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m local.demo", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("make", help="write the input files: DIR/<country>/<feed>/<day>/<file>")

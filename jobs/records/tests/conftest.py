@@ -23,12 +23,12 @@ CHECKOUT = Path(__file__).parents[3]
 STAGES = ("validated", "invalid", "versioned", "curated")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("lake")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def spark(lake: Path) -> Iterator[SparkSession]:
     jars = sorted((CHECKOUT / ".jars").glob("iceberg-spark-runtime-*.jar"))
     assert jars, "Spark's jars are missing: run `make test`, or local/jars.py, first"
@@ -52,14 +52,13 @@ def spark(lake: Path) -> Iterator[SparkSession]:
     spark.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def aws() -> Iterator[boto3.Session]:
-    """An AWS endpoint of the tests' own, set in the environment as the functions and jobs find it."""
+    """An AWS endpoint of the tests' own, set in the environment as the jobs find it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {
-        **os.environ,
+    own = {
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",
         "IOT_MTLS_ENABLED": "0",
@@ -67,23 +66,23 @@ def aws() -> Iterator[boto3.Session]:
         "LOG_LEVEL": "ERROR",
     }
     server = subprocess.Popen(
-        [sys.executable, "-m", "ministack.app"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "ministack.app"],
+        env={**os.environ, **own},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     url = f"http://127.0.0.1:{port}"
-    for name, value in {"URL": url}.items():
-        os.environ[f"AWS_ENDPOINT_{name}"] = value
-    os.environ.update(
-        AWS_ACCESS_KEY_ID="000000000000",
-        AWS_SECRET_ACCESS_KEY="local",
-        AWS_REGION="us-east-1",
-        AWS_DEFAULT_REGION="us-east-1",
-    )
-    try:
-        answers(url, server)
-        yield boto3.Session()
-    finally:
-        server.terminate()
-        server.wait(10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", url)
+        patch.setenv("AWS_ACCESS_KEY_ID", "000000000000")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        try:
+            answers(url, server)
+            yield boto3.Session()
+        finally:
+            server.terminate()
+            server.wait(10)
 
 
 def answers(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -111,7 +110,7 @@ class Country:
     """One country, with jobs that are run by hand."""
 
     def __init__(self, spark: SparkSession, aws: boto3.Session, lake: Path, name: str) -> None:
-        self.spark, self._lake, self._name = spark, lake, name
+        self.spark, self._aws, self._lake = spark, aws, lake
         self.dynamodb, s3 = aws.client("dynamodb"), aws.client("s3")
         self.objects = Folder(s3, lake)
         self.buckets = {stage: f"{name}-{stage}" for stage in (*STAGES, "landing", "artifacts")}
@@ -127,6 +126,10 @@ class Country:
             ],
             BillingMode="PAY_PER_REQUEST",
         )
+
+    def sibling(self) -> Country:
+        """Another country that has nothing yet."""
+        return Country(self.spark, self._aws, self._lake, f"c{next(_numbers)}")
 
     def put(self, feed: str, day: str, files: Mapping[str, str | bytes]) -> list[dict[str, Any]]:
         """Lets files land and returns how an order names them."""

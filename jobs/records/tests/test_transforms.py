@@ -11,7 +11,7 @@ from jobs.records import contract as contracts
 from jobs.records import transforms
 from jobs.records.tests.conftest import contract
 
-KEY = {"name": "k", "logicalType": "string", "primaryKey": True}
+KEY: dict[str, Any] = {"name": "k", "logicalType": "string", "primaryKey": True}
 
 
 def judged(
