@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
+from open_data_contract_standard.model import OpenDataContractStandard
 
 from jobs.records import contract as contracts
 from jobs.records.contract import Column, Reference
@@ -18,6 +21,12 @@ def column(**prop: Any) -> Column:
         contract("f", [{"name": "k", "logicalType": "string", "primaryKey": True}, {"name": "c", **prop}]), "f"
     )
     return parsed.columns[1]
+
+
+@pytest.mark.parametrize("path", sorted((CHECKOUT / "contracts").glob("*.yaml")), ids=lambda path: path.stem)
+def test_example_contracts_keep_the_standard(path: Path) -> None:
+    schema = json.loads(OpenDataContractStandard.json_schema())
+    jsonschema.Draft201909Validator(schema).validate(yaml.safe_load(path.read_text()))
 
 
 def test_example_contracts_say_what_the_data_is() -> None:

@@ -13,7 +13,10 @@ from jobs.records import files, transforms
 from jobs.records.errors import InputError
 from jobs.records.tests.conftest import contract
 
-PAIR = [{"name": "a", "logicalType": "string", "primaryKey": True}, {"name": "b", "logicalType": "string"}]
+PAIR: list[dict[str, Any]] = [
+    {"name": "a", "logicalType": "string", "primaryKey": True},
+    {"name": "b", "logicalType": "string"},
+]
 
 
 class Day:

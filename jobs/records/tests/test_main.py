@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobs.records import main as job
+from jobs.records import transforms
 from jobs.records.errors import AuditError, ClaimError, InputError, JobError
 from jobs.records.lake import Table
 from jobs.records.ledger import Ledger
@@ -325,8 +326,8 @@ def test_a_closed_day_is_not_done_again(country: Country) -> None:
 def test_sums_that_do_not_add_up_are_not_published(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
     country.run(SHOPS, D1, FIRST)
     before = everything(country)
-    original = job.transforms.validated
-    monkeypatch.setattr(job.transforms, "validated", lambda *args: original(*args).limit(1))
+    original = transforms.validated
+    monkeypatch.setattr(transforms, "validated", lambda *args: original(*args).limit(1))
     with pytest.raises(AuditError) as error:
         country.run(SHOPS, D2, SECOND)
     assert str(error.value) == (
