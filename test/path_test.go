@@ -42,7 +42,7 @@ func TestFileBecomesRecordsAndRows(t *testing.T) {
 	t.Cleanup(func() { stop(t, d) })
 
 	d.sluice(t, "local", "up")
-	d.pulumi(t, "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress")
+	d.pulumi(t, "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress", "--parallel", "64")
 	inputs := makeInputs(t, d)
 
 	elsewhere := deployment{root: clone(t, d.root), home: d.home}
@@ -103,8 +103,9 @@ func (d deployment) put(t *testing.T, wantExit int, country, feed, day string, p
 	return d.run(t, wantExit, "bin/sluice", append([]string{"put", "--country", country, "--feed", feed, "--day", day}, paths...)...)
 }
 
-// fileBecomesRows puts three days of a feed, with every kind of record in them, and compares what the job counted with four independent answers: the recount of the CSV files,
-// the two equations, Athena's counts of each stage, and the rows that Google's client reads from BigQuery.
+// fileBecomesRows puts three days of a feed, with every kind of record in them, and compares what the job counted with four independent
+// answers: the recount of the CSV files, the two equations, Athena's counts of each stage, and the rows that Google's client reads from
+// BigQuery.
 func fileBecomesRows(t *testing.T, d deployment, inputs string) {
 	const country, feed = "us", "airlines"
 	days := []string{"2013-01-01", "2013-01-02", "2013-01-03"}
@@ -117,47 +118,53 @@ func fileBecomesRows(t *testing.T, d deployment, inputs string) {
 		t.Fatalf("recount: %v\n%s", err, text)
 	}
 	for _, day := range days {
-		j := d.ended(t, country, feed, day)
-		if j.State != "succeeded" {
-			t.Fatalf("job %s %s: %s: %s\n%s", feed, day, j.State, j.Reason, d.logs())
+		d.compareDay(t, expected, country, feed, day)
+	}
+}
+
+// compareDay waits for a job, and compares what it counted with what others find.
+func (d deployment) compareDay(t *testing.T, expected []recount, country, feed, day string) {
+	t.Helper()
+	j := d.ended(t, country, feed, day)
+	if j.State != "succeeded" {
+		t.Fatalf("job %s %s: %s: %s\n%s", feed, day, j.State, j.Reason, d.logs())
+	}
+	i := slices.IndexFunc(expected, func(r recount) bool { return r.Country == country && r.Feed == feed && r.Day == day })
+	if i < 0 {
+		t.Fatalf("the recount knows nothing of %s %s %s", country, feed, day)
+	}
+	got := recount{country, feed, day, *j.Input, *j.Validated, *j.Invalid, *j.New, *j.Changed, *j.Unchanged, *j.Duplicate, *j.Deleted}
+	if got != expected[i] {
+		t.Errorf("the job counted %+v, the recount %+v", got, expected[i])
+	}
+	if got.Input != got.Validated+got.Invalid || got.Validated != got.New+got.Changed+got.Unchanged+got.Duplicate {
+		t.Errorf("records were lost or counted twice: %+v", got)
+	}
+	for stage, want := range map[string]int64{
+		"validated": got.Validated,
+		"invalid":   got.Invalid,
+		"curated":   *j.Exported,
+	} {
+		if n := d.number(t, country, stage, fmt.Sprintf("select count(*) n from %s where _day = date '%s'", feed, day)); n != want {
+			t.Errorf("%s %s holds %d rows of %s, want %d", stage, feed, n, day, want)
 		}
-		i := slices.IndexFunc(expected, func(r recount) bool { return r.Country == country && r.Feed == feed && r.Day == day })
-		if i < 0 {
-			t.Fatalf("the recount knows nothing of %s %s %s", country, feed, day)
-		}
-		got := recount{country, feed, day, *j.Input, *j.Validated, *j.Invalid, *j.New, *j.Changed, *j.Unchanged, *j.Duplicate, *j.Deleted}
-		if got != expected[i] {
-			t.Errorf("the job counted %+v, the recount %+v", got, expected[i])
-		}
-		if got.Input != got.Validated+got.Invalid || got.Validated != got.New+got.Changed+got.Unchanged+got.Duplicate {
-			t.Errorf("records were lost or counted twice: %+v", got)
-		}
-		for stage, want := range map[string]int64{
-			"validated": got.Validated,
-			"invalid":   got.Invalid,
-			"curated":   *j.Exported,
-		} {
-			if n := d.number(t, country, stage, fmt.Sprintf("select count(*) n from %s where _day = date '%s'", feed, day)); n != want {
-				t.Errorf("%s %s holds %d rows of %s, want %d", stage, feed, n, day, want)
-			}
-		}
-		if n := d.number(t, country, "versioned", fmt.Sprintf("select count(*) n from %s where valid_from = date '%s'", feed, day)); n != got.New+got.Changed {
-			t.Errorf("versioned %s holds %d versions that begin on %s, want %d", feed, n, day, got.New+got.Changed)
-		}
-		rows := bigQueryRows(t, d, country, feed, day)
-		if int64(len(rows)) != *j.Exported {
-			t.Errorf("BigQuery holds %d rows of %s %s, the ledger says %d", len(rows), feed, day, *j.Exported)
-		}
-		type row struct{ Carrier, Name, Change string }
-		curated := decode[[]row](t, d, "query", fmt.Sprintf("select carrier, name, _change as change from %s where _day = date '%s' order by carrier", feed, day), "--country", country, "--stage", "curated")
-		exported := []row{}
-		for _, r := range rows {
-			exported = append(exported, row{r["carrier"].(string), r["name"].(string), r["_change"].(string)})
-		}
-		slices.SortFunc(exported, func(a, b row) int { return strings.Compare(a.Carrier, b.Carrier) })
-		if !slices.Equal(exported, curated) {
-			t.Errorf("BigQuery and the curated table differ for %s %s", feed, day)
-		}
+	}
+	if n := d.number(t, country, "versioned", fmt.Sprintf("select count(*) n from %s where valid_from = date '%s'", feed, day)); n != got.New+got.Changed {
+		t.Errorf("versioned %s holds %d versions that begin on %s, want %d", feed, n, day, got.New+got.Changed)
+	}
+	rows := bigQueryRows(t, d, country, feed, day)
+	if int64(len(rows)) != *j.Exported {
+		t.Errorf("BigQuery holds %d rows of %s %s, the ledger says %d", len(rows), feed, day, *j.Exported)
+	}
+	type row struct{ Carrier, Name, Change string }
+	curated := decode[[]row](t, d, "query", fmt.Sprintf("select carrier, name, _change as change from %s where _day = date '%s' order by carrier", feed, day), "--country", country, "--stage", "curated")
+	exported := []row{}
+	for _, r := range rows {
+		exported = append(exported, row{r["carrier"].(string), r["name"].(string), r["_change"].(string)})
+	}
+	slices.SortFunc(exported, func(a, b row) int { return strings.Compare(a.Carrier, b.Carrier) })
+	if !slices.Equal(exported, curated) {
+		t.Errorf("BigQuery and the curated table differ for %s %s", feed, day)
 	}
 }
 
@@ -187,7 +194,7 @@ func bigQueryRows(t *testing.T, d deployment, country, feed, day string) []map[s
 	}
 	c := names.Countries[country]
 	endpoint := decode[status](t, d, "local", "status").Endpoints["bigquery"]
-	client, err := bigquery.NewClient(t.Context(), c.GoogleProject, option.WithEndpoint(endpoint), option.WithoutAuthentication())
+	client, err := bigquery.NewClient(t.Context(), c.GoogleProject, option.WithEndpoint(endpoint+"/bigquery/v2/"), option.WithoutAuthentication())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +275,7 @@ func (d deployment) until(t *testing.T, what string, holds func() bool) {
 // newFeed adds a feed to a copy of the checkout, with a contract file and a line of YAML, deploys it, and runs a day of it.
 func newFeed(t *testing.T, d deployment) {
 	addFeed(t, d)
-	d.pulumi(t, "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress")
+	d.pulumi(t, "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress", "--parallel", "64")
 	file := filepath.Join(t.TempDir(), "seats.csv")
 	if err := os.WriteFile(file, []byte("plane,seats\nN10156,55\nN102UW,182\nN103US,many\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -322,7 +329,7 @@ func resources(t *testing.T, running status) []string {
 
 // destroyLeavesNothing destroys the stack, stops the cloud, and looks for what is left.
 func destroyLeavesNothing(t *testing.T, d deployment) {
-	d.pulumi(t, "destroy", "--yes", "--skip-preview", "--suppress-progress")
+	d.pulumi(t, "destroy", "--yes", "--skip-preview", "--suppress-progress", "--parallel", "64")
 	running := decode[status](t, d, "local", "status")
 	if left := resources(t, running); len(left) != 0 {
 		t.Errorf("the destroy left %q", left)

@@ -21,6 +21,9 @@ const (
 	// settleLimit is how long a job may be blocked without anything happening: longer than two rounds of start-jobs.
 	settleLimit = 150 * time.Second
 	stateFailed = "failed"
+	// parallelOperations is how many resources Pulumi works on at once. Its default goes by the number of processors, but most of a
+	// deployment is waiting: the provider gives a queue half a minute and a lifecycle rule a whole one to settle.
+	parallelOperations = "64"
 )
 
 func newDemoCommand(a *app) *cobra.Command {
@@ -234,5 +237,5 @@ func (a *app) deployLocal(ctx context.Context, root, home string) error {
 	if err := unlockState(ctx, root, home); err != nil {
 		return err
 	}
-	return a.runPulumi(ctx, root, "up", "--yes", "--skip-preview", "--suppress-outputs", "--stack", localStack)
+	return a.runPulumi(ctx, root, "up", "--yes", "--skip-preview", "--suppress-outputs", "--parallel", parallelOperations, "--stack", localStack)
 }

@@ -261,7 +261,7 @@ func (a *app) destroyLocal(ctx context.Context, root, home string) error {
 		return err
 	}
 	// Not with --remove, which would delete Pulumi.local.yaml too: the stack goes with its state.
-	if err := a.runPulumi(ctx, root, "destroy", "--yes", "--skip-preview", "--stack", localStack); err != nil {
+	if err := a.runPulumi(ctx, root, "destroy", "--yes", "--skip-preview", "--parallel", parallelOperations, "--stack", localStack); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
