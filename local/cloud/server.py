@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,7 @@ from ministack import app
 
 from local.cloud import access, athena, descriptions, events, functions, processes
 from local.cloud.emr import Emr
-
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
-Application = Callable[[Any, Receive, Send], Awaitable[None]]
+from local.cloud.repeats import Application, Receive, Send, answered_once
 
 
 def main() -> None:
@@ -55,7 +51,7 @@ async def _serve(port: int, emr: Emr) -> None:
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
-    await hypercorn.asyncio.serve(_with_lifetime(emr), config, shutdown_trigger=stopped.wait)
+    await hypercorn.asyncio.serve(answered_once(_with_lifetime(emr)), config, shutdown_trigger=stopped.wait)
 
 
 def _with_lifetime(emr: Emr) -> Application:

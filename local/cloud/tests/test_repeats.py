@@ -1,0 +1,84 @@
+"""What attempts of one SDK call are promised."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from local.cloud.repeats import answered_once
+
+
+def attempts(*requests: tuple[str, str | None], status: int = 200) -> tuple[int, list[bytes]]:
+    """Sends requests of (method, invocation id) one after the other; returns how many were executed, and the bodies answered."""
+    executed, bodies = 0, []
+
+    async def application(_scope: Any, _receive: Any, send: Any) -> None:
+        nonlocal executed
+        executed += 1
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"answer %d" % executed})
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is read")
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            bodies.append(message["body"])
+
+    async def run() -> None:
+        served = answered_once(application)
+        for method, call in requests:
+            headers = [(b"amz-sdk-invocation-id", call.encode())] if call else []
+            await served({"type": "http", "method": method, "headers": headers}, receive, send)
+
+    asyncio.run(run())
+    return executed, bodies
+
+
+def test_second_attempt_gets_the_first_answer_and_is_not_executed() -> None:
+    assert attempts(("POST", "a"), ("POST", "a")) == (1, [b"answer 1", b"answer 1"])
+
+
+def test_other_calls_and_other_clients_are_executed() -> None:
+    assert attempts(("POST", "a"), ("POST", "b"), ("POST", None), ("POST", None)) == (
+        4,
+        [b"answer 1", b"answer 2", b"answer 3", b"answer 4"],
+    )
+
+
+def test_reads_are_executed_each_time() -> None:
+    assert attempts(("GET", "a"), ("GET", "a"))[0] == 2
+
+
+def test_an_error_is_worth_another_attempt() -> None:
+    assert attempts(("POST", "a"), ("POST", "a"), status=429) == (2, [b"answer 1", b"answer 2"])
+
+
+def test_second_attempt_waits_for_the_first() -> None:
+    executed = 0
+
+    async def run() -> list[bytes]:
+        go, bodies = asyncio.Event(), []
+
+        async def application(_scope: Any, _receive: Any, send: Any) -> None:
+            nonlocal executed
+            executed += 1
+            await go.wait()
+            await send({"type": "http.response.body", "body": b"answer"})
+
+        async def send(message: Any) -> None:
+            bodies.append(message["body"])
+
+        async def receive() -> Any:
+            raise AssertionError("nothing is read")
+
+        served = answered_once(application)
+        scope = {"type": "http", "method": "POST", "headers": [(b"amz-sdk-invocation-id", b"a")]}
+        both = [asyncio.ensure_future(served(scope, receive, send)) for _ in range(2)]
+        await asyncio.sleep(0)  # lets both begin
+        go.set()
+        await asyncio.gather(*both)
+        return bodies
+
+    assert asyncio.run(run()) == [b"answer", b"answer"]
+    assert executed == 1
