@@ -106,8 +106,8 @@ prerequisites:
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement local/requirements.txt
 	@touch $@
 
-.jars/.fetched: local/jars.txt local/jars.py | prerequisites
-	$(PYTHON) local/jars.py .jars
+.jars/.fetched: local/jars.txt local/jars.py | .venv/.installed
+	.venv/bin/python local/jars.py .jars
 	@touch $@
 
 bin/pulumi-cli: tools/go.mod tools/go.sum | prerequisites

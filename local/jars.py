@@ -1,9 +1,9 @@
 """Downloads the jars that EMR's own image brings to Spark into one flat folder.
 
-Usage: python local/jars.py [FOLDER]      (default: .jars in the checkout)
+Usage: .venv/bin/python local/jars.py [FOLDER]      (default: .jars in the checkout)
 
 The coordinates and the SHA-256 sums stand in jars.txt. A jar that is already there with the right sum is kept, so a second
-run does nothing. MAVEN_MIRROR names another repository than Maven Central.
+run does nothing. The repository is Maven Central, as Spark's own resolver knows it; MAVEN_MIRROR names another one.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import hashlib
 import os
 import sys
 import urllib.request
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import pyspark
+
 LIST = Path(__file__).with_name("jars.txt")
-CENTRAL = "https://repo1.maven.org/maven2"
 
 
 class Jar(NamedTuple):
@@ -49,6 +51,15 @@ def read(text: str) -> list[Jar]:
     return jars
 
 
+def central() -> str:
+    """Maven Central's address: the default of Ivy, by which Spark resolves packages, from the jar that pyspark brings."""
+    (ivy,) = Path(pyspark.__path__[0]).glob("jars/ivy-*.jar")
+    with zipfile.ZipFile(ivy) as jar:
+        properties = jar.read("org/apache/ivy/core/settings/repository.properties").decode()
+    lines = (line.partition("=") for line in properties.splitlines())
+    return next(value.strip() for name, _, value in lines if name.strip() == "ivy.ibiblio.default.artifact.root")
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 sum of a file, in hex."""
     with path.open("rb") as file:
@@ -77,7 +88,7 @@ def main() -> None:
     """Downloads what is missing and removes jars that are no longer listed."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else LIST.parent.parent / ".jars")
     folder.mkdir(parents=True, exist_ok=True)
-    repository = os.environ.get("MAVEN_MIRROR", CENTRAL).rstrip("/")
+    repository = (os.environ.get("MAVEN_MIRROR") or central()).rstrip("/")
     jars = read(LIST.read_text())
     with ThreadPoolExecutor(max_workers=4) as pool:
         for line in pool.map(lambda jar: fetch(jar, folder, repository), jars):
