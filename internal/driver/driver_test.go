@@ -43,7 +43,7 @@ func TestLandedDayBecomesRunAndSucceeds(t *testing.T) {
 	want := job.Run{
 		ID: airports, Token: 1, State: job.RunRunning, Engine: "emr", ClusterID: "j-1", StepID: "s-airports/2013-01-01#1", Receipt: r.Receipt,
 		Order:     "s3://" + w.country.Buckets.Artifacts + "/runs/airports/2013-01-01/1/order.json",
-		Sizing:    sizing.Decision{Bytes: 20, Files: 1, Size: "small", Target: sizing.RunningCluster, Reason: "20 bytes in 1 file: the running cluster small is large enough"},
+		Sizing:    sizing.Decision{Bytes: 20, Files: 1, Engine: "emr", Size: "small", Target: sizing.RunningCluster, Reason: "20 bytes in 1 file: the running cluster small is large enough"},
 		StartedAt: w.now,
 	}
 	if !reflect.DeepEqual(r, want) || r.Receipt == "" {
@@ -499,13 +499,32 @@ func TestAlertThatSomebodyDiedBeforeIsGivenByTheTick(t *testing.T) {
 func TestEngineWithoutAnAdapterIsNotReplacedByAnother(t *testing.T) {
 	w := newWorld(t)
 	emulator.Set(t, w.db, w.country.Tables.Feeds, map[string]types.AttributeValue{"feed": &types.AttributeValueMemberS{Value: "airports"}},
-		map[string]types.AttributeValue{"engine": &types.AttributeValueMemberS{Value: "glue"}})
+		map[string]types.AttributeValue{"engine": &types.AttributeValueMemberS{Value: "hadoop"}})
 	w.land(airports, "x\n")
 	w.work()
 	w.now = w.now.Add(startPatience)
 	w.work()
-	w.is(airports, job.Failed, `not started: feed airports: engine "glue" is none of auto, emr`)
+	w.is(airports, job.Failed, `not started: engine "hadoop" is none of auto, emr, emr-serverless, glue`)
 	if len(w.engine.started) != 0 {
 		t.Errorf("started: %v", w.engine.started)
+	}
+}
+
+func TestFeedForServerlessRunsThere(t *testing.T) { runsOn(t, "emr-serverless") }
+
+func TestFeedForGlueRunsThere(t *testing.T) { runsOn(t, "glue") }
+
+// runsOn has a feed ask for an engine without clusters.
+func runsOn(t *testing.T, name string) {
+	t.Helper()
+	w := newWorld(t)
+	emulator.Set(t, w.db, w.country.Tables.Feeds, map[string]types.AttributeValue{"feed": &types.AttributeValueMemberS{Value: "airports"}},
+		map[string]types.AttributeValue{"engine": &types.AttributeValueMemberS{Value: name}})
+	w.land(airports, "x\n")
+	w.work()
+	r, err := w.ledger.Run(t.Context(), airports, 1)
+	w.check(err)
+	if r.Engine != name || r.Sizing.Engine != name || r.Sizing.Target != "own-workers" || w.engine.asked != 0 {
+		t.Errorf("run %+v; asked for clusters %d times", r, w.engine.asked)
 	}
 }

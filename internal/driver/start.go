@@ -36,13 +36,20 @@ type TicketHolder interface {
 	TicketRemover
 }
 
+// Clusters knows which clusters are up.
+type Clusters interface {
+	// Sizes returns the names of their sizes.
+	Sizes(ctx context.Context) ([]string, error)
+}
+
 // Starter starts ready jobs in free slots, and looks after the running ones.
 //
 // The ledger decides what starts; a ticket only wakes and is kept until its job ended.
 type Starter struct {
 	Ledger    StartLedger
 	Tickets   TicketHolder
-	Engine    engine.Engine
+	Engine    engine.Engine // Engine is all engines as one, each run sent to its own.
+	Clusters  Clusters
 	Artifacts Objects
 	Finisher  Finisher
 	Country   settings.Country
@@ -161,15 +168,18 @@ func (s Starter) startJob(ctx context.Context, feed job.Feed, j job.Job) error {
 	if err != nil {
 		return err
 	}
-	// Asked for each job: the one before may have started a cluster that this one can use.
-	up, err := s.Engine.Sizes(ctx)
-	if err != nil {
-		return err
+	var up []string
+	if sizing.Clustered(feed.Engine) {
+		// Asked for each job: the one before may have started a cluster that this one can use.
+		if up, err = s.Clusters.Sizes(ctx); err != nil {
+			return err
+		}
 	}
 	size := amount(files)
+	decision := sizing.Decide(feed.Engine, size.Files, size.Bytes, up)
 	r := job.Run{
-		ID: j.ID, Token: j.Token + 1, State: job.RunRunning, Engine: "emr", Receipt: j.Ticket.Receipt, StartedAt: s.Now(),
-		Order: s.Artifacts.URI(orderKey(j.ID, j.Token+1)), Sizing: sizing.Decide(size.Files, size.Bytes, up),
+		ID: j.ID, Token: j.Token + 1, State: job.RunRunning, Engine: decision.Engine, Receipt: j.Ticket.Receipt, StartedAt: s.Now(),
+		Order: s.Artifacts.URI(orderKey(j.ID, j.Token+1)), Sizing: decision,
 	}
 	err = s.Ledger.Start(ctx, r, s.Country.Parallel)
 	if lost(ctx, err) {
@@ -178,7 +188,7 @@ func (s Starter) startJob(ctx context.Context, feed job.Feed, j job.Job) error {
 	if err != nil {
 		return err
 	}
-	slog.InfoContext(ctx, "run", "job", r.ID.String(), "token", r.Token, "size", r.Sizing.Size, "target", r.Sizing.Target, "reason", r.Sizing.Reason)
+	slog.InfoContext(ctx, "run", "job", r.ID.String(), "token", r.Token, "engine", r.Engine, "size", r.Sizing.Size, "target", r.Sizing.Target, "reason", r.Sizing.Reason)
 	j.Token, j.State = r.Token, job.Running
 	return s.launch(ctx, feed, j, r)
 }
@@ -186,10 +196,7 @@ func (s Starter) startJob(ctx context.Context, feed job.Feed, j job.Job) error {
 // launch writes a run's order and has the engine start it; both are found when they are there already. An engine that refuses is
 // asked again at the next tick, for a while.
 func (s Starter) launch(ctx context.Context, feed job.Feed, j job.Job, r job.Run) error {
-	err := supported(feed)
-	if err == nil {
-		err = s.order(ctx, feed, j, r)
-	}
+	err := s.order(ctx, feed, j, r)
 	if err == nil {
 		_, err = s.Engine.Start(ctx, r, func(r job.Run) error {
 			r.Reason = ""
@@ -204,15 +211,6 @@ func (s Starter) launch(ctx context.Context, feed job.Feed, j job.Job, r job.Run
 	}
 	slog.ErrorContext(ctx, "run not started yet", "job", r.ID.String(), "token", r.Token, "error", err.Error())
 	return nil
-}
-
-// supported refuses engines that this driver has no adapter for, rather than using another one.
-func supported(feed job.Feed) error {
-	switch feed.Engine {
-	case "", "auto", "emr":
-		return nil
-	}
-	return fmt.Errorf("feed %s: engine %q is none of auto, emr", feed.Name, feed.Engine)
 }
 
 // Order is all that the record job is told.

@@ -94,7 +94,7 @@ func newWorld(t *testing.T) *world {
 	clock := func() time.Time { return w.now }
 	w.intake = Intake{Ledger: w.ledger, Landing: landing, Alerts: told, Zone: time.UTC, Now: clock}
 	w.promoter = Promoter{Ledger: w.ledger, Landing: landing, Tickets: tickets, Topics: told, Zone: time.UTC, Parallel: 5, Now: clock}
-	w.starter = Starter{Ledger: w.ledger, Tickets: tickets, Engine: w.engine, Artifacts: artifacts, Country: c, Zone: time.UTC, Now: clock,
+	w.starter = Starter{Ledger: w.ledger, Tickets: tickets, Engine: engine.Engines{"emr": w.engine, "emr-serverless": w.engine, "glue": w.engine}, Clusters: w.engine, Artifacts: artifacts, Country: c, Zone: time.UTC, Now: clock,
 		Finisher: Finisher{Ledger: w.ledger, Artifacts: artifacts, Tickets: tickets, Now: clock}}
 	w.teller = Teller{Ledger: w.ledger, Artifacts: artifacts, Topics: told, Now: clock}
 	for _, feed := range []string{"airports", "flights"} {
@@ -264,9 +264,13 @@ type playedEngine struct {
 	steps   map[string]engine.Status // by "<job>#<token>"
 	started []string
 	broken  error // what starting answers
+	asked   int   // how often it was asked for clusters
 }
 
-func (e *playedEngine) Sizes(context.Context) ([]string, error) { return []string{"small"}, nil }
+func (e *playedEngine) Sizes(context.Context) ([]string, error) {
+	e.asked++
+	return []string{"small"}, nil
+}
 
 func (e *playedEngine) Start(_ context.Context, r job.Run, save func(job.Run) error) (job.Run, error) {
 	if e.broken != nil {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -25,11 +26,11 @@ import (
 
 var country = settings.Country{
 	Stack: "prod", Country: "us", Region: "us-east-1",
-	Buckets: settings.Buckets{Artifacts: "artifacts", Curated: "curated"},
+	Buckets: settings.Buckets{Artifacts: "artifacts", Curated: "curated", Logs: "logs"},
 	Compute: settings.Compute{MainKey: "jobs/main.py", PackageKey: "jobs/jobs.zip", KMSKeyARN: "arn:aws:kms:us-east-1:123456789012:key/1"},
 }
 
-var run = job.Run{ID: job.ID{Feed: "flights", Day: "2013-01-01"}, Token: 2, Order: "s3://artifacts/runs/flights/2013-01-01/2/order.json", Sizing: sizing.Decision{Size: "small"}}
+var run = job.Run{StartedAt: time.Date(2013, 1, 2, 5, 0, 0, 0, time.UTC), ID: job.ID{Feed: "flights", Day: "2013-01-01"}, Token: 2, Order: "s3://artifacts/runs/flights/2013-01-01/2/order.json", Sizing: sizing.Decision{Size: "small"}}
 
 // played is EMR's API over clusters and steps in memory.
 type played struct {

@@ -1,10 +1,15 @@
 package engine
 
 import (
+	"fmt"
+	"strconv"
+	"strings"
+
 	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/sizing"
 )
 
-// icebergJar is where EMR's releases have Iceberg.
+// icebergJar is where EMR's releases have Iceberg, on clusters and Serverless alike.
 const icebergJar = "/usr/share/aws/iceberg/lib/iceberg-spark3-runtime.jar"
 
 // StepArgs is what a step on EMR executes: the record job, with the lake's catalog, for one order.
@@ -13,8 +18,49 @@ func StepArgs(c settings.Country, order string) []string {
 	for _, s := range Catalog(c) {
 		args = append(args, "--conf", s[0]+"="+s[1])
 	}
-	artifacts := "s3://" + c.Buckets.Artifacts + "/"
-	return append(args, "--py-files", artifacts+c.Compute.PackageKey, artifacts+c.Compute.MainKey, "--order", order)
+	return append(args, "--py-files", artifact(c, c.Compute.PackageKey), artifact(c, c.Compute.MainKey), "--order", order)
+}
+
+// ServerlessSubmit is what EMR Serverless executes: the record job's start, its arguments, and the rest of spark-submit's line, which has
+// the workers as well, because a run has its own. The service splits that line at spaces, so no value may have any.
+func ServerlessSubmit(c settings.Country, order string, w sizing.ServerlessWorkers) (main string, args []string, submit string) {
+	line := []string{"--py-files", artifact(c, c.Compute.PackageKey)}
+	for _, s := range append([][2]string{
+		{"spark.jars", icebergJar},
+		{"spark.driver.cores", strconv.Itoa(int(w.Cores))},
+		{"spark.driver.memory", fmt.Sprintf("%dg", w.MemoryGB)},
+		{"spark.executor.cores", strconv.Itoa(int(w.Cores))},
+		{"spark.executor.memory", fmt.Sprintf("%dg", w.MemoryGB)},
+		{"spark.executor.instances", "1"}, // three by default, which a small day has no use for
+		{"spark.dynamicAllocation.maxExecutors", strconv.Itoa(int(w.Executors))},
+	}, Catalog(c)...) {
+		line = append(line, "--conf", s[0]+"="+s[1])
+	}
+	return artifact(c, c.Compute.MainKey), []string{"--order", order}, strings.Join(line, " ")
+}
+
+// GlueArguments are a Glue run's own arguments, over those of its job. Glue brings Iceberg itself when asked by name, and takes several
+// Spark settings as the value of one argument.
+func GlueArguments(c settings.Country, order, run string) map[string]string {
+	var conf []string
+	for _, s := range Catalog(c) {
+		conf = append(conf, s[0]+"="+s[1])
+	}
+	return map[string]string{
+		"--scriptLocation":   artifact(c, c.Compute.MainKey), // the version that the order was written for, whatever is deployed meanwhile
+		"--extra-py-files":   artifact(c, c.Compute.PackageKey),
+		"--datalake-formats": "iceberg",
+		"--conf":             strings.Join(conf, " --conf "),
+		"--order":            order,
+		runArgument:          run,
+	}
+}
+
+// runArgument is the argument by which a Glue run is found again: the job ignores it.
+const runArgument = "--run"
+
+func artifact(c settings.Country, key string) string {
+	return "s3://" + c.Buckets.Artifacts + "/" + key
 }
 
 // Catalog is the Spark configuration under which the record job finds the country's tables: Iceberg on the Glue catalog, objects

@@ -78,7 +78,7 @@ type Run struct {
 	Token                 int64
 	State                 RunState
 	Engine                string
-	ClusterID, StepID     string // empty until the engine has them
+	ClusterID, StepID     string // empty until the engine has them: EMR's cluster and step, EMR Serverless's application and job run, Glue's job and job run
 	Receipt               string // Receipt is the ticket's, as far as it was known at the start.
 	Order                 string // Order is the S3 URI of what the run was told to do.
 	Reason                string

@@ -65,7 +65,7 @@ func move(t *testing.T, l *Ledger, id job.ID, to job.State) {
 func start(t *testing.T, l *Ledger, id job.ID) job.Run {
 	t.Helper()
 	r := job.Run{ID: id, Token: get(t, l, id).Token + 1, State: job.RunRunning, Engine: "emr", Order: "s3://artifacts/order.json", StartedAt: now,
-		Sizing: sizing.Decide(1, 842, nil)}
+		Sizing: sizing.Decide("auto", 1, 842, nil)}
 	if err := l.Start(t.Context(), r, 5); err != nil {
 		t.Fatal(err)
 	}

@@ -80,6 +80,15 @@ type Compute struct {
 	MainKey     string `json:"mainKey"`     // MainKey is the job's main.py.
 	PackageKey  string `json:"packageKey"`  // PackageKey is the zip of the jobs package, for --py-files.
 	KMSKeyARN   string `json:"kmsKeyArn"`   // KMSKeyARN is the key that Iceberg's S3FileIO encrypts with.
+
+	Serverless Serverless `json:"serverless"`
+	GlueJob    string     `json:"glueJob"` // GlueJob is the name of the Glue job that runs the record job.
+}
+
+// Serverless says where EMR Serverless runs the record job, and as whom.
+type Serverless struct {
+	ApplicationID string `json:"applicationId"`
+	RoleARN       string `json:"roleArn"` // RoleARN is the role that runs have.
 }
 
 // Google says where the country's results go, and as whom. Nothing in it is secret.

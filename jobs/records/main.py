@@ -370,9 +370,9 @@ def session() -> SparkSession:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the order that the arguments name, writes its result, and returns the exit code: 0 only when the day is committed."""
-    parser = argparse.ArgumentParser(description="Runs one attempt at a record job.")
+    parser = argparse.ArgumentParser(description="Runs one attempt at a record job.", allow_abbrev=False)
     parser.add_argument("--order", required=True, help="s3 URI of the run's order")
-    uri = parser.parse_args(argv).order
+    uri = parser.parse_known_args(argv)[0].order  # Glue gives a script its own arguments too
     objects = Objects(boto3.client("s3"))
     order = None
     try:
@@ -411,4 +411,5 @@ def _tell(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    if code := main(sys.argv[1:]):
+        sys.exit(code)  # never with 0: Glue has taken any SystemExit for a failure

@@ -35,7 +35,7 @@ type teller interface {
 	Tell(ctx context.Context) error
 }
 
-// handler takes EMR's events.
+// handler takes the engines' events.
 type handler struct {
 	stack, country string
 	ledger         book
@@ -45,22 +45,31 @@ type handler struct {
 	teller         teller
 }
 
-// change is the detail of "EMR Step Status Change" and "EMR Cluster State Change".
+// change is what the details of the engines' events have, each its own part.
 type change struct {
+	State   string `json:"state"`
+	Message string `json:"message"`
+
+	// EMR Step Status Change, EMR Cluster State Change
 	Name      string `json:"name"`
 	ClusterID string `json:"clusterId"`
 	StepID    string `json:"stepId"`
-	State     string `json:"state"`
-	Message   string `json:"message"`
+
+	// EMR Serverless Job Run State Change, Glue Job State Change
+	ApplicationID string `json:"applicationId"`
+	JobName       string `json:"jobName"`
+	JobRunID      string `json:"jobRunId"`
 }
 
-// ends are the states after which a step or cluster does nothing more.
+// ends are the states after which a step, cluster or job run does nothing more.
 var ends = map[string]engine.State{
 	"COMPLETED": engine.Succeeded, "FAILED": engine.Failed, "INTERRUPTED": engine.Failed, "CANCELLED": engine.Cancelled,
 	"TERMINATED": engine.Failed, "TERMINATED_WITH_ERRORS": engine.Failed,
+	"SUCCESS":   engine.Succeeded,                                                        // EMR Serverless
+	"SUCCEEDED": engine.Succeeded, "TIMEOUT": engine.Failed, "STOPPED": engine.Cancelled, // Glue
 }
 
-// Handle finishes the runs that an event tells the end of. Events of steps and clusters that are not ours, and of states that are no
+// Handle finishes the runs that an event tells the end of. Events of steps, clusters and job runs that are not ours, and of states that are no
 // end, are none of its business.
 func (h *handler) Handle(ctx context.Context, event events.EventBridgeEvent) error {
 	var c change
@@ -87,7 +96,8 @@ func (h *handler) Handle(ctx context.Context, event events.EventBridgeEvent) err
 	return errors.Join(faults...)
 }
 
-// runs finds the runs that an event is about: a step's one, or all that a cluster had.
+// runs finds the runs that an event is about: a step's or job run's one, or all that a cluster had. A job run that ended before anybody
+// wrote it down is found by start-jobs, which asks for it again: its events do not have its name.
 func (h *handler) runs(ctx context.Context, kind string, c change) ([]job.Run, error) {
 	switch kind {
 	case "EMR Step Status Change":
@@ -112,12 +122,17 @@ func (h *handler) runs(ctx context.Context, kind string, c change) ([]job.Run, e
 		}
 		return []job.Run{r}, nil
 	case "EMR Cluster State Change":
-		return h.runsOn(ctx, c.ClusterID)
+		return h.running(ctx, func(r job.Run) bool { return r.ClusterID == c.ClusterID && r.StepID != "" })
+	case "EMR Serverless Job Run State Change":
+		return h.running(ctx, func(r job.Run) bool { return r.ClusterID == c.ApplicationID && r.StepID == c.JobRunID })
+	case "Glue Job State Change":
+		return h.running(ctx, func(r job.Run) bool { return r.ClusterID == c.JobName && r.StepID == c.JobRunID })
 	}
-	return nil, fmt.Errorf("event %q is not of a step or a cluster", kind)
+	return nil, fmt.Errorf("event %q is of no engine", kind)
 }
 
-func (h *handler) runsOn(ctx context.Context, cluster string) ([]job.Run, error) {
+// running are the runs in the country's slots that the event is about.
+func (h *handler) running(ctx context.Context, wanted func(job.Run) bool) ([]job.Run, error) {
 	b, err := h.ledger.Board(ctx)
 	if err != nil {
 		return nil, err
@@ -128,7 +143,7 @@ func (h *handler) runsOn(ctx context.Context, cluster string) ([]job.Run, error)
 		if err != nil {
 			return nil, err
 		}
-		if r.ClusterID == cluster && r.StepID != "" {
+		if wanted(r) {
 			runs = append(runs, r)
 		}
 	}

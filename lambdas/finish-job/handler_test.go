@@ -19,6 +19,8 @@ import (
 var (
 	flights  = job.ID{Feed: "flights", Day: "2013-01-01"}
 	airports = job.ID{Feed: "airports", Day: "2013-01-01"}
+	planes   = job.ID{Feed: "planes", Day: "2013-01-01"}
+	weather  = job.ID{Feed: "weather", Day: "2013-01-01"}
 )
 
 // desk is everything that the handler calls; it notes the calls.
@@ -33,11 +35,14 @@ func newDesk() *desk {
 	return &desk{status: engine.Status{State: engine.Active}, runs: map[string]job.Run{
 		"flights/2013-01-01#2":  {ID: flights, Token: 2, ClusterID: "j-1", StepID: "s-1"},
 		"airports/2013-01-01#1": {ID: airports, Token: 1, ClusterID: "j-2", StepID: "s-2"},
+		"weather/2013-01-01#1":  {ID: weather, Token: 1, Engine: "emr-serverless", ClusterID: "00f1982r1uukb925", StepID: "00f1cbn5g4bb0c01"},
+		"planes/2013-01-01#3":   {ID: planes, Token: 3, Engine: "glue", ClusterID: "sluice-prod-us-records", StepID: "jr_1"},
 	}}
 }
 
 func (d *desk) Board(context.Context) (job.Board, error) {
-	return job.Board{Slots: []job.ID{airports, flights}, Jobs: map[job.ID]job.Job{airports: {ID: airports, Token: 1}, flights: {ID: flights, Token: 2}}}, nil
+	return job.Board{Slots: []job.ID{airports, flights, planes, weather}, Jobs: map[job.ID]job.Job{
+		airports: {ID: airports, Token: 1}, flights: {ID: flights, Token: 2}, planes: {ID: planes, Token: 3}, weather: {ID: weather, Token: 1}}}, nil
 }
 
 func (d *desk) Run(_ context.Context, id job.ID, token int64) (job.Run, error) {
@@ -87,6 +92,13 @@ func TestEventFinishesItsRuns(t *testing.T) {
 		"step-completed":          {"finish flights/2013-01-01#2 on s-1: succeeded", "promote", "tell"},
 		"step-failed":             {"finish flights/2013-01-01#2 on s-1: failed", "promote", "tell"},
 		"cluster-terminated":      {"finish flights/2013-01-01#2 on s-1: failed", "promote", "tell"},
+		"serverless-success":      {"finish weather/2013-01-01#1 on 00f1cbn5g4bb0c01: succeeded", "promote", "tell"},
+		"serverless-running":      nil,
+		"serverless-of-another":   nil,
+		"glue-succeeded":          {"finish planes/2013-01-01#3 on jr_1: succeeded", "promote", "tell"},
+		"glue-timeout":            {"finish planes/2013-01-01#3 on jr_1: failed", "promote", "tell"},
+		"glue-stopped":            {"finish planes/2013-01-01#3 on jr_1: cancelled", "promote", "tell"},
+		"glue-of-another-run":     nil,
 		"step-running":            nil,
 		"step-of-another-country": nil,
 		"step-of-the-same-name":   nil,

@@ -1,4 +1,4 @@
-// Command finish-job is woken by state changes of EMR's steps and clusters. It records how runs ended, queues the jobs that waited
+// Command finish-job is woken by state changes of EMR's steps and clusters, and of EMR Serverless's and Glue's job runs. It records how runs ended, queues the jobs that waited
 // for them, and announces both.
 package main
 
@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/emr"
+	"github.com/aws/aws-sdk-go-v2/service/emrserverless"
+	"github.com/aws/aws-sdk-go-v2/service/glue"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -21,6 +23,7 @@ import (
 	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/messages"
 	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/sizing"
 	"github.com/sluice-data/sluice/internal/store"
 )
 
@@ -54,8 +57,12 @@ func wire() (*handler, error) {
 	tickets := messages.NewTickets(sqs.NewFromConfig(cfg), country)
 	return &handler{
 		stack: country.Stack, country: country.Country,
-		ledger:   book,
-		engine:   engine.NewEMR(emr.NewFromConfig(cfg), country, nil), // it starts nothing
+		ledger: book,
+		engine: engine.Engines{
+			sizing.EMR:           engine.NewEMR(emr.NewFromConfig(cfg), country, nil), // it starts nothing
+			sizing.EMRServerless: engine.NewServerless(emrserverless.NewFromConfig(cfg), country),
+			sizing.Glue:          engine.NewGlue(glue.NewFromConfig(cfg), country),
+		},
 		finisher: driver.Finisher{Ledger: book, Artifacts: artifacts, Tickets: tickets, Now: time.Now},
 		promoter: driver.Promoter{Ledger: book, Landing: store.NewBucket(objects, country.Buckets.Landing), Tickets: tickets, Topics: topics,
 			Zone: zone, Parallel: country.Parallel, Now: time.Now},

@@ -1,5 +1,5 @@
 // Command start-jobs is woken by the topic of jobs and every minute. It takes tickets, gives free slots to ready jobs, starts their
-// runs, and asks the engine for runs whose end nobody told. One of it runs at a time.
+// runs, and asks their engines for runs whose end nobody told. One of it runs at a time.
 package main
 
 import (
@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/emr"
+	"github.com/aws/aws-sdk-go-v2/service/emrserverless"
+	"github.com/aws/aws-sdk-go-v2/service/glue"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/messages"
 	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/sizing"
 	"github.com/sluice-data/sluice/internal/store"
 )
 
@@ -44,12 +47,18 @@ func wire() (*handler, error) {
 	}
 	book := ledger.New(dynamodb.NewFromConfig(cfg), country.Tables)
 	artifacts := store.NewBucket(s3.NewFromConfig(cfg), country.Buckets.Artifacts)
+	onClusters := engine.NewEMR(emr.NewFromConfig(cfg), country, func(ctx context.Context) ([]byte, error) {
+		return artifacts.ReadAll(ctx, country.Compute.TemplateKey)
+	})
 	tickets := messages.NewTickets(sqs.NewFromConfig(cfg), country)
 	return &handler{driver.Starter{
 		Ledger: book, Tickets: tickets, Artifacts: artifacts, Country: country, Now: time.Now,
-		Engine: engine.NewEMR(emr.NewFromConfig(cfg), country, func(ctx context.Context) ([]byte, error) {
-			return artifacts.ReadAll(ctx, country.Compute.TemplateKey)
-		}),
+		Engine: engine.Engines{
+			sizing.EMR:           onClusters,
+			sizing.EMRServerless: engine.NewServerless(emrserverless.NewFromConfig(cfg), country),
+			sizing.Glue:          engine.NewGlue(glue.NewFromConfig(cfg), country),
+		},
+		Clusters: onClusters,
 		Finisher: driver.Finisher{Ledger: book, Artifacts: artifacts, Tickets: tickets, Now: time.Now},
 	}}, nil
 }
