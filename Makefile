@@ -6,7 +6,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-MAKEFLAGS += -j2 --no-print-directory
+MAKEFLAGS += -j3 --no-print-directory
 
 PYTHON ?= python3
 STACK ?=
@@ -20,9 +20,10 @@ endif
 pulumi_version := $(shell awk '$$1 == "github.com/pulumi/pulumi/pkg/v3" { print $$2 }' tools/go.mod)
 sources = $(shell find $(1) -type f -not -name '*_test.go' -not -path '*/testdata/*')
 
-tools := bin/pulumi-cli bin/fake-gcs-server bin/staticcheck
+tools := bin/pulumi-cli bin/fake-gcs-server
 plugins := bin/plugins/.built
 commands := bin/sluice bin/pulumi
+program := bin/plugins/.program
 
 ## For a first look ------------------------------------------------------------------------------------------------------------------
 
@@ -38,6 +39,8 @@ down: ## Destroy the local stack, stop everything that make demo started, delete
 
 .PHONY: test
 test: build ## Run every check that CI runs: Go, Python, and the path of a file through a deployed stack
+	@command -v terraform >/dev/null || \
+	  { echo "Terraform 1.5 or later is needed: the local AWS plugin is tested against its plans. Install it from https://developer.hashicorp.com/terraform/install"; exit 1; }
 	@$(MAKE) -j1 lint
 	go test ./...
 	go -C local/plugins test ./...
@@ -45,7 +48,7 @@ test: build ## Run every check that CI runs: Go, Python, and the path of a file 
 	go test -tags engine -count 1 -timeout 30m -v ./test/...
 
 .PHONY: lint
-lint: build ## Check formatting, types and common mistakes of Go and Python
+lint: build bin/staticcheck ## Check formatting, types and common mistakes of Go and Python
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	  if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on: $$unformatted"; exit 1; fi
 	go vet ./...
@@ -82,7 +85,7 @@ start_if_local = test "$(STACK)" != local || bin/sluice local up
 ## Parts -----------------------------------------------------------------------------------------------------------------------------
 
 .PHONY: build
-build: deps $(commands) $(plugins) ## Build bin/sluice, bin/pulumi and the local plugins
+build: deps $(commands) $(plugins) $(program) ## Build bin/sluice, bin/pulumi and the local plugins
 
 .PHONY: deps
 deps: .venv/.installed .jars/.fetched $(tools) ## Fetch and build what the build and the local cloud need, inside the checkout
@@ -118,12 +121,12 @@ bin/fake-gcs-server: tools/go.mod tools/go.sum | bin/pulumi-cli
 	go build -C tools -o ../$@ -ldflags "-s -w" github.com/fsouza/fake-gcs-server
 	@touch $@
 
-bin/staticcheck: tools/go.mod tools/go.sum | bin/fake-gcs-server
+bin/staticcheck: tools/go.mod tools/go.sum | prerequisites
 	go build -C tools -o ../$@ -ldflags "-s -w" honnef.co/go/tools/cmd/staticcheck
 	@touch $@
 
 # One at a time: each of these links keeps both cores of a small machine and a gigabyte of memory busy by itself.
-bin/plugins/.built: $(call sources,local/plugins) | bin/staticcheck
+bin/plugins/.built: $(call sources,local/plugins) | bin/fake-gcs-server
 	@mkdir -p bin/plugins
 	go build -C local/plugins -o ../../bin/plugins/ -ldflags "-s -w" ./cmd/...
 	@touch $@
@@ -135,3 +138,10 @@ bin/sluice: $(call sources,cmd internal go.mod go.sum) | prerequisites $(plugins
 bin/pulumi: local/pulumi
 	@mkdir -p bin
 	install -m 755 local/pulumi $@
+
+# The deployment compiles the program itself; what it is made of takes minutes the first time, most of it one package on one core,
+# which the other builds go along with.
+bin/plugins/.program: go.mod go.sum | prerequisites
+	@mkdir -p bin/plugins
+	go build -o /dev/null ./stacks
+	@touch $@

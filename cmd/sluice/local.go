@@ -151,6 +151,12 @@ func (a *app) localUp(ctx context.Context) error {
 	if err := stopCloud(ctx, home); err != nil {
 		return err
 	}
+	if lost(home) {
+		fprintln(a.err, "local cloud: it was killed, or this machine was, and what it held is lost; starting with an empty one")
+		if err := removeLocalData(home); err != nil {
+			return err
+		}
+	}
 	process, logFile, err := startCloud(root, home)
 	if err != nil {
 		return err
@@ -246,6 +252,12 @@ func (a *app) localDown(ctx context.Context, destroy bool) error {
 	return removeLocalData(home)
 }
 
+// lost tells whether the local cloud of a home, which does not run, could not save what it held. Its file says so while it runs.
+func lost(home string) bool {
+	_, err := os.Stat(filepath.Join(home, "cloud", "unsaved"))
+	return err == nil
+}
+
 // destroyLocal lets Pulumi destroy the stack. A stack that cannot be destroyed, because an interrupted deployment or a deleted folder
 // left half of it, is reported and then removed with its data: on this machine nothing else holds any part of it.
 func (a *app) destroyLocal(ctx context.Context, root, home string) error {
@@ -257,11 +269,14 @@ func (a *app) destroyLocal(ctx context.Context, root, home string) error {
 		fprintf(a.err, "sluice: %v\nsluice: its data will be deleted without a destroy\n", err)
 		return ctx.Err()
 	}
+	if deployed, err = hasState(home); err != nil || !deployed {
+		return err // the cloud had been killed, and the stack with it
+	}
 	if err := unlockState(ctx, root, home); err != nil {
 		return err
 	}
 	// Not with --remove, which would delete Pulumi.local.yaml too: the stack goes with its state.
-	if err := a.runPulumi(ctx, root, "destroy", "--yes", "--skip-preview", "--parallel", parallelOperations, "--stack", localStack); err != nil {
+	if err := a.runPulumi(ctx, root, "destroy", "--yes", "--skip-preview", "--suppress-outputs", "--parallel", parallelOperations, "--stack", localStack); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}

@@ -151,6 +151,28 @@ func TestDestroyOfNothingDeletesOnlyTheStacksData(t *testing.T) {
 	}
 }
 
+func TestUpAfterTheCloudWasKilledForgetsTheStackThatWasInIt(t *testing.T) {
+	home := inCheckout(t)
+	for _, path := range []string{"cloud/unsaved", "state/.pulumi/stacks/sluice/local.json", "demo/us/flights/2013-01-01/flights.csv"} {
+		if err := os.MkdirAll(filepath.Join(home, filepath.Dir(path)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(home, path), []byte("{}"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _, errOut := newStage().run(t, "local", "up") // nothing is there to start it with
+	want := "local cloud: it was killed, or this machine was, and what it held is lost; starting with an empty one\n"
+	if !strings.HasPrefix(errOut, want) {
+		t.Errorf("it says %q, want %q", errOut, want)
+	}
+	for path, want := range map[string]bool{"cloud/unsaved": false, "state": false, "demo/us/flights/2013-01-01/flights.csv": true} {
+		if _, err := os.Stat(filepath.Join(home, path)); (err == nil) != want {
+			t.Errorf("%s is there: %v, want %v", path, err == nil, want)
+		}
+	}
+}
+
 func TestUpWithoutDependenciesSaysWhatToRun(t *testing.T) {
 	inCheckout(t)
 	code, _, errOut := newStage().run(t, "local", "up")

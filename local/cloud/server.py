@@ -16,6 +16,8 @@ from local.cloud import access, athena, descriptions, events, functions, process
 from local.cloud.emr import Emr
 from local.cloud.repeats import Application, Receive, Send, answered_once
 
+UNSAVED = "cloud/unsaved"  # there while the server runs; still there after it was killed, and its state with it
+
 
 def main() -> None:
     """Serves until SIGTERM, then ends Lambda processes and steps and lets MiniStack persist its state."""
@@ -36,13 +38,13 @@ def main() -> None:
     app._loaded_modules["emr"] = emr
     access.install(emr.tags)
     try:
-        asyncio.run(_serve(args.port, emr))
+        asyncio.run(_serve(args.port, emr, args.home / UNSAVED))
     finally:
         # Lambda processes may start children of their own; nothing of either may stay.
         processes.kill_children()
 
 
-async def _serve(port: int, emr: Emr) -> None:
+async def _serve(port: int, emr: Emr, unsaved: Path) -> None:
     config = hypercorn.config.Config()
     config.bind = [f"127.0.0.1:{port}"]
     # Longer than any client keeps an idle connection: who closes first loses the other side's next request.
@@ -51,11 +53,14 @@ async def _serve(port: int, emr: Emr) -> None:
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
-    await hypercorn.asyncio.serve(answered_once(_with_lifetime(emr)), config, shutdown_trigger=stopped.wait)
+    await hypercorn.asyncio.serve(answered_once(_with_lifetime(emr, unsaved)), config, shutdown_trigger=stopped.wait)
 
 
-def _with_lifetime(emr: Emr) -> Application:
-    """MiniStack's application; EMR's clock runs from when all state is loaded until it is saved."""
+def _with_lifetime(emr: Emr, unsaved: Path) -> Application:
+    """MiniStack's application; EMR's clock runs from when all state is loaded until it is saved.
+
+    Between the two, what MiniStack holds is in memory only, and the file `unsaved` tells so.
+    """
 
     async def application(scope: Any, receive: Receive, send: Send) -> None:
         async def hear() -> Any:
@@ -65,8 +70,11 @@ def _with_lifetime(emr: Emr) -> Application:
             return message
 
         async def tell(message: Any) -> None:
+            if message["type"] == "lifespan.shutdown.complete":
+                unsaved.unlink()
             await send(message)
             if message["type"] == "lifespan.startup.complete":
+                unsaved.touch()
                 events.start()
                 emr.start()
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("--endpoint", required=True, help="the local AWS")
     parser.add_argument("--jars", type=Path, required=True)
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an archive half built is deleted, its JVM ended
     processes.die_with_parent()
     os.nice(19)
     archive = steps.class_archive(args.jars)
@@ -111,6 +114,7 @@ def _run(endpoint: str, jars: Path, work: Path, archive: Path) -> None:
             env=steps.environment(work, conf, env, f"{steps.JAVA_OPTIONS} -XX:ArchiveClassesAtExit={archive}"),
             cwd=work,
             stdin=subprocess.DEVNULL,
+            preexec_fn=lambda: processes.die_with_parent(signal.SIGKILL),
             check=True,
         )
     finally:

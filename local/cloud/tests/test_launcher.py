@@ -53,6 +53,7 @@ def test_restart_keeps_address_and_state(tmp_path: Path) -> None:
     assert first.stop() == 0
     assert first.state["pid"] is None
     assert [pid for pid in everyone if alive(pid)] == []
+    assert not (tmp_path / "cloud/unsaved").exists()
 
     second = Launched(tmp_path)
     try:
@@ -89,3 +90,4 @@ def test_killed_server_ends_the_launcher_and_every_child(tmp_path: Path) -> None
     assert launched.process.wait(30) == 1
     assert [pid for pid in everyone if alive(pid)] == []
     assert launched.state["pid"] is None
+    assert (tmp_path / "cloud/unsaved").exists()
