@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/messages"
+	"github.com/sluice-data/sluice/internal/metrics"
 	"github.com/sluice-data/sluice/internal/store"
 )
 
@@ -66,7 +67,11 @@ func (f Finisher) Finish(ctx context.Context, r job.Run, status engine.Status) e
 	if err := f.Ledger.Finish(ctx, j, r, last); err != nil {
 		return err
 	}
-	slog.InfoContext(ctx, "run ended", "job", r.ID.String(), "token", r.Token, "state", r.State, "reason", r.Reason)
+	count := metrics.RunsSucceeded
+	if r.State == job.RunFailed {
+		count = metrics.RunsFailed
+	}
+	slog.InfoContext(ctx, "run ended", "job", r.ID.String(), "token", r.Token, "state", r.State, "reason", r.Reason, metrics.Add(r.FinishedAt, count, 1))
 	if j.Ticket.Receipt == "" {
 		return nil
 	}
@@ -151,6 +156,7 @@ func (t Teller) succeeded(ctx context.Context, n job.Notice) error {
 		if err := t.Topics.Alert(ctx, e); err != nil {
 			return err
 		}
+		slog.ErrorContext(ctx, "export given up", "job", n.ID.String(), "token", n.Token, metrics.Add(t.Now(), metrics.ExportsFailed, 1))
 		return t.Ledger.Forget(ctx, n)
 	}
 	if n.Tries == 0 {
@@ -200,6 +206,9 @@ func (t Teller) settle(ctx context.Context, n job.Notice) error {
 	return errors.Join(faults...)
 }
 
+// waits are the metrics of notices that somebody has to do something about; failed runs are counted where they end.
+var waits = map[job.NoticeType]metrics.Name{job.NoticeBlocked: metrics.JobsBlocked, job.NoticeHeld: metrics.JobsHeld}
+
 func (t Teller) trouble(ctx context.Context, n job.Notice) error {
 	if n.Tries > 0 && t.Now().Sub(n.At) < tellPatience {
 		return nil // somebody is at it
@@ -215,6 +224,9 @@ func (t Teller) trouble(ctx context.Context, n job.Notice) error {
 	e := messages.Event{Type: string(n.Type), Feed: n.ID.Feed, Day: string(n.ID.Day), Token: n.Token, Reason: n.Reason, Next: next}
 	if err := t.Topics.Alert(ctx, e); err != nil {
 		return err
+	}
+	if count := waits[n.Type]; count != "" {
+		slog.WarnContext(ctx, "job waits", "job", n.ID.String(), "state", n.Type, "reason", n.Reason, metrics.Add(t.Now(), count, 1))
 	}
 	if n.Type == job.NoticeFailed {
 		if err := t.Topics.Announce(ctx, n.Type, n.ID, n.Token); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/messages"
+	"github.com/sluice-data/sluice/internal/metrics"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
 
@@ -240,7 +241,7 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 		if !wrote {
 			continue
 		}
-		slog.InfoContext(ctx, "recorded", "file", f.Key, "bytes", f.Bytes, "state", f.State)
+		slog.InfoContext(ctx, "recorded", "file", f.Key, "bytes", f.Bytes, "state", f.State, metrics.Add(i.Now(), metrics.BytesLanded, f.Bytes))
 		if closed {
 			faults = append(faults, i.report().late(ctx, f))
 		} else {

@@ -7,6 +7,7 @@ package lambdaenv
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 
@@ -14,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 
 	"github.com/sluice-data/sluice/internal/awshttp"
+	"github.com/sluice-data/sluice/internal/metrics"
+	"github.com/sluice-data/sluice/internal/settings"
 )
 
 // attempts is how often a call to AWS is tried: throttling must not fail a whole invocation.
@@ -38,7 +41,14 @@ func AWS() (aws.Config, error) {
 	return cfg, nil
 }
 
-// Log makes the process's log one JSON object a line, as CloudWatch reads it.
-func Log() {
-	slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, nil)))
+// Log makes the process's log one JSON object a line, as CloudWatch reads it, each with the stack and country that it is about.
+func Log() { slog.SetDefault(logger(os.Stderr)) }
+
+func logger(out io.Writer) *slog.Logger {
+	l := slog.New(slog.NewJSONHandler(out, nil))
+	country, err := settings.FromEnv()
+	if err != nil {
+		return l // who needs the settings says what is wrong with them
+	}
+	return l.With(metrics.Stack, country.Stack, metrics.Country, country.Country)
 }

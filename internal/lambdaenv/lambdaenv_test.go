@@ -1,12 +1,16 @@
 package lambdaenv
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"github.com/sluice-data/sluice/internal/settings"
 )
 
 func TestClientsUseTheRolesCredentialsRegionAndEndpoint(t *testing.T) {
@@ -47,5 +51,20 @@ func TestWithoutAnEndpointAWSAnswers(t *testing.T) {
 	}
 	if cfg.BaseEndpoint != nil {
 		t.Errorf("got %q", *cfg.BaseEndpoint)
+	}
+}
+
+func TestEachLineNamesStackAndCountry(t *testing.T) {
+	for text, want := range map[string][2]any{`{"stack":"prod","country":"us"}`: {"prod", "us"}, "not JSON": {nil, nil}} {
+		t.Setenv(settings.EnvVar, text)
+		var out bytes.Buffer
+		logger(&out).Info("run ended")
+		var line map[string]any
+		if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+			t.Fatal(err)
+		}
+		if line["Stack"] != want[0] || line["Country"] != want[1] || line["msg"] != "run ended" {
+			t.Errorf("settings %s: %s", text, out.String())
+		}
 	}
 }

@@ -1,0 +1,45 @@
+package driver
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"reflect"
+	"testing"
+
+	"github.com/sluice-data/sluice/internal/engine"
+	"github.com/sluice-data/sluice/internal/job"
+)
+
+func TestOutcomesAndBytesAreCountedOnce(t *testing.T) {
+	w := newWorld(t)
+	var log bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewJSONHandler(&log, nil)))
+	t.Cleanup(func() { slog.SetDefault(before) })
+
+	w.land(airports, "faa,name\nEWR,Newark\n")
+	w.receive(airports.String() + "/data.csv") // the event once more
+	w.succeed(airports)
+	w.land(airports2, "faa,name\n")
+	w.work()
+	w.finish(airports2, 1, engine.Status{State: engine.Failed, Reason: "out of memory"})
+	w.finish(airports2, 1, engine.Status{State: engine.Failed, Reason: "out of memory"}) // so the event
+	w.is(airports2, job.Failed, "out of memory")
+
+	counted := map[string]float64{}
+	for _, line := range bytes.Split(bytes.TrimSpace(log.Bytes()), []byte("\n")) {
+		var members map[string]any
+		if err := json.Unmarshal(line, &members); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"RunsSucceeded", "RunsFailed", "BytesLanded", "JobsBlocked", "JobsHeld", "ExportsFailed"} {
+			if value, ok := members[name].(float64); ok {
+				counted[name] += value
+			}
+		}
+	}
+	if want := map[string]float64{"RunsFailed": 1, "RunsSucceeded": 1, "BytesLanded": 20 + 9}; !reflect.DeepEqual(counted, want) {
+		t.Errorf("counted %v, want %v", counted, want)
+	}
+}
