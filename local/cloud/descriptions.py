@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 from ministack.services import cloudwatch, ec2, glue
 
-from local.cloud import models
+from local.cloud import alarms, models
 
 Data = dict[str, Any]
 
@@ -40,7 +40,7 @@ def _complete_alarms() -> None:
             for name in ("AlarmNamePrefix", "StateValue", "MaxRecords", "NextToken")
             if (value := cloudwatch._p(params, name))
         }
-        request |= {name: _members(params, name) for name in ("AlarmNames", "AlarmTypes")}
+        request |= {name: alarms.members(params, name) for name in ("AlarmNames", "AlarmTypes")}
         status, _headers, body = stock({}, request, False, True)
         if status != 200:
             return stock(params, data, is_cbor, is_json)
@@ -50,13 +50,6 @@ def _complete_alarms() -> None:
         return cloudwatch._xml(200, "DescribeAlarmsResponse", f"<DescribeAlarmsResult>{inner}</DescribeAlarmsResult>")
 
     cloudwatch._describe_alarms = describe_alarms
-
-
-def _members(params: Data, name: str) -> list[str]:
-    values: list[str] = []
-    while value := cloudwatch._p(params, f"{name}.member.{len(values) + 1}"):
-        values.append(value)
-    return values
 
 
 def _complete_databases() -> None:

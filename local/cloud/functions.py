@@ -23,7 +23,7 @@ import botocore.exceptions
 from ministack.core import iam_evaluator, lambda_runtime
 from ministack.core.iam_evaluator import EvalContext
 from ministack.core.responses import get_account_id, get_region, request_scope
-from ministack.services import eventbridge, lambda_svc, s3, sns
+from ministack.services import cloudwatch, eventbridge, lambda_svc, s3, sns
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +132,8 @@ def _invoke(function: Data, event: Any) -> None:
         settings = function.get("event_invoke_config") or every.get("$LATEST") or {}
         retries = settings.get("MaximumRetryAttempts")
         retries = 2 if retries is None else int(retries)
-        expires = time.monotonic() + int(settings.get("MaximumEventAgeInSeconds") or _MAX_EVENT_AGE_SECONDS)
+        began = time.monotonic()
+        expires = began + int(settings.get("MaximumEventAgeInSeconds") or _MAX_EVENT_AGE_SECONDS)
         failures, wait = 0, _THROTTLE_SECONDS
         while True:
             if config.get("Version", "$LATEST") == "$LATEST":
@@ -140,6 +141,10 @@ def _invoke(function: Data, event: Any) -> None:
                 record, current, _ = lambda_svc._get_func_record_for_ref(config["FunctionArn"])
                 if record and current:
                     config, function = current, lambda_svc._execution_record_for_config(record, current)
+            age = 1000 * (time.monotonic() - began)
+            cloudwatch.record_metric(
+                "AWS/Lambda", "AsyncEventAge", age, "Milliseconds", {"FunctionName": config["FunctionName"]}
+            )
             result: Data = lambda_svc._execute_function(function, event)
             if not result.get("error"):
                 _send(config, settings, "OnSuccess", "Success", failures + 1, event, result)

@@ -12,7 +12,7 @@ import hypercorn.asyncio
 import hypercorn.config
 from ministack import app
 
-from local.cloud import access, athena, descriptions, events, functions, processes
+from local.cloud import access, alarms, athena, descriptions, events, functions, processes
 from local.cloud.emr import Emr
 from local.cloud.repeats import Application, Receive, Send, answered_once
 
@@ -34,6 +34,7 @@ def main() -> None:
     functions.install(args.home)
     athena.install(endpoint)
     descriptions.install()
+    alarms.install()
     emr = Emr(args.home, args.jars, endpoint)
     app._loaded_modules["emr"] = emr
     access.install(emr.tags)
@@ -76,6 +77,7 @@ def _with_lifetime(emr: Emr, unsaved: Path) -> Application:
             if message["type"] == "lifespan.startup.complete":
                 unsaved.touch()
                 events.start()
+                alarms.start()
                 emr.start()
 
         if scope["type"] == "lifespan":
