@@ -1,12 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ssm"
 	"github.com/pulumi/pulumi-gcp/sdk/v7/go/gcp"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/sluice-data/sluice/infra"
+	"github.com/sluice-data/sluice/internal/compute"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/settings"
 )
@@ -35,6 +38,13 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		return nil, err
 	}
 	child := pulumi.Parent(c)
+
+	// What is switched off. A component that costs by the hour, or works by itself, takes Enabled: switched.On(compute.…).
+	switched, err := readSwitches(ctx, config.Stack, code, at)
+	if err != nil {
+		return nil, err
+	}
+	_ = switched
 
 	suffix, err := infra.NewSuffix(ctx, code, child)
 	if err != nil {
@@ -119,6 +129,16 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		"feeds":         country.feedOutputs(),
 	}
 	return c, ctx.RegisterResourceOutputs(c, c.Outputs)
+}
+
+// readSwitches asks which of the country's parts are off, in the country's own account and region.
+func readSwitches(ctx *pulumi.Context, stack, code string, at *place) (compute.Switches, error) {
+	path := compute.Path(stack, code)
+	found, err := ssm.GetParametersByPath(ctx, &ssm.GetParametersByPathArgs{Path: path}, pulumi.Provider(at.provider))
+	if err != nil {
+		return compute.Switches{}, fmt.Errorf("parameters below %s: %w", path, err)
+	}
+	return compute.Read(found.Names, found.Values)
 }
 
 // outputs renders names by word.

@@ -21,17 +21,26 @@ type recorder struct {
 	lock       sync.Mutex
 	registered map[string]string
 	zones      int
+	parameters map[string]string // parameters are what the switch wrote, by name
 }
 
 func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
-	if args.Token != "aws:index/getAvailabilityZones:getAvailabilityZones" {
+	names, values := []resource.PropertyValue{}, []resource.PropertyValue{}
+	switch args.Token {
+	case "aws:index/getAvailabilityZones:getAvailabilityZones":
+		for i := range r.zones {
+			names = append(names, resource.NewStringProperty(fmt.Sprintf("zone-%d", i)))
+		}
+	case "aws:ssm/getParametersByPath:getParametersByPath":
+		for name, value := range r.parameters {
+			if strings.HasPrefix(name, args.Args["path"].StringValue()+"/") {
+				names, values = append(names, resource.NewStringProperty(name)), append(values, resource.NewStringProperty(value))
+			}
+		}
+	default:
 		return nil, fmt.Errorf("unexpected look-up %s", args.Token)
 	}
-	names := []resource.PropertyValue{}
-	for i := range r.zones {
-		names = append(names, resource.NewStringProperty(fmt.Sprintf("zone-%d", i)))
-	}
-	return resource.PropertyMap{"names": resource.NewArrayProperty(names)}, nil
+	return resource.PropertyMap{"names": resource.NewArrayProperty(names), "values": resource.NewArrayProperty(values)}, nil
 }
 
 func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
