@@ -61,6 +61,7 @@ func startJobs(c Country) []Statement {
 		readLedger(c),
 		writeTables("RecordRuns", c.RunsARN),
 		updateTables("RecordJobsAndProgress", c.JobsARN, c.ProgressARN),
+		allow("ReadSwitch", Strings{"ssm:GetParametersByPath"}, Strings{"arn:aws:ssm:" + c.Region + ":" + c.Account + ":parameter/sluice/" + c.Stack + "/compute/" + c.Code}),
 		allow("TakeTickets", Strings{"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"}, Strings{c.TicketsARN}),
 		allow("ReadTemplateAndContracts", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/cluster/*", c.ArtifactsARN + "/contracts/*"}),
 		allow("WriteOrders", Strings{"s3:PutObject"}, Strings{c.ArtifactsARN + "/runs/*"}),

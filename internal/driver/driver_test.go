@@ -295,6 +295,33 @@ func TestAbsentPrerequisiteIsReportedOnceWhenTheWindowEnds(t *testing.T) {
 	w.is(flights, job.Waiting, "waits for airports")
 }
 
+func TestNothingStartsOnAnEngineThatIsOffUntilItIsOnAgain(t *testing.T) {
+	w := newWorld(t)
+	w.off.reasons = map[string]string{"emr": "emr is switched off"}
+	w.land(airports, "a,b\n")
+	w.work()
+	w.work()
+	w.is(airports, job.Ready, "emr is switched off")
+	w.tick()
+	w.is(airports, job.Ready, "emr is switched off")
+	if len(w.engine.started) != 0 || w.engine.asked != 0 {
+		t.Errorf("started %v", w.engine.started)
+	}
+	w.off.reasons = nil
+	w.work()
+	w.is(airports, job.Running, "")
+}
+
+func TestNothingStartsWhileTheSwitchCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	w.off.broken = errors.New("throttled")
+	w.land(airports, "a,b\n")
+	if err := w.starter.Work(t.Context()); !errors.Is(err, w.off.broken) {
+		t.Errorf("got %v", err)
+	}
+	w.is(airports, job.Ready, "")
+}
+
 func TestRunThatWasLeftHalfStartedIsStarted(t *testing.T) {
 	w := newWorld(t)
 	w.land(airports, "x\n")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -25,6 +26,7 @@ type StartLedger interface {
 	Run(ctx context.Context, id job.ID, token int64) (job.Run, error)
 	Files(ctx context.Context, id job.ID) ([]job.File, error)
 	Start(ctx context.Context, r job.Run, parallel int) error
+	Move(ctx context.Context, d job.Decision, now time.Time) error
 	SaveEngine(ctx context.Context, r job.Run) error
 	SaveTicket(ctx context.Context, id job.ID, t job.Ticket) error
 }
@@ -34,6 +36,12 @@ type TicketHolder interface {
 	Receive(ctx context.Context) ([]messages.Received, error)
 	Renew(ctx context.Context, receipts []string) error
 	TicketRemover
+}
+
+// Switch knows what is switched off.
+type Switch interface {
+	// Off returns the engines that are off, each with the reason in a sentence.
+	Off(ctx context.Context) (map[string]string, error)
 }
 
 // Clusters knows which clusters are up.
@@ -50,6 +58,7 @@ type Starter struct {
 	Tickets   TicketHolder
 	Engine    engine.Engine // Engine is all engines as one, each run sent to its own.
 	Clusters  Clusters
+	Switch    Switch
 	Artifacts Objects
 	Finisher  Finisher
 	Country   settings.Country
@@ -147,16 +156,27 @@ func (s Starter) watch(ctx context.Context, b job.Board) (bool, error) {
 // start gives the free slots to the jobs that the plan names.
 func (s Starter) start(ctx context.Context, b job.Board) error {
 	b.Now, b.Zone, b.Parallel = s.Now(), s.Zone, s.Country.Parallel
-	var next []job.Decision
-	for _, d := range job.Plan(b) {
-		if d.To == job.Running {
-			next = append(next, d)
-		}
-	}
-	if len(next) == 0 {
+	if !slices.ContainsFunc(slices.Collect(maps.Values(b.Jobs)), func(j job.Job) bool { return j.State == job.Ready }) {
 		return nil
 	}
+	// Without an answer nothing starts: a job can wait, what a cluster cost cannot be undone.
+	off, err := s.Switch.Off(ctx)
+	if err != nil {
+		return err
+	}
+	b.Off = off
+	var next []job.Decision
 	var faults []error
+	for _, d := range job.Plan(b) {
+		switch {
+		case d.To == job.Running:
+			next = append(next, d)
+		case d.From == job.Ready && d.To == job.Ready:
+			if err := s.Ledger.Move(ctx, d, b.Now); err != nil && !lost(ctx, err) {
+				faults = append(faults, err)
+			}
+		}
+	}
 	for _, d := range next {
 		faults = append(faults, s.startJob(ctx, b.Feeds[d.ID.Feed], b.Jobs[d.ID]))
 	}

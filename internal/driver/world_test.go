@@ -46,6 +46,7 @@ type world struct {
 	sqs     *sqs.Client
 	ledger  *ledger.Ledger
 	engine  *playedEngine
+	off     playedSwitch
 
 	intake   Intake
 	promoter Promoter
@@ -94,7 +95,7 @@ func newWorld(t *testing.T) *world {
 	clock := func() time.Time { return w.now }
 	w.intake = Intake{Ledger: w.ledger, Landing: landing, Alerts: told, Zone: time.UTC, Now: clock}
 	w.promoter = Promoter{Ledger: w.ledger, Landing: landing, Tickets: tickets, Topics: told, Zone: time.UTC, Parallel: 5, Now: clock}
-	w.starter = Starter{Ledger: w.ledger, Tickets: tickets, Engine: engine.Engines{"emr": w.engine, "emr-serverless": w.engine, "glue": w.engine}, Clusters: w.engine, Artifacts: artifacts, Country: c, Zone: time.UTC, Now: clock,
+	w.starter = Starter{Ledger: w.ledger, Tickets: tickets, Engine: engine.Engines{"emr": w.engine, "emr-serverless": w.engine, "glue": w.engine}, Clusters: w.engine, Switch: &w.off, Artifacts: artifacts, Country: c, Zone: time.UTC, Now: clock,
 		Finisher: Finisher{Ledger: w.ledger, Artifacts: artifacts, Tickets: tickets, Now: clock}}
 	w.teller = Teller{Ledger: w.ledger, Artifacts: artifacts, Topics: told, Now: clock}
 	for _, feed := range []string{"airports", "flights"} {
@@ -257,6 +258,19 @@ func (w *world) queued() string {
 		AttributeNames: []sqstypes.QueueAttributeName{"ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"}})
 	w.check(err)
 	return got.Attributes["ApproximateNumberOfMessages"] + "+" + got.Attributes["ApproximateNumberOfMessagesNotVisible"]
+}
+
+// playedSwitch is off for the engines that it has a reason for.
+type playedSwitch struct {
+	reasons map[string]string
+	broken  error
+}
+
+func (s *playedSwitch) Off(context.Context) (map[string]string, error) {
+	if s.reasons == nil {
+		return map[string]string{}, s.broken
+	}
+	return s.reasons, s.broken
 }
 
 // playedEngine starts runs in memory.

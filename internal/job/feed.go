@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sluice-data/sluice/internal/sizing"
 )
 
 // Completeness says how it is known that all files of a day are there.
@@ -30,6 +32,15 @@ type Feed struct {
 	Prerequisites []string      // Prerequisites are the feeds whose same day must have succeeded before.
 	Engine        string        // Engine is auto, emr, emr-serverless or glue.
 	Window        time.Duration // Window is how long after its end a day is waited for. 0 stands for DefaultWindow.
+}
+
+// engine is the engine that the feed's runs go to. What "auto" stands for does not depend on what is switched off: a day is not to
+// become dearer by a switch that is there to save.
+func (f Feed) engine() string {
+	if f.Engine == "" || f.Engine == "auto" {
+		return sizing.EMR
+	}
+	return f.Engine
 }
 
 func (f Feed) window() time.Duration {

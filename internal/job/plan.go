@@ -18,10 +18,11 @@ type Board struct {
 	Parallel int // Parallel is how many jobs may run at once.
 
 	Feeds   map[string]Feed
-	LastDay map[string]Day   // LastDay is each feed's last succeeded day; a feed without one is absent.
-	Jobs    map[ID]Job       // Jobs holds every open job, and every job that one of them may wait for.
-	Slots   []ID             // Slots are the jobs that hold one of the country's slots.
-	Landed  map[string][]Day // Landed are the days after the last one that have files but no job yet, by feed.
+	LastDay map[string]Day    // LastDay is each feed's last succeeded day; a feed without one is absent.
+	Jobs    map[ID]Job        // Jobs holds every open job, and every job that one of them may wait for.
+	Off     map[string]string // Off says of each engine that is switched off why nothing starts on it; nil: it was not asked.
+	Slots   []ID              // Slots are the jobs that hold one of the country's slots.
+	Landed  map[string][]Day  // Landed are the days after the last one that have files but no job yet, by feed.
 }
 
 // Decision is one change that the plan asks for. It holds only while the job is in state From with this token.
@@ -42,7 +43,13 @@ func Plan(b Board) []Decision {
 	for _, j := range p.open() {
 		to, reason, alert := p.judge(j)
 		if to == Ready && j.State == Ready {
-			startable = append(startable, j)
+			off, isOff := p.Off[p.Feeds[j.Feed].engine()]
+			if p.Off != nil && off != j.Reason {
+				decisions = append(decisions, Decision{ID: j.ID, From: Ready, To: Ready, Token: j.Token, Reason: off})
+			}
+			if !isOff {
+				startable = append(startable, j)
+			}
 			continue
 		}
 		if to != j.State || reason != j.Reason {

@@ -116,6 +116,36 @@ func TestPlanDecides(t *testing.T) {
 	}
 }
 
+func TestReadyJobStaysReadyWhileItsEngineIsOff(t *testing.T) {
+	b := example(in(Ready, "a", d1), in(Ready, "c", d1))
+	b.Feeds = map[string]Feed{"a": {Name: "a", Engine: "auto"}, "c": {Name: "c", Engine: "glue"}}
+	b.Parallel = 1
+	told := func(j Job) Board {
+		b.Jobs[j.ID] = j
+		return b
+	}
+	off, on := map[string]string{"emr": "emr is off"}, map[string]string{}
+	for _, c := range []struct {
+		promise string
+		off     map[string]string
+		reason  string
+		want    []Decision
+	}{
+		{"the reason is written, and the slot goes to a job that can start", off, "",
+			[]Decision{{ID: ID{"a", d1}, From: Ready, To: Ready, Reason: "emr is off"}, {ID: ID{"c", d1}, From: Ready, To: Running}}},
+		{"the reason is written once", off, "emr is off", []Decision{{ID: ID{"c", d1}, From: Ready, To: Running}}},
+		{"who does not know the switch leaves the reason alone", nil, "emr is off", []Decision{{ID: ID{"a", d1}, From: Ready, To: Running}}},
+		{"the reason goes with its cause", on, "emr is off", []Decision{{ID: ID{"a", d1}, From: Ready, To: Ready}, {ID: ID{"a", d1}, From: Ready, To: Running}}},
+	} {
+		a := in(Ready, "a", d1)
+		a.Reason = c.reason
+		b.Off = c.off
+		if got := Plan(told(a)); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, want %+v", c.promise, got, c.want)
+		}
+	}
+}
+
 func TestDayWaitsForEarlierFilesThatAreNotComplete(t *testing.T) {
 	b := example(in(Waiting, "a", d2))
 	b.Landed["a"] = []Day{d1, d3}

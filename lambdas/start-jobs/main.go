@@ -15,7 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/glue"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
+	"github.com/sluice-data/sluice/internal/compute/parameters"
 	"github.com/sluice-data/sluice/internal/driver"
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/lambdaenv"
@@ -59,6 +61,7 @@ func wire() (*handler, error) {
 			sizing.Glue:          engine.NewGlue(glue.NewFromConfig(cfg), country),
 		},
 		Clusters: onClusters,
+		Switch:   parameters.Of(ssm.NewFromConfig(cfg), country),
 		Finisher: driver.Finisher{Ledger: book, Artifacts: artifacts, Tickets: tickets, Now: time.Now},
 	}}, nil
 }
