@@ -13,7 +13,7 @@ STACK ?=
 ARGS ?=
 
 # A missing name is told before minutes of building, not after.
-ifneq (,$(filter up preview,$(MAKECMDGOALS)))
+ifneq (,$(filter up preview compute-off compute-on,$(MAKECMDGOALS)))
 $(if $(STACK),,$(error name the stack: make $(firstword $(MAKECMDGOALS)) STACK=dev))
 endif
 
@@ -78,7 +78,21 @@ preview: $(deployment) ## Show what `make up` would change: make preview STACK=d
 .PHONY: up
 up: $(deployment) ## Deploy a stack: make up STACK=dev (ARGS=--yes asks nothing)
 	@$(start_if_local)
-	bin/pulumi up --stack $(STACK) $(ARGS)
+	bin/pulumi up $(each_country) --stack $(STACK) $(ARGS)
+
+.PHONY: compute-off
+compute-off: $(deployment) bin/sluice ## Switch off what costs by the hour, and deploy: make compute-off STACK=dev (ARGS="--part emr --wait")
+	@$(switch_and_deploy)
+
+.PHONY: compute-on
+compute-on: $(deployment) bin/sluice ## Switch it on again, and deploy: make compute-on STACK=dev (ARGS="--country us")
+	@$(switch_and_deploy)
+
+# What is recorded stays recorded when the deployment fails: run it again.
+switch_and_deploy = $(start_if_local) && bin/sluice compute $(@:compute-%=%) --stack $(STACK) $(ARGS) && bin/pulumi up --yes --skip-preview $(each_country) --stack $(STACK)
+
+# A country that cannot be deployed does not stop the others; what failed is listed, and the exit code tells.
+each_country := --continue-on-error
 
 start_if_local = test "$(STACK)" != local || bin/sluice local up
 
@@ -92,7 +106,7 @@ deps: .venv/.installed .jars/.fetched $(tools) ## Fetch and build what the build
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^## / { sub(/^## /, ""); sub(/ -+$$/, ""); print "\n" $$0 } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^## / { sub(/^## /, ""); sub(/ -+$$/, ""); print "\n" $$0 } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Programs that must be on the machine are looked for before anything is built; each line says what to install.
 .PHONY: prerequisites

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/athena"
 	"github.com/aws/aws-sdk-go-v2/service/athena/types"
 
+	"github.com/sluice-data/sluice/internal/compute"
 	"github.com/sluice-data/sluice/internal/settings"
 )
 
@@ -101,6 +104,30 @@ func (l *fakeLedger) Files(_ context.Context, feed, day string) ([]file, error) 
 
 func (l *fakeLedger) Rejected(context.Context) ([]file, error) { return l.rejected, nil }
 
+// fakeSwitchboard keeps what is off, and what was written, in order.
+type fakeSwitchboard struct {
+	off []string
+	log []string
+	err error
+}
+
+func (s *fakeSwitchboard) Read(context.Context) (compute.Switches, error) {
+	return compute.Read(s.off, slices.Repeat([]string{compute.Off}, len(s.off)))
+}
+
+func (s *fakeSwitchboard) Write(_ context.Context, part string, on bool) error {
+	if s.err == nil {
+		s.log = append(s.log, fmt.Sprintf("%s %v", part, on))
+	}
+	return s.err
+}
+
+// EndIdle ends one cluster.
+func (s *fakeSwitchboard) EndIdle(context.Context) ([]string, error) {
+	s.log = append(s.log, "end idle clusters")
+	return []string{"j-1"}, nil
+}
+
 // fakeObjects keeps what was uploaded, in order.
 type fakeObjects struct{ log []string }
 
@@ -161,6 +188,8 @@ type stage struct {
 	us, pr  *fakeLedger
 	objects *fakeObjects
 	athena  *fakeAthena
+
+	usSwitch, prSwitch fakeSwitchboard
 }
 
 func newStage() *stage {
@@ -191,7 +220,9 @@ func (s *stage) runContext(ctx context.Context, args ...string) (code int, out, 
 		return outputs{Countries: map[string]country{"us": named("us"), "pr": named("pr")}}, nil
 	}
 	a.connect = func(_ context.Context, _, code string, c country) (place, error) {
-		return place{code: code, country: c, ledger: map[string]ledger{"us": s.us, "pr": s.pr}[code], objects: s.objects, athena: s.athena}, nil
+		switched := map[string]*fakeSwitchboard{"us": &s.usSwitch, "pr": &s.prSwitch}[code]
+		return place{code: code, country: c, ledger: map[string]ledger{"us": s.us, "pr": s.pr}[code], objects: s.objects, athena: s.athena,
+			switchboard: switched, clusters: switched}, nil
 	}
 	exit := run(ctx, a, args)
 	return exit, o.String(), e.String()

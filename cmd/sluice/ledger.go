@@ -11,8 +11,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/athena"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/emr"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
+	"github.com/sluice-data/sluice/internal/compute/parameters"
 	jobs "github.com/sluice-data/sluice/internal/job"
 	ledgers "github.com/sluice-data/sluice/internal/ledger"
 )
@@ -29,6 +32,9 @@ func connect(ctx context.Context, stack, code string, c country) (place, error) 
 		ledger:  countryLedger{ledgers.New(dynamodb.NewFromConfig(cfg), c.Tables), code},
 		objects: s3Objects{transfermanager.New(s3.NewFromConfig(cfg))},
 		athena:  athena.NewFromConfig(cfg),
+
+		switchboard: parameters.New(ssm.NewFromConfig(cfg), stack, code),
+		clusters:    emrClusters{emr.NewFromConfig(cfg), "sluice-" + stack + "-" + code + "-"},
 	}, nil
 }
 

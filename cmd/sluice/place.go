@@ -17,6 +17,9 @@ type place struct {
 	ledger  ledger
 	objects objects
 	athena  athenaClient
+
+	switchboard switchboard
+	clusters    clusters
 }
 
 // ledger is what the commands read of a country's ledger.

@@ -55,6 +55,7 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 3 refused by the rules (for example 
 		newJobCommand(a),
 		newFilesCommand(a),
 		newQueryCommand(a),
+		newComputeCommand(a),
 		newLocalCommand(a),
 		newDemoCommand(a),
 	)

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/sluice-data/sluice/internal/sizing"
 )
 
 // Class says when something costs money.
@@ -36,10 +38,10 @@ const (
 
 // Part is one thing that can be switched off.
 type Part struct {
-	Name  string   `json:"name"`
-	Cost  Class    `json:"cost"`  // Cost is how it costs while it is on.
-	About string   `json:"about"` // About says in one sentence what goes when it is off.
-	Needs []string `json:"-"`     // Needs are the parts without which it cannot work.
+	Name  string   `json:"part"`
+	Cost  Class    `json:"costClass"` // Cost is how it costs while it is on.
+	About string   `json:"about"`     // About says in one sentence what goes when it is off.
+	Needs []string `json:"-"`         // Needs are the parts without which it cannot work.
 }
 
 // Parts are all parts, in the order in which people read them.
@@ -60,6 +62,9 @@ func Find(name string) (Part, bool) {
 	}
 	return Parts[i], true
 }
+
+// EngineParts are the parts that runs on each engine need, by the engine's name.
+var EngineParts = map[string]string{sizing.EMR: EMR, sizing.EMRServerless: Serverless, sizing.Glue: Glue}
 
 // What a parameter says.
 const (

@@ -11,7 +11,6 @@ import (
 
 	"github.com/sluice-data/sluice/internal/compute"
 	"github.com/sluice-data/sluice/internal/settings"
-	"github.com/sluice-data/sluice/internal/sizing"
 )
 
 // Client is the part of Systems Manager that Parameters needs.
@@ -66,9 +65,6 @@ func (p Parameters) Write(ctx context.Context, part string, on bool) error {
 	return nil
 }
 
-// engines are the parts without which no run starts on an engine.
-var engines = map[string]string{sizing.EMR: compute.EMR, sizing.EMRServerless: compute.Serverless, sizing.Glue: compute.Glue}
-
 // Off returns the engines that are off, each with the reason in a sentence.
 func (p Parameters) Off(ctx context.Context) (map[string]string, error) {
 	switches, err := p.Read(ctx)
@@ -76,7 +72,7 @@ func (p Parameters) Off(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	off := map[string]string{}
-	for engine, part := range engines {
+	for engine, part := range compute.EngineParts {
 		if blocker := switches.Blocker(part); blocker != "" {
 			off[engine] = fmt.Sprintf("%s is switched off: sluice compute on --part %s --country %s --stack %s", blocker, blocker, p.country, p.stack)
 		}
