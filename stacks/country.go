@@ -44,14 +44,17 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	if err != nil {
 		return nil, err
 	}
-	_ = switched
+	endpoints := config.Network.Endpoints
+	if !switched.On(compute.Endpoints) {
+		endpoints = nil
+	}
 
 	suffix, err := infra.NewSuffix(ctx, code, child)
 	if err != nil {
 		return nil, err
 	}
 	network, err := infra.NewNetwork(ctx, code, &infra.NetworkArgs{
-		CIDR: country.Block, Zones: at.zones, Account: country.Account, Region: country.Region, Endpoints: config.Network.Endpoints, Tags: tags}, child)
+		CIDR: country.Block, Zones: at.zones, Account: country.Account, Region: country.Region, Endpoints: endpoints, Tags: tags}, child)
 	if err != nil {
 		return nil, err
 	}
