@@ -41,11 +41,18 @@ down: ## Destroy the local stack, stop everything that make demo started, delete
 test: build ## Run every check that CI runs: Go, Python, and the path of a file through a deployed stack
 	@command -v terraform >/dev/null || \
 	  { echo "Terraform 1.5 or later is needed: the local AWS plugin is tested against its plans. Install it from https://developer.hashicorp.com/terraform/install"; exit 1; }
-	@$(MAKE) -j1 lint
+	@echo "checks, Go tests and Python tests run side by side; each prints when it has ended, which takes about six minutes"
+	@$(MAKE) --output-sync=target test-go test-python
+	go test -tags engine -count 1 -timeout 30m -v ./test/...
+
+.PHONY: test-go
+test-go: lint
 	go test ./...
 	go -C local/plugins test ./...
+
+.PHONY: test-python
+test-python: build
 	.venv/bin/python -m pytest jobs local
-	go test -tags engine -count 1 -timeout 30m -v ./test/...
 
 .PHONY: lint
 lint: build bin/staticcheck ## Check formatting, types and common mistakes of Go and Python
