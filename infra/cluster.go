@@ -2,6 +2,7 @@ package infra
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
@@ -23,11 +24,11 @@ type ClusterArgs struct {
 	Account         string             // Account is the AWS account.
 	Region          string             // Region is the AWS region.
 	ReleaseLabel    string             // ReleaseLabel is EMR's release, for example "emr-7.13.0".
-	PrimaryType     string             // PrimaryType is the primary node's instance type.
-	CoreType        string             // CoreType is the core nodes' instance type; who starts a cluster says how many.
-	IdleMinutes     int                // IdleMinutes is how long a cluster waits for work before it ends itself, 15 by default.
+	PrimaryType     string             // PrimaryType is the instance type that is asked for first for the primary node; InstanceTypes lists what stands for it.
+	CoreType        string             // CoreType is the one for core and task nodes; who starts a cluster says how many.
+	IdleMinutes     int                // IdleMinutes is how long a cluster that was started for work waits for more before it ends itself, 15 by default.
 	Steps           int                // Steps is how many steps a cluster runs at once, 5 by default.
-	Network         *Network           // Network is where clusters run: its first private subnet.
+	Network         *Network           // Network is where clusters run: in that of its private subnets that has room.
 	CIDR            string             // CIDR is the network's block, which nodes may talk to.
 	KeyARN          pulumi.StringInput // KeyARN is the key that nodes encrypt their disks and objects with.
 	ArtifactsBucket pulumi.StringInput // ArtifactsBucket is the bucket that takes the launch template.
@@ -36,21 +37,63 @@ type ClusterArgs struct {
 	Tags            map[string]string  // Tags go on everything that takes tags, and on the clusters.
 }
 
-// Cluster is the definition that a country's EMR clusters are started from: a launch template in the artifacts bucket, with the
-// roles, security groups and security configuration that it names. No cluster runs by it alone.
+// Cluster is the definition of a country's EMR clusters, with the roles, security groups and security configuration that it names. It is
+// used twice: as a launch template in the artifacts bucket, from which clusters are started when there is work, and by Standing. No
+// cluster runs by it alone.
 type Cluster struct {
 	pulumi.ResourceState
 
 	ServiceRoleARN pulumi.StringOutput // ServiceRoleARN is the role of EMR itself.
 	NodeRoleARN    pulumi.StringOutput // NodeRoleARN is the role of the nodes and the jobs on them.
-	Template       pulumi.StringOutput // Template is the launch template: RunJobFlow's input as JSON, without node counts.
+	Template       pulumi.StringOutput // Template is the launch template: RunJobFlow's input as JSON, without the number of core nodes.
+
+	args     *ClusterArgs
+	fleets   []fleet
+	profile  pulumi.StringOutput
+	security pulumi.StringOutput
+	groups   groups
+}
+
+// CertificateKey is the certificate's key in the artifacts bucket; the function keep-certificate makes it.
+const CertificateKey = "cluster/certificate.zip"
+
+// fleet is an instance fleet: several types of machine that EMR chooses from. Each counts as one unit.
+type fleet struct {
+	name, kind string // kind is MASTER, CORE or TASK.
+	types      []string
+	onDemand   int // onDemand is how many units are bought at the list price; 0: who starts the cluster says.
+	spot       int // spot is how many units are bought at the price of the day, and can be taken away any time.
+}
+
+// spotMinutes is how long EMR looks for spot capacity before it takes machines at the list price.
+const spotMinutes = 10
+
+// machines are the fleets of a cluster. Primary and core nodes hold what a cluster cannot lose and are on demand; task nodes only
+// compute. One task node is there from the start, as EMR makes no empty fleet; managed scaling takes it away when there is no work for it.
+func (args *ClusterArgs) machines() ([]fleet, error) {
+	primary, processor, err := InstanceTypes(args.PrimaryType)
+	if err != nil {
+		return nil, fmt.Errorf("primary type %w", err)
+	}
+	core, coreProcessor, err := InstanceTypes(args.CoreType)
+	if err != nil {
+		return nil, fmt.Errorf("core type %w", err)
+	}
+	if processor != coreProcessor {
+		return nil, fmt.Errorf("primary type %s is %s, core type %s is %s; take the same for both", args.PrimaryType, processor, args.CoreType, coreProcessor)
+	}
+	return []fleet{{"primary", "MASTER", primary, 1, 0}, {"core", "CORE", core, 0, 0}, {"task", "TASK", core, 0, 1}}, nil
 }
 
 // NewCluster creates a Cluster.
 func NewCluster(ctx *pulumi.Context, name string, args *ClusterArgs, opts ...pulumi.ResourceOption) (*Cluster, error) {
-	c := &Cluster{}
+	c := &Cluster{args: args}
 	if err := register(ctx, "sluice:compute:Cluster", name, c, opts); err != nil {
 		return nil, err
+	}
+	var err error
+	if c.fleets, err = args.machines(); err != nil {
+		return nil, fmt.Errorf("cluster %q: %w", name, err)
 	}
 	profile, err := c.nodeRole(ctx, name+"-node", args)
 	if err != nil {
@@ -60,18 +103,20 @@ func NewCluster(ctx *pulumi.Context, name string, args *ClusterArgs, opts ...pul
 	if err != nil {
 		return nil, err
 	}
-	groups, err := c.securityGroups(ctx, name, args)
+	if c.groups, err = c.securityGroups(ctx, name, args); err != nil {
+		return nil, err
+	}
+	security, err := emr.NewSecurityConfiguration(ctx, name, &emr.SecurityConfigurationArgs{Configuration: securityConfiguration(args.KeyARN, args.ArtifactsBucket)}, pulumi.Parent(c))
 	if err != nil {
 		return nil, err
 	}
-	security, err := emr.NewSecurityConfiguration(ctx, name, &emr.SecurityConfigurationArgs{Configuration: securityConfiguration(args.KeyARN)}, pulumi.Parent(c))
-	if err != nil {
-		return nil, err
-	}
-	c.Template = pulumi.StringMap{
-		"service": service.Arn, "profile": profile.Name, "security": security.Name, "logs": args.LogsBucket,
-		"subnet": args.Network.PrivateSubnetIDs.Index(pulumi.Int(0)), "primary": groups.primary, "core": groups.core, "access": groups.service,
-	}.ToStringMapOutput().ApplyT(args.template).(pulumi.StringOutput)
+	c.profile, c.security = profile.Name, security.Name
+	c.Template = pulumi.All(pulumi.StringMap{
+		"service": service.Arn, "profile": c.profile, "security": c.security, "logs": args.LogsBucket, "key": args.KeyARN,
+		"primary": c.groups.primary, "core": c.groups.core, "access": c.groups.service,
+	}, args.Network.PrivateSubnetIDs).ApplyT(func(known []any) (string, error) {
+		return c.template(known[0].(map[string]string), known[1].([]string))
+	}).(pulumi.StringOutput)
 	if _, err := s3.NewBucketObjectv2(ctx, name+"-template", &s3.BucketObjectv2Args{Bucket: args.ArtifactsBucket, Key: pulumi.String(TemplateKey),
 		ContentType: pulumi.String("application/json"), Content: c.Template}, pulumi.Parent(c)); err != nil {
 		return nil, err
@@ -175,14 +220,19 @@ func (c *Cluster) waysOut(ctx *pulumi.Context, name string, group pulumi.StringI
 	return nil
 }
 
-// securityConfiguration encrypts what nodes write, to S3 and to their disks, and gives credentials only to who asks twice (IMDSv2).
-func securityConfiguration(keyARN pulumi.StringInput) pulumi.StringOutput {
-	return keyARN.ToStringOutput().ApplyT(func(key string) (string, error) {
+// securityConfiguration encrypts what nodes write, to S3 and to their disks, and what they tell each other, and gives credentials only to
+// who asks twice (IMDSv2).
+func securityConfiguration(keyARN, artifactsBucket pulumi.StringInput) pulumi.StringOutput {
+	return pulumi.All(keyARN, artifactsBucket).ApplyT(func(known []any) (string, error) {
+		key, bucket := known[0].(string), known[1].(string)
 		type object = map[string]any
 		text, err := json.Marshal(object{
 			"EncryptionConfiguration": object{
-				"EnableInTransitEncryption": false, // wants a certificate; the nodes' traffic stays in private subnets
-				"EnableAtRestEncryption":    true,
+				"EnableInTransitEncryption": true,
+				"InTransitEncryptionConfiguration": object{
+					"TLSCertificateConfiguration": object{"CertificateProviderType": "PEM", "S3Object": "s3://" + bucket + "/" + CertificateKey},
+				},
+				"EnableAtRestEncryption": true,
 				"AtRestEncryptionConfiguration": object{
 					"S3EncryptionConfiguration":        object{"EncryptionMode": "SSE-KMS", "AwsKmsKey": key},
 					"LocalDiskEncryptionConfiguration": object{"EncryptionKeyProviderType": "AwsKms", "AwsKmsKey": key, "EnableEbsEncryption": true},
@@ -194,44 +244,89 @@ func securityConfiguration(keyARN pulumi.StringInput) pulumi.StringOutput {
 	}).(pulumi.StringOutput)
 }
 
+// The parts of the definition that the launch template and the standing cluster write each in its own way.
+var (
+	applications  = []string{"Spark"}
+	configuration = []map[string]any{
+		{"Classification": "iceberg-defaults", "Properties": map[string]string{"iceberg.enabled": "true"}},
+		{"Classification": "spark-defaults", "Properties": map[string]string{
+			"spark.sql.session.timeZone": "UTC",
+			// A task that failed is tried again, three times; a node on which tasks fail gets no more of them for a while; a task that takes
+			// far longer than its like is tried on another node beside it. Spot nodes come and go.
+			"spark.task.maxFailures":         "4",
+			"spark.excludeOnFailure.enabled": "true",
+			"spark.speculation":              "true",
+		}},
+	}
+)
+
+const (
+	scaleDown = "TERMINATE_AT_TASK_COMPLETION"
+
+	onDemandStrategy = "lowest-price"
+	spotStrategy     = "price-capacity-optimized" // the cheapest of those that are not about to be taken away
+	spotTimeout      = "SWITCH_TO_ON_DEMAND"
+)
+
+// steps is how many steps a cluster runs at once.
+func (args *ClusterArgs) steps() int { return withDefault(args.Steps, 5) }
+
+// logs is where a cluster's logs go.
+func (args *ClusterArgs) logs(bucket string) string { return "s3://" + bucket + "/emr/" }
+
 // template renders the launch template from the ids and names that it refers to.
-func (args *ClusterArgs) template(id map[string]string) (string, error) {
+func (c *Cluster) template(id map[string]string, subnets []string) (string, error) {
 	type object = map[string]any
 	tags := []object{}
 	all := maps.Clone(EMRManaged)
-	maps.Copy(all, args.Tags)
+	maps.Copy(all, c.args.Tags)
 	for _, key := range sortedNames(all) {
 		tags = append(tags, object{"Key": key, "Value": all[key]})
 	}
-	steps := withDefault(args.Steps, 5)
+	apps := []object{}
+	for _, name := range applications {
+		apps = append(apps, object{"Name": name})
+	}
+	fleets := []object{}
+	for _, f := range c.fleets {
+		types := []object{}
+		for _, name := range f.types {
+			types = append(types, object{"InstanceType": name, "WeightedCapacity": 1})
+		}
+		launch := object{"OnDemandSpecification": object{"AllocationStrategy": onDemandStrategy}}
+		rendered := object{"Name": f.name, "InstanceFleetType": f.kind, "InstanceTypeConfigs": types, "LaunchSpecifications": launch}
+		if f.onDemand > 0 {
+			rendered["TargetOnDemandCapacity"] = f.onDemand
+		}
+		if f.spot > 0 {
+			rendered["TargetSpotCapacity"] = f.spot
+			launch["SpotSpecification"] = object{"TimeoutDurationMinutes": spotMinutes, "TimeoutAction": spotTimeout, "AllocationStrategy": spotStrategy}
+		}
+		fleets = append(fleets, rendered)
+	}
 	text, err := json.MarshalIndent(object{
-		"Name":                  args.ClusterName,
-		"ReleaseLabel":          args.ReleaseLabel,
-		"LogUri":                "s3://" + id["logs"] + "/emr/",
-		"Applications":          []object{{"Name": "Spark"}},
+		"Name":                  c.args.ClusterName,
+		"ReleaseLabel":          c.args.ReleaseLabel,
+		"LogUri":                c.args.logs(id["logs"]),
+		"LogEncryptionKmsKeyId": id["key"],
+		"Applications":          apps,
 		"ServiceRole":           id["service"],
 		"JobFlowRole":           id["profile"],
 		"SecurityConfiguration": id["security"],
-		"ScaleDownBehavior":     "TERMINATE_AT_TASK_COMPLETION",
-		"StepConcurrencyLevel":  steps,
-		"AutoTerminationPolicy": object{"IdleTimeout": 60 * withDefault(args.IdleMinutes, 15)},
+		"ScaleDownBehavior":     scaleDown,
+		"StepConcurrencyLevel":  c.args.steps(),
+		"AutoTerminationPolicy": object{"IdleTimeout": 60 * withDefault(c.args.IdleMinutes, 15)},
 		"VisibleToAllUsers":     true,
-		"Configurations": []object{
-			{"Classification": "iceberg-defaults", "Properties": object{"iceberg.enabled": "true"}},
-			{"Classification": "spark-defaults", "Properties": object{"spark.sql.session.timeZone": "UTC"}},
-		},
+		"Configurations":        configuration,
 		"Instances": object{
-			"Ec2SubnetId":                   id["subnet"],
+			"Ec2SubnetIds":                  subnets,
 			"EmrManagedMasterSecurityGroup": id["primary"],
 			"EmrManagedSlaveSecurityGroup":  id["core"],
 			"ServiceAccessSecurityGroup":    id["access"],
 			"KeepJobFlowAliveWhenNoSteps":   true,
 			"TerminationProtected":          false,
 			"UnhealthyNodeReplacement":      true,
-			"InstanceGroups": []object{
-				{"Name": "primary", "InstanceRole": "MASTER", "InstanceType": args.PrimaryType, "Market": "ON_DEMAND"},
-				{"Name": "core", "InstanceRole": "CORE", "InstanceType": args.CoreType, "Market": "ON_DEMAND"},
-			},
+			"InstanceFleets":                fleets,
 		},
 		"Tags": tags,
 	}, "", "  ")

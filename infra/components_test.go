@@ -32,7 +32,7 @@ func TestEachComponentRegistersExactlyItsInventory(t *testing.T) {
 		"catalog":    {func(ctx *pulumi.Context, p parts) error { _, err := e.catalog(ctx, p); return err }, []string{"aws:glue", "aws:athena"}},
 		"cluster":    {func(ctx *pulumi.Context, p parts) error { _, err := e.cluster(ctx, p); return err }, []string{"aws:emr", "aws:iam", "aws:vpc", "aws:s3/bucketObjectv2"}},
 		"jobpackage": {func(ctx *pulumi.Context, p parts) error { _, err := e.jobs(ctx, p); return err }, []string{"aws:s3/bucketObjectv2"}},
-		"pipeline":   {e.pipeline, []string{"aws:lambda", "aws:cloudwatch", "aws:s3/bucketNotification", "aws:sns/topicSubscription"}},
+		"pipeline":   {func(ctx *pulumi.Context, p parts) error { _, _, err := e.pipeline(ctx, p); return err }, []string{"aws:lambda", "aws:cloudwatch", "aws:s3/bucketNotification", "aws:sns/topicSubscription"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registered := record(t, func(ctx *pulumi.Context) error {
@@ -86,9 +86,9 @@ func TestLaunchTemplateIsTheInputOfRunJobFlow(t *testing.T) {
 		if err := decoder.Decode(&input); err != nil {
 			t.Fatal(err)
 		}
-		for _, group := range input.Instances.InstanceGroups {
-			if group.InstanceCount != nil {
-				t.Errorf("group %s has a size; who starts a cluster decides that", *group.Name)
+		for _, fleet := range input.Instances.InstanceFleets {
+			if fleet.InstanceFleetType == "CORE" && (fleet.TargetOnDemandCapacity != nil || fleet.TargetSpotCapacity != nil) {
+				t.Error("the core fleet has a size; who starts a cluster decides that")
 			}
 		}
 		if *input.AutoTerminationPolicy.IdleTimeout != 900 || *input.StepConcurrencyLevel != 5 {

@@ -99,30 +99,42 @@ func (e example) jobs(ctx *pulumi.Context, p parts) (*JobPackage, error) {
 	return NewJobPackage(ctx, "us", &JobPackageArgs{Bucket: p.lake.Names["artifacts"], Root: e.root, Package: packed, Contracts: map[string]string{"flights": `{"name":"flights"}`}})
 }
 
-func (e example) pipeline(ctx *pulumi.Context, p parts) error {
+func (e example) pipeline(ctx *pulumi.Context, p parts) (*Pipeline, *Cluster, error) {
 	catalog, err := e.catalog(ctx, p)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	cluster, err := e.cluster(ctx, p)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	jobs, err := e.jobs(ctx, p)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	packages := map[string]string{}
 	for _, folder := range Functions {
 		packages[folder] = filepath.Join(e.root, folder+".zip")
 		if err := os.WriteFile(packages[folder], []byte(folder), 0o644); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
-	_, err = NewPipeline(ctx, "us", &PipelineArgs{Prefix: "sluice-prod-us", StepPrefix: "sluice/prod/us/", Packages: packages, Architecture: "arm64", Access: p.access, Cluster: cluster,
+	pipeline, err := NewPipeline(ctx, "us", &PipelineArgs{Prefix: "sluice-prod-us", StepPrefix: "sluice/prod/us/", Packages: packages, Architecture: "arm64", Access: p.access, Cluster: cluster,
 		Settings: Settings(SettingsArgs{Country: settings.Country{Stack: "prod", Country: "us", Region: "eu-west-1", TimeZone: "UTC", Parallel: 5,
 			Google: settings.Google{Project: "sluice-prod", Location: "EU"}},
 			Lake: p.lake, Ledger: p.ledger, Messaging: p.messaging, Catalog: catalog, Keys: p.keys, Warehouse: p.warehouse, Jobs: jobs}), Tags: tags})
+	return pipeline, cluster, err
+}
+
+// standing is a standing cluster with the values that are no defaults left out.
+func (e example) standing(ctx *pulumi.Context, p parts, args StandingArgs) error {
+	pipeline, cluster, err := e.pipeline(ctx, p)
+	if err != nil {
+		return err
+	}
+	args.Stack, args.Country, args.Account, args.KeyARN, args.Tags = "prod", "us", "111122223333", p.keys.ARN, tags
+	args.Cluster, args.Pipeline = cluster, pipeline
+	_, err = NewStanding(ctx, "us-standing", &args)
 	return err
 }
 
@@ -132,7 +144,7 @@ func (e example) all(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	return e.pipeline(ctx, p)
+	return e.standing(ctx, p, StandingArgs{Enabled: true})
 }
 
 func newExample(t *testing.T) example {
@@ -143,7 +155,8 @@ func TestEverythingOfACountryHasAParentAndItsTags(t *testing.T) {
 	// What AWS gives no tags to.
 	untagged := map[string]bool{}
 	for _, kind := range []string{"cloudwatch/eventTarget:EventTarget", "dynamodb/tableItem:TableItem", "ec2/route:Route", "ec2/routeTableAssociation:RouteTableAssociation",
-		"emr/securityConfiguration:SecurityConfiguration", "iam/rolePolicy:RolePolicy", "iam/rolePolicyAttachment:RolePolicyAttachment", "kms/alias:Alias",
+		"emr/instanceFleet:InstanceFleet", "emr/managedScalingPolicy:ManagedScalingPolicy",
+		"emr/securityConfiguration:SecurityConfiguration", "lambda/invocation:Invocation", "iam/rolePolicy:RolePolicy", "iam/rolePolicyAttachment:RolePolicyAttachment", "kms/alias:Alias",
 		"lambda/functionEventInvokeConfig:FunctionEventInvokeConfig", "lambda/permission:Permission", "s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2",
 		"s3/bucketLoggingV2:BucketLoggingV2", "s3/bucketNotification:BucketNotification", "s3/bucketObjectv2:BucketObjectv2", "s3/bucketOwnershipControls:BucketOwnershipControls",
 		"s3/bucketPolicy:BucketPolicy", "s3/bucketPublicAccessBlock:BucketPublicAccessBlock",

@@ -135,3 +135,17 @@ func (f *Function) allowInvoke(ctx *pulumi.Context, name, service, account strin
 		StatementId:   pulumi.String(name),
 	}, pulumi.Parent(f))
 }
+
+// onEvent has the function woken by a rule of the default event bus, which becomes a child of parent.
+func (f *Function) onEvent(ctx *pulumi.Context, name string, rule *cloudwatch.EventRuleArgs, account string, tags map[string]string, parent pulumi.Resource) error {
+	rule.Tags = tagged(tags)
+	created, err := cloudwatch.NewEventRule(ctx, name, rule, pulumi.Parent(parent))
+	if err != nil {
+		return err
+	}
+	if _, err := f.allowInvoke(ctx, name, "events.amazonaws.com", account, created.Arn); err != nil {
+		return err
+	}
+	_, err = cloudwatch.NewEventTarget(ctx, name, &cloudwatch.EventTargetArgs{Rule: created.Name, TargetId: pulumi.String(name), Arn: f.ARN}, pulumi.Parent(parent))
+	return err
+}

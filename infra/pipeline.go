@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/cloudwatch"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/s3"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/sns"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -19,10 +20,14 @@ const (
 	StartJobs   = "start-jobs"
 	FinishJob   = "finish-job"
 	ExportTable = "export-table"
+
+	PublishCPU      = "publish-cpu"
+	StopCluster     = "stop-cluster"
+	KeepCertificate = "keep-certificate"
 )
 
 // Functions are the folders of a country's functions.
-var Functions = []string{ReceiveFile, QueueJobs, StartJobs, FinishJob, ExportTable}
+var Functions = []string{ReceiveFile, QueueJobs, StartJobs, FinishJob, ExportTable, PublishCPU, StopCluster, KeepCertificate}
 
 // needs are what a function takes, where it is not Function's default.
 var needs = map[string]FunctionArgs{
@@ -31,6 +36,10 @@ var needs = map[string]FunctionArgs{
 	StartJobs:   {TimeoutSeconds: 300, Single: true}, // two at once would look for free slots twice and start no more
 	FinishJob:   {},
 	ExportTable: {TimeoutSeconds: 900, MemoryMB: 512},
+
+	PublishCPU:      {},
+	StopCluster:     {TimeoutSeconds: 300, Single: true}, // two at once would end a cluster twice
+	KeepCertificate: {},
 }
 
 // PipelineArgs is what a Pipeline is made of.
@@ -52,7 +61,8 @@ type PipelineArgs struct {
 type Pipeline struct {
 	pulumi.ResourceState
 
-	Functions map[string]*Function // Functions are the country's functions by folder.
+	Functions   map[string]*Function // Functions are the country's functions by folder.
+	Certificate pulumi.Resource      // Certificate is there when the certificate is that clusters' nodes talk to each other under.
 }
 
 // FunctionName is the physical name of the function in this folder, and of its role.
@@ -102,6 +112,9 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 			return nil, err
 		}
 	}
+	if err := p.clusters(ctx, name, args); err != nil {
+		return nil, err
+	}
 	outputs := pulumi.Map{}
 	for folder, function := range p.Functions {
 		outputs[folder] = function.Name
@@ -140,16 +153,19 @@ func (p *Pipeline) onMessage(ctx *pulumi.Context, name, folder string, types []s
 
 // onEvent has a function woken by a rule of the default event bus.
 func (p *Pipeline) onEvent(ctx *pulumi.Context, name, folder string, rule *cloudwatch.EventRuleArgs, args *PipelineArgs) error {
-	rule.Tags = tagged(args.Tags)
-	created, err := cloudwatch.NewEventRule(ctx, name, rule, pulumi.Parent(p))
+	return p.Functions[folder].onEvent(ctx, name, rule, args.Access.Account, args.Tags, p)
+}
+
+// clusters has the certificate made that clusters start with and, when the country goes, every cluster ended that jobs started: the
+// deployment knows none of them, and their network could not be deleted under them.
+func (p *Pipeline) clusters(ctx *pulumi.Context, name string, args *PipelineArgs) error {
+	certificate, err := lambda.NewInvocation(ctx, name+"-certificate", &lambda.InvocationArgs{FunctionName: p.Functions[KeepCertificate].Name, Input: pulumi.String("{}")}, pulumi.Parent(p))
 	if err != nil {
 		return err
 	}
-	function := p.Functions[folder]
-	if _, err := function.allowInvoke(ctx, name, "events.amazonaws.com", args.Access.Account, created.Arn); err != nil {
-		return err
-	}
-	_, err = cloudwatch.NewEventTarget(ctx, name, &cloudwatch.EventTargetArgs{Rule: created.Name, TargetId: pulumi.String(folder), Arn: function.ARN}, pulumi.Parent(p))
+	p.Certificate = certificate
+	_, err = lambda.NewInvocation(ctx, name+"-last", &lambda.InvocationArgs{FunctionName: p.Functions[StopCluster].Name, LifecycleScope: pulumi.String("CRUD"),
+		Input: pulumi.String("{}")}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{args.Cluster})) // so it is taken away before the clusters' groups
 	return err
 }
 
@@ -185,6 +201,8 @@ type SettingsArgs struct {
 	Keys      *Keys
 	Warehouse *Warehouse
 	Jobs      *JobPackage
+
+	QuietMinutes int // QuietMinutes is how long a standing cluster must be quiet before it is ended, 30 by default.
 }
 
 // Settings renders the settings of a country's functions.
@@ -212,7 +230,8 @@ func Settings(args SettingsArgs) pulumi.StringOutput {
 		c.Tables = settings.Tables{Feeds: v["table/feeds"], Jobs: v["table/jobs"], Runs: v["table/runs"], Files: v["table/files"], Progress: v["table/progress"]}
 		c.Queues = settings.Queues{Tickets: v["tickets"], DeadLetters: v["deadLetters"]}
 		c.Topics = settings.Topics{Jobs: v["jobsTopic"], Alerts: v["alertsTopic"]}
-		c.Compute = settings.Compute{TemplateKey: TemplateKey, MainKey: args.Jobs.MainKey, PackageKey: args.Jobs.PackageKey, KMSKeyARN: v["key"]}
+		c.Compute = settings.Compute{TemplateKey: TemplateKey, MainKey: args.Jobs.MainKey, PackageKey: args.Jobs.PackageKey, KMSKeyARN: v["key"],
+			CertificateKey: CertificateKey, QuietMinutes: withDefault(args.QuietMinutes, DefaultQuietMinutes)}
 		c.Google.Dataset, c.Google.LoadBucket, c.Google.Audience, c.Google.ServiceAccount = v["dataset"], v["loadBucket"], v["audience"], v["serviceAccount"]
 		text, err := json.Marshal(c)
 		return string(text), err

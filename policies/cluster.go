@@ -22,6 +22,7 @@ func Job(c Country, databases ...string) Document {
 	return New(
 		allow("ReadLandedFiles", Strings{"s3:GetObject", "s3:GetObjectVersion"}, Strings{c.LandingARN + "/*"}),
 		allow("ReadJobAndOrders", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/jobs/*", c.ArtifactsARN + "/runs/*"}),
+		allow("ReadCertificate", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/cluster/certificate.zip"}),
 		allow("WriteResults", Strings{"s3:PutObject"}, Strings{c.ArtifactsARN + "/runs/*"}),
 		allow("FindObjects", Strings{"s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"}, append(Strings{c.LandingARN, c.ArtifactsARN, c.LogsARN}, stages...)),
 		allow("WriteStages", Strings{"s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"}, each(stages, "/*")),

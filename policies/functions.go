@@ -1,5 +1,7 @@
 package policies
 
+import "github.com/sluice-data/sluice/internal/compute"
+
 // Country is the ARNs, and the few names, that the documents of one country's functions and jobs are made of.
 type Country struct {
 	Account, Region, Stack, Code string
@@ -26,6 +28,10 @@ func Function(name, logGroupARN string, c Country) (Document, bool) {
 		"start-jobs":   startJobs,
 		"finish-job":   finishJob,
 		"export-table": exportTable,
+
+		"publish-cpu":      publishCPU,
+		"stop-cluster":     stopCluster,
+		"keep-certificate": keepCertificate,
 	}[name]
 	if !ok {
 		return Document{}, false
@@ -63,9 +69,9 @@ func startJobs(c Country) []Statement {
 		updateTables("RecordJobsAndProgress", c.JobsARN, c.ProgressARN),
 		allow("ReadSwitch", Strings{"ssm:GetParametersByPath"}, Strings{"arn:aws:ssm:" + c.Region + ":" + c.Account + ":parameter/sluice/" + c.Stack + "/compute/" + c.Code}),
 		allow("TakeTickets", Strings{"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"}, Strings{c.TicketsARN}),
-		allow("ReadTemplateAndContracts", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/cluster/*", c.ArtifactsARN + "/contracts/*"}),
+		allow("ReadTemplateAndContracts", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/cluster/template.json", c.ArtifactsARN + "/contracts/*"}),
 		allow("WriteOrders", Strings{"s3:PutObject"}, Strings{c.ArtifactsARN + "/runs/*"}),
-		allow("FindClusters", Strings{"elasticmapreduce:ListClusters"}, Strings{"*"}), // ListClusters knows no resource
+		findClusters(),
 		start,
 		ownClusters(c, "RunStepsOnOwnClusters", "elasticmapreduce:AddJobFlowSteps", "elasticmapreduce:CancelSteps", "elasticmapreduce:DescribeCluster",
 			"elasticmapreduce:DescribeStep", "elasticmapreduce:ListSteps"),
@@ -90,6 +96,40 @@ func exportTable(c Country) []Statement {
 	return append(ReadPrefix(c.CuratedARN, ""),
 		allow("ReadJobs", Strings{"dynamodb:GetItem"}, Strings{c.JobsARN}),
 		updateTables("RecordExport", c.JobsARN, c.ProgressARN))
+}
+
+// publishCPU looks at the country's clusters, and publishes what their machines do.
+func publishCPU(c Country) []Statement {
+	put := allow("PublishMetrics", Strings{"cloudwatch:PutMetricData"}, Strings{"*"}) // PutMetricData knows no resource
+	put.Condition = Condition{"StringEquals": {"cloudwatch:namespace": {"Sluice"}}}
+	return []Statement{
+		findClusters(),
+		ownClusters(c, "FindMachinesOfOwnClusters", "elasticmapreduce:ListInstances"),
+		allow("ReadMetrics", Strings{"cloudwatch:GetMetricData"}, Strings{"*"}), // GetMetricData knows no resource
+		put,
+	}
+}
+
+// stopCluster ends the country's clusters, and records it.
+func stopCluster(c Country) []Statement {
+	return []Statement{
+		findClusters(),
+		ownClusters(c, "EndOwnClusters", "elasticmapreduce:ListSteps", "elasticmapreduce:TerminateJobFlows"),
+		readLedger(c),
+		updateTables("CloseClusters", c.ProgressARN),
+		allow("SwitchOffStandingCluster", Strings{"ssm:PutParameter"},
+			Strings{"arn:aws:ssm:" + c.Region + ":" + c.Account + ":parameter" + compute.ParameterName(c.Stack, c.Code, compute.Standing)}),
+	}
+}
+
+// keepCertificate writes the certificate of the clusters' nodes, which it cannot read.
+func keepCertificate(c Country) []Statement {
+	return []Statement{allow("WriteCertificate", Strings{"s3:PutObject"}, Strings{c.ArtifactsARN + "/cluster/certificate.zip"})}
+}
+
+// findClusters allows finding clusters by their names.
+func findClusters() Statement {
+	return allow("FindClusters", Strings{"elasticmapreduce:ListClusters"}, Strings{"*"}) // ListClusters knows no resource
 }
 
 // findLandedFiles allows listing what landed, with its versions, but not reading it.

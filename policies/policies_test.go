@@ -38,7 +38,7 @@ func documents(t *testing.T) map[string]Document {
 		"cluster-service": ClusterService(c.ClusterNodeRoleARN, c.KeyARN), "job": Job(c, "sluice_prod_us_validated", "sluice_prod_us_curated"),
 		"read-prefix": New(ReadPrefix(c.CuratedARN, "flights/")...),
 	}
-	for _, name := range []string{"receive-file", "queue-jobs", "start-jobs", "finish-job", "export-table"} {
+	for _, name := range []string{"receive-file", "queue-jobs", "start-jobs", "finish-job", "export-table", "publish-cpu", "stop-cluster", "keep-certificate"} {
 		d, ok := Function(name, "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/sluice-prod-us-"+name, c)
 		if !ok {
 			t.Fatalf("function %s has no document", name)
@@ -85,7 +85,8 @@ func TestEachDocumentIsItsGolden(t *testing.T) {
 
 func TestRolesNameWhatTheyTouch(t *testing.T) {
 	// Actions of AWS that know no resource: the only ones that a role may have on "*".
-	unbound := map[string]bool{"elasticmapreduce:ListClusters": true, "elasticmapreduce:RunJobFlow": true, "elasticmapreduce:AddTags": true}
+	unbound := map[string]bool{"elasticmapreduce:ListClusters": true, "elasticmapreduce:RunJobFlow": true, "elasticmapreduce:AddTags": true,
+		"cloudwatch:GetMetricData": true, "cloudwatch:PutMetricData": true}
 	for name, d := range documents(t) {
 		if !strings.HasPrefix(name, "function-") && name != "job" && name != "cluster-service" {
 			continue

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/sluice-data/sluice/docs/schemas"
 	"github.com/sluice-data/sluice/infra"
 	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/sizing"
 )
 
 // Config is a stack's file, Pulumi.<stack>.yaml, read once and checked whole. Each field is described in docs/schemas/stack.json;
@@ -60,12 +62,30 @@ type Functions struct {
 	SweepMinutes int    `json:"sweepMinutes"`
 }
 
-// Compute is what clusters are made of.
+// Compute is what clusters are made of; a country can have other values of its own.
 type Compute struct {
-	ReleaseLabel string `json:"releaseLabel"`
-	PrimaryType  string `json:"primaryType"`
-	CoreType     string `json:"coreType"`
-	IdleMinutes  int    `json:"idleMinutes"`
+	ReleaseLabel string  `json:"releaseLabel"`
+	PrimaryType  string  `json:"primaryType"`
+	CoreType     string  `json:"coreType"`
+	IdleMinutes  int     `json:"idleMinutes"`
+	Standing     bool    `json:"standing"`
+	Size         string  `json:"size"`
+	Scaling      Scaling `json:"scaling"`
+	Idle         Idle    `json:"idle"`
+}
+
+// Scaling is the limits of the standing cluster's size.
+type Scaling struct {
+	MinUnits      int `json:"minUnits"`
+	MaxUnits      int `json:"maxUnits"`
+	OnDemandUnits int `json:"onDemandUnits"`
+}
+
+// Idle is when the standing cluster is ended.
+type Idle struct {
+	CPUPercent int `json:"cpuPercent"`
+	Minutes    int `json:"minutes"`
+	EndMinutes int `json:"endMinutes"`
 }
 
 // Storage is how long buckets keep what is not current.
@@ -85,7 +105,10 @@ type Country struct {
 	Google         Google `json:"google"`
 	Feeds          []Feed `json:"feeds"`
 
+	ComputeOverride json.RawMessage `json:"compute"`
+
 	// What the rest of the program takes, derived once.
+	Compute   Compute      `json:"-"` // Compute is the environment's with what the country says on top.
 	Account   string       `json:"-"` // Account is the AWS account that the country is in.
 	Block     netip.Prefix `json:"-"` // Block is CIDR, parsed.
 	Protected bool         `json:"-"` // Protected refuses to delete what holds the country's data.
@@ -175,6 +198,7 @@ func (c *Config) checkCountries(wrong *faults) {
 			wrong.add(path+".timeZone", "%q is no IANA time zone, for example Europe/Madrid", country.TimeZone)
 		}
 		country.derive(c)
+		country.Compute.check(wrong, path)
 	}
 	for i, code := range c.AllowDataDeletion {
 		if !slices.ContainsFunc(c.Countries, func(country Country) bool { return country.Code == code }) {
@@ -232,8 +256,51 @@ func (country *Country) derive(c *Config) {
 	if country.Google.Location == "" {
 		country.Google.Location = "US"
 	}
+	country.Compute = c.Compute
+	if len(country.ComputeOverride) > 0 {
+		_ = json.Unmarshal(country.ComputeOverride, &country.Compute) // what has another type than it should the schema reports
+	}
 	protected := c.DataProtection == nil || *c.DataProtection
 	country.Protected = protected && !slices.Contains(c.AllowDataDeletion, country.Code)
+}
+
+// check checks what the schema cannot: that instances go together, and that limits are not crossed.
+func (c Compute) check(wrong *faults, path string) {
+	if c.PrimaryType == "" || c.CoreType == "" {
+		return // the schema reports it
+	}
+	_, primary, err := infra.InstanceTypes(c.PrimaryType)
+	if err != nil {
+		wrong.add(path+".compute.primaryType", "%v", err)
+	}
+	_, core, err := infra.InstanceTypes(c.CoreType)
+	if err != nil {
+		wrong.add(path+".compute.coreType", "%v", err)
+	}
+	if primary != "" && core != "" && primary != core {
+		wrong.add(path+".compute", "primaryType %s is %s, coreType %s is %s; take the same processor for both", c.PrimaryType, primary, c.CoreType, core)
+	}
+	name := c.Size
+	if name == "" {
+		name = infra.StandingSize
+	}
+	size, ok := sizing.Named(name)
+	if !ok {
+		return // the schema reports it
+	}
+	least, most := cmp.Or(c.Scaling.MinUnits, int(size.Core)), cmp.Or(c.Scaling.MaxUnits, int(size.MaxUnits))
+	if most < least {
+		wrong.add(path+".compute.scaling", "maxUnits %d is less than minUnits %d", most, least)
+	}
+	if most < int(size.Core) {
+		wrong.add(path+".compute.scaling.maxUnits", "%d is less than the %d core nodes of size %s", most, size.Core, name)
+	}
+	if onDemand := cmp.Or(c.Scaling.OnDemandUnits, int(size.Core)); onDemand > most || onDemand < int(size.Core) {
+		wrong.add(path+".compute.scaling.onDemandUnits", "%d is not between the %d core nodes of size %s and maxUnits %d", onDemand, size.Core, name, most)
+	}
+	if c.Idle.Minutes > 5 && c.Idle.Minutes%5 != 0 {
+		wrong.add(path+".compute.idle.minutes", "%d is no multiple of 5; metrics come every five minutes", c.Idle.Minutes)
+	}
 }
 
 // checkFeeds reads the contracts that the countries name, and checks that a country's feeds can run together.

@@ -89,8 +89,8 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	access := infra.Access{Account: country.Account, Region: country.Region, Stack: config.Stack, Country: code, Keys: keys, Lake: lake, Ledger: ledger, Messaging: messaging}
 	cluster, err := infra.NewCluster(ctx, code, &infra.ClusterArgs{
 		ClusterName: name, Account: country.Account, Region: country.Region,
-		ReleaseLabel: config.Compute.ReleaseLabel, PrimaryType: config.Compute.PrimaryType, CoreType: config.Compute.CoreType,
-		IdleMinutes: config.Compute.IdleMinutes, Steps: country.Parallel, Network: network, CIDR: country.CIDR, KeyARN: keys.ARN,
+		ReleaseLabel: country.Compute.ReleaseLabel, PrimaryType: country.Compute.PrimaryType, CoreType: country.Compute.CoreType,
+		IdleMinutes: country.Compute.IdleMinutes, Steps: country.Parallel, Network: network, CIDR: country.CIDR, KeyARN: keys.ARN,
 		ArtifactsBucket: lake.Names["artifacts"], LogsBucket: lake.Names["logs"], JobPolicy: access.Job(jobDatabases(catalog)...), Tags: tags}, child)
 	if err != nil {
 		return nil, err
@@ -108,10 +108,20 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		Settings: infra.Settings(infra.SettingsArgs{
 			Country: settings.Country{Stack: config.Stack, Country: code, Region: country.Region, TimeZone: country.TimeZone, Parallel: country.Parallel,
 				Google: settings.Google{Project: config.Google.Project, Location: country.Google.Location}},
-			Lake: lake, Ledger: ledger, Messaging: messaging, Catalog: tables, Keys: keys, Warehouse: warehouse, Jobs: jobs}),
+			Lake: lake, Ledger: ledger, Messaging: messaging, Catalog: tables, Keys: keys, Warehouse: warehouse, Jobs: jobs,
+			QuietMinutes: country.Compute.Idle.Minutes}),
 		Tags: tags}, child)
 	if err != nil {
 		return nil, err
+	}
+	if country.Compute.Standing {
+		if _, err := infra.NewStanding(ctx, code+"-standing", &infra.StandingArgs{
+			Enabled: switched.On(compute.Standing), Stack: config.Stack, Country: code, Account: country.Account, Cluster: cluster, Pipeline: pipeline, Size: country.Compute.Size,
+			MinUnits: country.Compute.Scaling.MinUnits, MaxUnits: country.Compute.Scaling.MaxUnits, OnDemandUnits: country.Compute.Scaling.OnDemandUnits,
+			QuietPercent: country.Compute.Idle.CPUPercent, QuietMinutes: country.Compute.Idle.Minutes, EndMinutes: country.Compute.Idle.EndMinutes,
+			KeyARN: keys.ARN, Tags: tags}, child); err != nil {
+			return nil, err
+		}
 	}
 
 	functions := pulumi.Map{}

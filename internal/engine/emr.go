@@ -16,25 +16,28 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/emr/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/sluice-data/sluice/internal/cluster"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
 
-// EMR runs each run as a step of a cluster on EC2. Clusters are found by their names, one a size, and started from the country's
-// launch template when there is none.
+// EMR runs each run as a step of a cluster on EC2. Clusters are found by their names: the standing one, where the country has one, then
+// one a size, which is started from the country's launch template when there is none.
 type EMR struct {
 	emr      *emr.Client
 	country  settings.Country
 	template func(context.Context) ([]byte, error)
+	closing  func(context.Context) ([]string, error)
 	pause    func(ctx context.Context, attempt int) error
 }
 
 var _ Engine = (*EMR)(nil)
 
-// NewEMR makes the engine of a country. The template is asked for when a cluster is started. It does not touch the network.
-func NewEMR(client *emr.Client, country settings.Country, template func(context.Context) ([]byte, error)) *EMR {
-	return &EMR{client, country, template, pause}
+// NewEMR makes the engine of a country. The template is asked for when a cluster is started; closing returns the ids of the clusters
+// that are about to be ended, and must not answer with what was true before the call. It does not touch the network.
+func NewEMR(client *emr.Client, country settings.Country, template func(context.Context) ([]byte, error), closing func(context.Context) ([]string, error)) *EMR {
+	return &EMR{client, country, template, closing, pause}
 }
 
 func stepPrefix(stack, country string) string { return "sluice/" + stack + "/" + country + "/" }
@@ -54,16 +57,34 @@ func ParseStepName(stack, country, name string) (job.ID, int64, bool) {
 }
 
 func (e *EMR) clusterName(size string) string {
-	return fmt.Sprintf("sluice-%s-%s-%s", e.country.Stack, e.country.Country, size)
+	return cluster.TransientName(e.country.Stack, e.country.Country, size)
 }
 
 // up are the states of a cluster that takes steps.
 var up = []types.ClusterState{types.ClusterStateStarting, types.ClusterStateBootstrapping, types.ClusterStateRunning, types.ClusterStateWaiting}
 
-// clusters returns the ids of the clusters that are up, by size. Of several of one size it takes the one that sorts first: everybody
-// must choose the same.
+// found is a cluster that is up.
+type found struct {
+	id       string
+	standing bool
+}
+
+// before tells whether a is taken rather than b. Of several of one size everybody must choose the same: a standing cluster, which is
+// paid for anyway, then the one that sorts first.
+func (a found) before(b found) bool {
+	if a.standing != b.standing {
+		return a.standing
+	}
+	return b.id == "" || a.id < b.id
+}
+
+// clusters returns the ids of the clusters that are up and stay so, by size.
 func (e *EMR) clusters(ctx context.Context) (map[string]string, error) {
-	bySize := map[string]string{}
+	closing, err := e.closing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	best := map[string]found{}
 	pages := emr.NewListClustersPaginator(e.emr, &emr.ListClustersInput{ClusterStates: up})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -71,14 +92,16 @@ func (e *EMR) clusters(ctx context.Context) (map[string]string, error) {
 			return nil, fmt.Errorf("emr: clusters: %w", err)
 		}
 		for _, c := range page.Clusters {
-			size, ours := strings.CutPrefix(aws.ToString(c.Name), e.clusterName(""))
-			if _, known := sizing.Named(size); !ours || !known {
-				continue
-			}
-			if id := aws.ToString(c.Id); bySize[size] == "" || id < bySize[size] {
-				bySize[size] = id
+			name, ours := cluster.ParseName(e.country.Stack, e.country.Country, aws.ToString(c.Name))
+			this := found{aws.ToString(c.Id), name.Standing}
+			if ours && !slices.Contains(closing, this.id) && this.before(best[name.Size]) {
+				best[name.Size] = this
 			}
 		}
+	}
+	bySize := map[string]string{}
+	for size, c := range best {
+		bySize[size] = c.id
 	}
 	return bySize, nil
 }
@@ -98,6 +121,9 @@ func (e *EMR) Sizes(ctx context.Context) ([]string, error) {
 }
 
 // Start finds or starts the cluster of the run's size, and on it the run's step.
+//
+// Who ends a cluster writes that down first, and then looks for runs that chose it. So a run first writes down what it chose, and then
+// looks whether that is about to end: whatever the order, one of the two sees the other.
 func (e *EMR) Start(ctx context.Context, r job.Run, save func(job.Run) error) (job.Run, error) {
 	name := StepName(e.country.Stack, e.country.Country, r.ID, r.Token)
 	if r.ClusterID != "" {
@@ -111,24 +137,35 @@ func (e *EMR) Start(ctx context.Context, r job.Run, save func(job.Run) error) (j
 			return r, save(r)
 		}
 	}
-	cluster, err := e.findOrStartCluster(ctx, r.Sizing.Size)
-	if err != nil {
+	for {
+		chosen, err := e.findOrStartCluster(ctx, r.Sizing.Size)
+		if err != nil {
+			return r, err
+		}
+		if chosen != r.ClusterID {
+			r.ClusterID = chosen
+			if err := save(r); err != nil {
+				return r, err
+			}
+			// A cluster that another attempt chose may have the step as well.
+			if r.StepID, err = e.findStep(ctx, chosen, name); err != nil {
+				return r, err
+			}
+		}
+		if r.StepID != "" {
+			return r, save(r)
+		}
+		closing, err := e.closing(ctx)
+		if err != nil {
+			return r, err
+		}
+		if !slices.Contains(closing, chosen) {
+			break
+		}
+	}
+	var err error
+	if r.StepID, err = e.addStep(ctx, r, name); err != nil {
 		return r, err
-	}
-	if cluster != r.ClusterID {
-		r.ClusterID = cluster
-		if err := save(r); err != nil {
-			return r, err
-		}
-		// A cluster that another attempt chose may have the step as well.
-		if r.StepID, err = e.findStep(ctx, cluster, name); err != nil {
-			return r, err
-		}
-	}
-	if r.StepID == "" {
-		if r.StepID, err = e.addStep(ctx, r, name); err != nil {
-			return r, err
-		}
 	}
 	return r, save(r)
 }
@@ -189,12 +226,12 @@ func pause(ctx context.Context, attempt int) error {
 }
 
 // findStep returns the id of the step of that name, or "".
-func (e *EMR) findStep(ctx context.Context, cluster, name string) (string, error) {
-	pages := emr.NewListStepsPaginator(e.emr, &emr.ListStepsInput{ClusterId: &cluster})
+func (e *EMR) findStep(ctx context.Context, clusterID, name string) (string, error) {
+	pages := emr.NewListStepsPaginator(e.emr, &emr.ListStepsInput{ClusterId: &clusterID})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return "", fmt.Errorf("emr: steps of cluster %s: %w", cluster, err)
+			return "", fmt.Errorf("emr: steps of cluster %s: %w", clusterID, err)
 		}
 		for _, s := range page.Steps {
 			if aws.ToString(s.Name) == name {
@@ -241,14 +278,14 @@ func (e *EMR) Status(ctx context.Context, r job.Run) (Status, error) {
 		return Status{State: Failed, Reason: stepReason(got.Step.Status)}, nil
 	case types.StepStatePending, types.StepStateRunning, types.StepStateCancelPending:
 	}
-	cluster, err := e.emr.DescribeCluster(ctx, &emr.DescribeClusterInput{ClusterId: &r.ClusterID})
+	described, err := e.emr.DescribeCluster(ctx, &emr.DescribeClusterInput{ClusterId: &r.ClusterID})
 	if err != nil {
 		return Status{}, fmt.Errorf("emr: cluster %s: %w", r.ClusterID, err)
 	}
-	if cluster.Cluster == nil || cluster.Cluster.Status == nil {
+	if described.Cluster == nil || described.Cluster.Status == nil {
 		return Status{}, fmt.Errorf("emr: cluster %s: the answer has no status", r.ClusterID)
 	}
-	switch s := cluster.Cluster.Status; s.State {
+	switch s := described.Cluster.Status; s.State {
 	case types.ClusterStateTerminated, types.ClusterStateTerminatedWithErrors:
 		reason := "the cluster ended"
 		if s.StateChangeReason != nil && aws.ToString(s.StateChangeReason.Message) != "" {
@@ -296,21 +333,24 @@ func ClusterInput(template []byte, name string, size sizing.Size) (*emr.RunJobFl
 	if in.Instances == nil {
 		return nil, errors.New("emr: launch template: Instances is missing")
 	}
-	roles := map[types.InstanceRoleType]int32{types.InstanceRoleTypeMaster: 1, types.InstanceRoleTypeCore: size.Core}
-	for i, group := range in.Instances.InstanceGroups {
-		count, ok := roles[group.InstanceRole]
-		if !ok {
-			return nil, fmt.Errorf("emr: launch template: Instances.InstanceGroups[%d]: a second or unknown group %q", i, group.InstanceRole)
+	missing := map[types.InstanceFleetType]bool{types.InstanceFleetTypeMaster: true, types.InstanceFleetTypeCore: true, types.InstanceFleetTypeTask: true}
+	for i, fleet := range in.Instances.InstanceFleets {
+		if !missing[fleet.InstanceFleetType] {
+			return nil, fmt.Errorf("emr: launch template: Instances.InstanceFleets[%d]: a second or unknown fleet %q", i, fleet.InstanceFleetType)
 		}
-		delete(roles, group.InstanceRole)
-		in.Instances.InstanceGroups[i].InstanceCount = aws.Int32(count)
+		delete(missing, fleet.InstanceFleetType)
+		if fleet.InstanceFleetType == types.InstanceFleetTypeCore {
+			in.Instances.InstanceFleets[i].TargetOnDemandCapacity = aws.Int32(size.Core)
+		}
 	}
-	if len(roles) > 0 {
-		return nil, errors.New("emr: launch template: Instances.InstanceGroups needs one MASTER and one CORE group")
+	if len(missing) > 0 {
+		return nil, errors.New("emr: launch template: Instances.InstanceFleets needs one fleet each of MASTER, CORE and TASK")
 	}
 	in.Name = &name
 	in.ManagedScalingPolicy = &types.ManagedScalingPolicy{ComputeLimits: &types.ComputeLimits{
-		UnitType: types.ComputeLimitsUnitTypeInstances, MinimumCapacityUnits: aws.Int32(size.Core), MaximumCapacityUnits: aws.Int32(size.MaxUnits)}}
+		UnitType: types.ComputeLimitsUnitTypeInstanceFleetUnits, MinimumCapacityUnits: aws.Int32(size.Core), MaximumCapacityUnits: aws.Int32(size.MaxUnits),
+		// What is more than at the start is spot, and holds no data.
+		MaximumOnDemandCapacityUnits: aws.Int32(size.Core), MaximumCoreCapacityUnits: aws.Int32(size.Core)}}
 	in.Tags = append(in.Tags, types.Tag{Key: aws.String("Size"), Value: aws.String(size.Name)})
 	return in, nil
 }

@@ -39,6 +39,7 @@ type played struct {
 	calls    []string
 	inputs   map[string]map[string]any
 	refuse   []string // messages of validation errors that RunJobFlow answers with first
+	closing  []string // ids of clusters that are about to be ended
 }
 
 func (p *played) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -100,7 +101,8 @@ func newPlayed(t *testing.T) (*played, *EMR) {
 	server := httptest.NewServer(p)
 	t.Cleanup(server.Close)
 	e := NewEMR(emr.New(emr.Options{Region: "us-east-1", BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}), country,
-		func(context.Context) ([]byte, error) { return os.ReadFile("testdata/template.json") })
+		func(context.Context) ([]byte, error) { return os.ReadFile("testdata/template.json") },
+		func(context.Context) ([]string, error) { return p.closing, nil })
 	e.pause = func(context.Context, int) error { return nil }
 	return p, e
 }
@@ -170,6 +172,44 @@ func TestRunningClusterOfTheSizeIsUsed(t *testing.T) {
 	r, err := e.Start(t.Context(), run, notes(&saved))
 	if err != nil || r.ClusterID != "j-d" {
 		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+func TestStandingClusterIsPreferredUntilItIsAboutToEnd(t *testing.T) {
+	p, e := newPlayed(t)
+	p.clusters = []map[string]any{
+		{"Id": "j-a", "Name": "sluice-prod-us-small", "State": "WAITING"},
+		{"Id": "j-b", "Name": "sluice-prod-us-standing-small", "State": "WAITING"},
+		{"Id": "j-c", "Name": "sluice-prod-us-standing-medium", "State": "WAITING"},
+	}
+	var saved []string
+	if r, err := e.Start(t.Context(), run, notes(&saved)); err != nil || r.ClusterID != "j-b" {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	p.closing = []string{"j-b", "j-c"}
+	if got, err := e.Sizes(t.Context()); err != nil || !slices.Equal(got, []string{"small"}) {
+		t.Errorf("sizes: %v, %v", got, err)
+	}
+	another := run
+	another.Token = 3
+	if r, err := e.Start(t.Context(), another, notes(&saved)); err != nil || r.ClusterID != "j-a" {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+func TestClusterThatIsAboutToEndAfterItWasChosenIsLeftAlone(t *testing.T) {
+	p, e := newPlayed(t)
+	p.clusters = []map[string]any{{"Id": "j-a", "Name": "sluice-prod-us-standing-small", "State": "WAITING"}}
+	var saved []string
+	r, err := e.Start(t.Context(), run, func(r job.Run) error {
+		p.closing = []string{"j-a"} // between the choice and the step
+		return notes(&saved)(r)
+	})
+	if err != nil || r.ClusterID != "j-2" || len(p.steps["j-a"]) != 0 || len(p.steps["j-2"]) != 1 {
+		t.Errorf("got %+v, %v; steps %v", r, err, p.steps)
+	}
+	if want := []string{"j-a ", "j-2 ", "j-2 s-1"}; !slices.Equal(saved, want) {
+		t.Errorf("saved %q", saved)
 	}
 }
 
@@ -256,14 +296,15 @@ func TestTemplateBecomesTheClusterOfASize(t *testing.T) {
 		!*in.Instances.UnhealthyNodeReplacement {
 		t.Errorf("got %+v", in)
 	}
-	groups := map[types.InstanceRoleType]int32{}
-	for _, g := range in.Instances.InstanceGroups {
-		groups[g.InstanceRole] = aws.ToInt32(g.InstanceCount)
+	fleets := map[types.InstanceFleetType][2]int32{} // on demand, spot
+	for _, f := range in.Instances.InstanceFleets {
+		fleets[f.InstanceFleetType] = [2]int32{aws.ToInt32(f.TargetOnDemandCapacity), aws.ToInt32(f.TargetSpotCapacity)}
 	}
-	if want := map[types.InstanceRoleType]int32{"MASTER": 1, "CORE": 3}; !reflect.DeepEqual(groups, want) {
-		t.Errorf("groups: %v", groups)
+	if want := map[types.InstanceFleetType][2]int32{"MASTER": {1, 0}, "CORE": {3, 0}, "TASK": {0, 1}}; !reflect.DeepEqual(fleets, want) {
+		t.Errorf("fleets: %v", fleets)
 	}
-	if l := in.ManagedScalingPolicy.ComputeLimits; *l.MinimumCapacityUnits != 3 || *l.MaximumCapacityUnits != 9 || l.UnitType != "Instances" {
+	if l := in.ManagedScalingPolicy.ComputeLimits; *l.MinimumCapacityUnits != 3 || *l.MaximumCapacityUnits != 9 || l.UnitType != "InstanceFleetUnits" ||
+		*l.MaximumOnDemandCapacityUnits != 3 || *l.MaximumCoreCapacityUnits != 3 {
 		t.Errorf("limits: %+v", l)
 	}
 	tags := map[string]string{}
@@ -280,9 +321,9 @@ func TestTemplateThatEMRWouldNotUnderstandIsRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"Nmae": "x"}`:                  `emr: launch template: json: unknown field "Nmae"`,
 		`{}`:                             "emr: launch template: Instances is missing",
-		`{"Instances": {}}`:              "emr: launch template: Instances.InstanceGroups needs one MASTER and one CORE group",
+		`{"Instances": {}}`:              "emr: launch template: Instances.InstanceFleets needs one fleet each of MASTER, CORE and TASK",
 		`{"Instances": {"Subnet": "x"}}`: `emr: launch template: json: unknown field "Subnet"`,
-		`{"Instances": {"InstanceGroups": [{"InstanceRole": "MASTER"}, {"InstanceRole": "MASTER"}]}}`: `emr: launch template: Instances.InstanceGroups[1]: a second or unknown group "MASTER"`,
+		`{"Instances": {"InstanceFleets": [{"InstanceFleetType": "MASTER"}, {"InstanceFleetType": "MASTER"}]}}`: `emr: launch template: Instances.InstanceFleets[1]: a second or unknown fleet "MASTER"`,
 	} {
 		if _, err := ClusterInput([]byte(text), "x", small); err == nil || err.Error() != want {
 			t.Errorf("%s: got %v", text, err)

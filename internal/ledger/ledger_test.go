@@ -407,3 +407,73 @@ func TestRejectedFilesAreKeptApart(t *testing.T) {
 		t.Errorf("an unknown file: %v, %v", known, err)
 	}
 }
+
+func TestClusterIsClosedUntilItIsKept(t *testing.T) {
+	l, _ := open(t)
+	for _, c := range []struct {
+		do   func() error
+		want []string
+	}{
+		{func() error { return l.Keep(t.Context(), "j-1") }, nil},
+		{func() error { return l.Close(t.Context(), "j-1") }, []string{"j-1"}},
+		{func() error { return l.Close(t.Context(), "j-1") }, []string{"j-1"}},
+		{func() error { return l.Close(t.Context(), "j-2") }, []string{"j-1", "j-2"}},
+		{func() error { return l.Keep(t.Context(), "j-1") }, []string{"j-2"}},
+		{func() error { return l.Keep(t.Context(), "j-2") }, nil},
+	} {
+		if err := c.do(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := l.Closing(t.Context())
+		slices.Sort(got)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("got %v, %v, not %v", got, err, c.want)
+		}
+	}
+}
+
+func TestRunsOnAClusterAreThoseThatChoseIt(t *testing.T) {
+	l, _ := open(t)
+	var runs []job.Run
+	for _, feed := range []string{"airports", "flights"} {
+		id := job.ID{Feed: feed, Day: "2013-01-01"}
+		create(t, l, id)
+		move(t, l, id, job.Ready)
+		r := job.Run{ID: id, Token: 1, Engine: "emr", StartedAt: now}
+		if err := l.Start(t.Context(), r, 5); err != nil {
+			t.Fatal(err)
+		}
+		runs = append(runs, r)
+	}
+	on := func(cluster string) (feeds []string) {
+		t.Helper()
+		got, err := l.RunsOn(t.Context(), cluster)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range got {
+			feeds = append(feeds, r.Feed)
+		}
+		slices.Sort(feeds)
+		return feeds
+	}
+	if got := on("j-1"); got != nil {
+		t.Errorf("before any choice: %v", got)
+	}
+	for i, cluster := range []string{"j-1", "j-2"} {
+		runs[i].ClusterID = cluster
+		if err := l.SaveEngine(t.Context(), runs[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := on("j-1"); !slices.Equal(got, []string{"airports"}) {
+		t.Errorf("j-1: %v", got)
+	}
+	runs[0].State, runs[0].FinishedAt = job.RunFailed, now
+	if err := l.Finish(t.Context(), get(t, l, runs[0].ID), runs[0], ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := on("j-1"); got != nil {
+		t.Errorf("after its end: %v", got)
+	}
+}

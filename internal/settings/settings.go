@@ -81,6 +81,9 @@ type Compute struct {
 	PackageKey  string `json:"packageKey"`  // PackageKey is the zip of the jobs package, for --py-files.
 	KMSKeyARN   string `json:"kmsKeyArn"`   // KMSKeyARN is the key that Iceberg's S3FileIO encrypts with.
 
+	CertificateKey string `json:"certificateKey"` // CertificateKey is the zip with the certificate that nodes talk to each other under.
+	QuietMinutes   int    `json:"quietMinutes"`   // QuietMinutes is how long a standing cluster must be up before it may be called idle.
+
 	Serverless Serverless `json:"serverless"`
 	GlueJob    string     `json:"glueJob"` // GlueJob is the name of the Glue job that runs the record job.
 }

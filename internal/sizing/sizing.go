@@ -14,8 +14,8 @@ import (
 type Size struct {
 	Name       string
 	MaxBytes   int64             // MaxBytes is the largest day that it is meant for; 0: no limit.
-	Core       int32             // Core is the number of an EMR cluster's core nodes at the start.
-	MaxUnits   int32             // MaxUnits is how many instances managed scaling may grow the cluster to.
+	Core       int32             // Core is the number of an EMR cluster's core nodes, which are on demand.
+	MaxUnits   int32             // MaxUnits is how many core and task nodes managed scaling may make of them; those beyond Core are spot.
 	Serverless ServerlessWorkers // Serverless is what a run has to itself on EMR Serverless.
 	Glue       GlueWorkers       // Glue is what a run has to itself on Glue.
 }

@@ -59,7 +59,7 @@ func wire() (*handler, error) {
 		stack: country.Stack, country: country.Country,
 		ledger: book,
 		engine: engine.Engines{
-			sizing.EMR:           engine.NewEMR(emr.NewFromConfig(cfg), country, nil), // it starts nothing
+			sizing.EMR:           engine.NewEMR(emr.NewFromConfig(cfg), country, nil, nil), // it starts nothing
 			sizing.EMRServerless: engine.NewServerless(emrserverless.NewFromConfig(cfg), country),
 			sizing.Glue:          engine.NewGlue(glue.NewFromConfig(cfg), country),
 		},

@@ -51,7 +51,7 @@ func wire() (*handler, error) {
 	artifacts := store.NewBucket(s3.NewFromConfig(cfg), country.Buckets.Artifacts)
 	onClusters := engine.NewEMR(emr.NewFromConfig(cfg), country, func(ctx context.Context) ([]byte, error) {
 		return artifacts.ReadAll(ctx, country.Compute.TemplateKey)
-	})
+	}, book.Closing)
 	tickets := messages.NewTickets(sqs.NewFromConfig(cfg), country)
 	return &handler{driver.Starter{
 		Ledger: book, Tickets: tickets, Artifacts: artifacts, Country: country, Now: time.Now,

@@ -1,7 +1,8 @@
 """Amazon EMR on EC2: clusters that take steps and really run them, with EMR's states, limits, events and logs.
 
-It takes the place of MiniStack's own EMR module, which answers without doing. A cluster here is a record: it has no
-machines, and its steps run as processes of this machine under the role of its instance profile.
+It takes the place of MiniStack's own EMR module, which answers without doing. A cluster's instances are EC2's, but only as
+records: its steps run as processes of this machine under the role of its instance profile, and what those use is what the
+instances' metrics say.
 """
 
 from __future__ import annotations
@@ -28,15 +29,17 @@ from ministack.core.responses import (
     request_scope,
 )
 from ministack.core.router import extract_access_key_id
-from ministack.services import ec2
+from ministack.services import cloudwatch, ec2
 
-from local.cloud import events, models, roles
+from local.cloud import certificates, events, machines, models, roles
 from local.cloud.steps import Result, Step
 
 _log = logging.getLogger(__name__)
 
 Data = dict[str, Any]
 _START_SECONDS = 0.5
+_SAMPLE_SECONDS = 1.0
+_SCALE_SECONDS = 2.0
 _OPEN = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
 _STEP_OPEN = ("PENDING", "CANCEL_PENDING", "RUNNING")
 
@@ -52,10 +55,14 @@ class Refused(Exception):
 class Emr:
     """The service: MiniStack calls `handle_request` and persists what `get_state` returns."""
 
-    def __init__(self, home: Path, jars: Path, endpoint: str) -> None:
+    def __init__(self, home: Path, jars: Path, endpoint: str, metric_seconds: float = 60) -> None:
         self._home = home
         self._jars = jars
         self._endpoint = endpoint
+        self._metric_seconds = metric_seconds
+        self._processors = machines.Processors()
+        self._measured: dict[str, float] = {}
+        self._starting: set[str] = set()
         self._lock = threading.RLock()
         self._clusters = AccountRegionScopedDict()
         self._security = AccountRegionScopedDict()
@@ -123,7 +130,8 @@ class Emr:
     # --- clusters -------------------------------------------------------------------------------------------------
 
     def _do_RunJobFlow(self, data: Data) -> Data:
-        instances = data["Instances"]
+        # EMR takes an empty name for none, which is what the provider sends for what it was not given.
+        data["Instances"] = instances = _without_empty(data["Instances"])
         keep = instances.get("KeepJobFlowAliveWhenNoSteps", False)
         self._check_cluster(data)
         cluster_id = _id("j")
@@ -197,11 +205,13 @@ class Emr:
             "BootstrapActions": data.get("BootstrapActions", []),
             "ManagedScalingPolicy": data.get("ManagedScalingPolicy"),
             "AutoTerminationPolicy": data.get("AutoTerminationPolicy"),
-            "Instance": "i-" + secrets.token_hex(8) + "0",
+            "Instances": [],
             "Scope": [get_account_id(), get_region()],
             "Since": now,
         }
         self._clusters[cluster_id] = record
+        for part in groups + fleets:
+            _resize(record, part)
         _cluster_event(record)
         self._add_steps(record, data.get("Steps", []))
         return {"JobFlowId": cluster_id, "ClusterArn": cluster["ClusterArn"]}
@@ -227,9 +237,16 @@ class Emr:
             raise Refused("Specify either Ec2SubnetId or Ec2SubnetIds.")
         for subnet in instances.get("Ec2SubnetIds") or [instances["Ec2SubnetId"]]:
             _subnet(subnet)
+            if _subnet(subnet)["VpcId"] != _subnet((instances.get("Ec2SubnetIds") or [subnet])[0])["VpcId"]:
+                raise Refused("The subnets of an instance fleet must be in one VPC.")
+            vpc = _subnet(subnet)["VpcId"]
         for group in _security_groups(instances):
             if group not in ec2._security_groups:
                 raise Refused(f"The security group '{group}' does not exist")
+            if ec2._security_groups[group].get("VpcId", vpc) != vpc:
+                raise Refused(f"The security group '{group}' and the subnet are in different VPCs.")
+        if "Ec2SubnetIds" in instances and len(instances["Ec2SubnetIds"]) > 1 and "InstanceFleets" not in instances:
+            raise Refused("Several subnets can be given for instance fleets only.")
         security = data.get("SecurityConfiguration")
         if security and security not in self._security:
             raise Refused(f"Security configuration with name '{security}' does not exist.", "InvalidRequestException")
@@ -387,7 +404,8 @@ class Emr:
 
     def _schedule(self, record: Data) -> None:
         """Starts pending steps as far as the cluster's concurrency allows, then settles the cluster's state."""
-        if record["Cluster"]["Status"]["State"] not in ("BOOTSTRAPPING", "RUNNING", "WAITING"):
+        state = record["Cluster"]["Status"]["State"]
+        if state not in ("RUNNING", "WAITING") and not (state == "BOOTSTRAPPING" and record.get("Ready")):
             return
         busy = [step for step in record["Steps"] if step["Status"]["State"] in ("RUNNING", "CANCEL_PENDING")]
         pending = [step for step in record["Steps"] if step["Status"]["State"] == "PENDING"]
@@ -427,7 +445,8 @@ class Emr:
             problem = f"the local cloud runs command-runner.jar with arguments, not {config['Jar']}"
             return Result(1, problem, None)
         profile = cluster["Ec2InstanceAttributes"]["IamInstanceProfile"]
-        credentials = roles.assume(roles.role_of_profile(profile), "ec2.amazonaws.com", record["Instance"])
+        primary = next(i["Ec2InstanceId"] for i in record["Instances"] if i["Kind"] == "MASTER")
+        credentials = roles.assume(roles.role_of_profile(profile), "ec2.amazonaws.com", primary)
         region = get_region()
         work = Step(
             args=config["Args"],
@@ -441,6 +460,7 @@ class Emr:
                 "AWS_DEFAULT_REGION": region,
             },
             logs=f"{cluster['LogUri'].rstrip('/')}/{cluster['Id']}/steps/{step['Id']}" if "LogUri" in cluster else None,
+            logs_key=cluster.get("LogEncryptionKmsKeyId"),
         )
         with self._lock:
             if step["Status"]["State"] != "RUNNING":
@@ -497,6 +517,8 @@ class Emr:
             raise Refused("Instance fleets and instance groups are mutually exclusive.", "InvalidRequestException")
         groups = [_group(config, _now()) for config in data["InstanceGroups"]]
         record["Groups"] += groups
+        for group in groups:
+            _resize(record, group)
         return {
             "JobFlowId": data["JobFlowId"],
             "ClusterArn": record["Cluster"]["ClusterArn"],
@@ -507,22 +529,28 @@ class Emr:
         return {"InstanceGroups": self._record(data["ClusterId"])["Groups"]}
 
     def _do_ModifyInstanceGroups(self, data: Data) -> None:
-        groups = {group["Id"]: group for record in self._clusters.values() for group in record["Groups"]}
+        groups = {group["Id"]: (record, group) for record in self._clusters.values() for group in record["Groups"]}
         for change in data.get("InstanceGroups", []):
-            group = groups.get(change["InstanceGroupId"])
-            if group is None:
+            if change["InstanceGroupId"] not in groups:
                 message = f"Instance group id '{change['InstanceGroupId']}' is not valid."
                 raise Refused(message, "InvalidRequestException")
+            record, group = groups[change["InstanceGroupId"]]
             if "InstanceCount" in change:
-                group["RequestedInstanceCount"] = group["RunningInstanceCount"] = change["InstanceCount"]
+                group["RequestedInstanceCount"] = change["InstanceCount"]
+                _resize(record, group)
             group.update({name: change[name] for name in ("Configurations", "ShrinkPolicy") if name in change})
 
     def _do_AddInstanceFleet(self, data: Data) -> Data:
         record = self._open(data["ClusterId"])
         if record["Groups"]:
             raise Refused("Instance fleets and instance groups are mutually exclusive.", "InvalidRequestException")
+        kind = data["InstanceFleet"]["InstanceFleetType"]
+        if any(fleet["InstanceFleetType"] == kind for fleet in record["Fleets"]):
+            raise Refused(f"The cluster has a {kind} fleet already.", "InvalidRequestException")
+        _check_fleet(data["InstanceFleet"])
         fleet = _fleet(data["InstanceFleet"], _now())
         record["Fleets"].append(fleet)
+        _resize(record, fleet)
         arn = record["Cluster"]["ClusterArn"]
         return {"ClusterId": data["ClusterId"], "ClusterArn": arn, "InstanceFleetId": fleet["Id"]}
 
@@ -531,35 +559,36 @@ class Emr:
 
     def _do_ModifyInstanceFleet(self, data: Data) -> None:
         change = data["InstanceFleet"]
-        for fleet in self._open(data["ClusterId"])["Fleets"]:
+        record = self._open(data["ClusterId"])
+        for fleet in record["Fleets"]:
             if fleet["Id"] == change["InstanceFleetId"]:
                 for market in ("OnDemand", "Spot"):
                     if f"Target{market}Capacity" in change:
-                        capacity = change[f"Target{market}Capacity"]
-                        fleet[f"Target{market}Capacity"] = fleet[f"Provisioned{market}Capacity"] = capacity
+                        fleet[f"Target{market}Capacity"] = change[f"Target{market}Capacity"]
+                _resize(record, fleet)
                 return
         raise Refused(f"Instance fleet '{change['InstanceFleetId']}' is not valid.", "InvalidRequestException")
 
     def _do_ListInstances(self, data: Data) -> Data:
         record = self._record(data["ClusterId"])
-        state = "RUNNING" if record["Cluster"]["Status"]["State"] in _OPEN else "TERMINATED"
-        wanted = set(data.get("InstanceGroupTypes", []))
+        part = data.get("InstanceGroupId") or data.get("InstanceFleetId")
+        kinds = set(data.get("InstanceGroupTypes", []))
+        if "InstanceFleetType" in data:
+            kinds.add(data["InstanceFleetType"])
+        states = data.get("InstanceStates")
+        owner = "InstanceFleetId" if record["Fleets"] else "InstanceGroupId"
         instances = [
             {
-                "Id": f"ci-{group['Id'][3:]}{number}",
-                "Ec2InstanceId": record["Instance"] if group["InstanceGroupType"] == "MASTER" else f"i-{number:017x}",
-                "InstanceGroupId": group["Id"],
-                "InstanceType": group["InstanceType"],
-                "Market": group["Market"],
-                "Status": {"State": state, "StateChangeReason": {}, "Timeline": group["Status"]["Timeline"]},
+                **{name: item[name] for name in ("Id", "Ec2InstanceId", "InstanceType", "Market", "Status")},
+                **machines.addresses(item["Ec2InstanceId"]),
+                owner: item["Part"],
             }
-            for group in record["Groups"]
-            for number in range(group["RunningInstanceCount"])
-            if group["Id"] == data.get("InstanceGroupId", group["Id"])
-            and (not wanted or group["InstanceGroupType"] in wanted)
+            for item in record["Instances"]
+            if (not part or item["Part"] == part)
+            and (not kinds or item["Kind"] in kinds)
+            and (not states or item["Status"]["State"] in states)
         ]
-        states = data.get("InstanceStates")
-        return _page("Instances", [i for i in instances if not states or i["Status"]["State"] in states], data)
+        return _page("Instances", instances, data)
 
     # --- policies and security configurations ---------------------------------------------------------------------
 
@@ -598,6 +627,8 @@ class Emr:
             raise Refused(f"The security configuration is no JSON: {error}", "InvalidRequestException") from error
         if not isinstance(content, dict) or not content:
             raise Refused("The security configuration must be a JSON object.", "InvalidRequestException")
+        if problem := certificates.fault(content.get("EncryptionConfiguration", {})):
+            raise Refused(problem, "InvalidRequestException")
         self._security[data["Name"]] = {**data, "CreationDateTime": _now()}
         return {"Name": data["Name"], "CreationDateTime": self._security[data["Name"]]["CreationDateTime"]}
 
@@ -662,6 +693,40 @@ class Emr:
         if state not in ("BOOTSTRAPPING", "TERMINATING"):
             _cluster_event(record)
 
+    def _set_ready(self, record: Data) -> None:
+        """The machines are up, and every one of them has what it needs."""
+        record["Ready"] = True
+        _set_instances(record, record["Instances"], "RUNNING")
+        self._schedule(record)
+
+    def _bootstrap(self, record: Data) -> None:
+        """What happens on a new cluster's machines before they are ready, in a thread of its own."""
+        with request_scope(*record["Scope"]):
+            problem = self._missing_certificate(record["Cluster"])
+            with self._lock:
+                self._starting.discard(record["Cluster"]["Id"])
+                if self._stopped or record["Cluster"]["Status"]["State"] != "BOOTSTRAPPING":
+                    return
+                if problem:
+                    self._terminate(record, "BOOTSTRAP_FAILURE", f"On the master instance: {problem}")
+                else:
+                    self._set_ready(record)
+
+    def _missing_certificate(self, cluster: Data) -> str:
+        """Why the machines cannot talk to each other as the security configuration wants it; empty when they can."""
+        configuration = self._security.get(cluster.get("SecurityConfiguration", ""))
+        if configuration is None:
+            return ""
+        wanted = certificates.wanted(json.loads(configuration["SecurityConfiguration"]))
+        if wanted is None:
+            return ""
+        profile = cluster["Ec2InstanceAttributes"]["IamInstanceProfile"]
+        try:
+            credentials = roles.assume(roles.role_of_profile(profile), "ec2.amazonaws.com", cluster["Id"])
+        except roles.Refused as error:
+            return str(error)
+        return certificates.problem(wanted, self._endpoint, get_region(), credentials)
+
     def _terminate(self, record: Data, code: str, message: str) -> None:
         self._set_state(record, "TERMINATING", code, message)
         for step in record["Steps"]:
@@ -672,11 +737,68 @@ class Emr:
         with self._lock:
             for record in self._records():
                 self._fail_lost_steps(record)
+        sampled = scaled = 0.0
         while True:
+            now = time.monotonic()
             with self._lock:
+                if sample := now - sampled >= _SAMPLE_SECONDS:
+                    sampled = now
+                    self._processors.sample(self._sessions())
+                if scale := now - scaled >= _SCALE_SECONDS:
+                    scaled = now
                 for record in self._records():
                     self._advance(record)
+                    if sample:
+                        self._look_after_machines(record)
+                        self._measure(record, now)
+                    if scale:
+                        _scale(record)
             time.sleep(0.2)
+
+    def _sessions(self) -> dict[int, str]:
+        """The cluster of each step that runs, by the session of its processes."""
+        owners = {step["Id"]: record["Cluster"]["Id"] for record in self._records() for step in record["Steps"]}
+        return {pid: owners[step_id] for step_id, step in self._running.items() if (pid := step.session)}
+
+    def _measure(self, record: Data, now: float) -> None:
+        """Publishes what EC2 and EMR publish of a cluster that is up."""
+        cluster = record["Cluster"]
+        if cluster["Status"]["State"] not in ("RUNNING", "WAITING"):
+            self._processors.forget(cluster["Id"])
+            self._measured.pop(cluster["Id"], None)
+            return
+        if cluster["Id"] not in self._measured:
+            self._measured[cluster["Id"]] = now
+            self._processors.percent(cluster["Id"])
+        if now - self._measured[cluster["Id"]] < self._metric_seconds:
+            return
+        self._measured[cluster["Id"]] = now
+        percent = self._processors.percent(cluster["Id"])
+        for item in record["Instances"]:
+            if item["Status"]["State"] == "RUNNING":
+                instance = {"InstanceId": item["Ec2InstanceId"]}
+                cloudwatch.record_metric("AWS/EC2", "CPUUtilization", percent, "Percent", instance)
+        idle = float(cluster["Status"]["State"] == "WAITING")
+        cloudwatch.record_metric("AWS/ElasticMapReduce", "IsIdle", idle, "None", {"JobFlowId": cluster["Id"]})
+
+    def _look_after_machines(self, record: Data) -> None:
+        """Replaces machines that are gone, and those that are not well if the cluster asks for that."""
+        if record["Cluster"]["Status"]["State"] not in ("RUNNING", "WAITING"):
+            return
+        for item in record["Instances"]:
+            if item["Status"]["State"] != "RUNNING":
+                continue
+            state = machines.state(item["Ec2InstanceId"])
+            gone = state in ("shutting-down", "terminated")
+            if state == "running" or (not gone and not record["Cluster"]["UnhealthyNodeReplacement"]):
+                continue
+            if item["Kind"] == "MASTER":
+                self._terminate(record, "INSTANCE_FAILURE", "The master node was terminated.")
+                return
+            machines.terminate([item["Ec2InstanceId"]])
+            _set_instances(record, [item], "TERMINATED", "INSTANCE_FAILURE", f"Instance is {state}")
+        for part in record["Groups"] + record["Fleets"]:
+            _resize(record, part)
 
     def _records(self) -> Iterator[Data]:
         """Every cluster of every account, each in its own scope."""
@@ -688,14 +810,18 @@ class Emr:
         state, elapsed = record["Cluster"]["Status"]["State"], _now() - record["Since"]
         if state == "STARTING" and elapsed >= _START_SECONDS:
             self._set_state(record, "BOOTSTRAPPING")
-        elif state == "BOOTSTRAPPING" and elapsed >= _START_SECONDS:
-            self._schedule(record)
+            _set_instances(record, record["Instances"], "BOOTSTRAPPING")
+        elif state == "BOOTSTRAPPING" and elapsed >= _START_SECONDS and record["Cluster"]["Id"] not in self._starting:
+            self._starting.add(record["Cluster"]["Id"])
+            threading.Thread(target=self._bootstrap, args=[record], name="emr-bootstrap", daemon=True).start()
         elif state == "TERMINATING" and not any(s["Status"]["State"] in _STEP_OPEN for s in record["Steps"]):
             reason = record["Cluster"]["Status"]["StateChangeReason"]
             failed = reason["Code"] not in ("USER_REQUEST", "ALL_STEPS_COMPLETED")
             self._set_state(
                 record, "TERMINATED_WITH_ERRORS" if failed else "TERMINATED", reason["Code"], reason["Message"]
             )
+            machines.terminate(item["Ec2InstanceId"] for item in record["Instances"])
+            _set_instances(record, record["Instances"], "TERMINATED", "CLUSTER_TERMINATED", "Cluster was terminated.")
             for part in record["Groups"] + record["Fleets"]:
                 part["Status"]["State"] = "TERMINATED"
         elif state == "WAITING" and elapsed >= _idle_timeout(record["AutoTerminationPolicy"]):
@@ -705,6 +831,14 @@ class Emr:
         for step in record["Steps"]:
             if step["Status"]["State"] in ("RUNNING", "CANCEL_PENDING") and step["Id"] not in self._running:
                 self._finish_step(record, step, Result(1, "the local cloud was stopped while the step ran", None))
+
+
+def _without_empty(instances: Data) -> Data:
+    filled = {
+        name: [item for item in value if item != ""] if isinstance(value, list) else value
+        for name, value in instances.items()
+    }
+    return {name: value for name, value in filled.items() if value not in ("", [])}
 
 
 def _group_configs(instances: Data) -> list[Data]:
@@ -726,7 +860,7 @@ def _group(config: Data, now: float) -> Data:
         "InstanceGroupType": config["InstanceRole"],
         "InstanceType": config["InstanceType"],
         "RequestedInstanceCount": config["InstanceCount"],
-        "RunningInstanceCount": config["InstanceCount"],
+        "RunningInstanceCount": 0,
         "Status": {"State": "RUNNING", "StateChangeReason": {}, "Timeline": {"CreationDateTime": now}},
         "Configurations": config.get("Configurations", []),
         "EbsBlockDevices": _devices(config.get("EbsConfiguration", {})),
@@ -759,8 +893,8 @@ def _fleet(config: Data, now: float) -> Data:
         "InstanceFleetType": config["InstanceFleetType"],
         "TargetOnDemandCapacity": on_demand,
         "TargetSpotCapacity": spot,
-        "ProvisionedOnDemandCapacity": on_demand,
-        "ProvisionedSpotCapacity": spot,
+        "ProvisionedOnDemandCapacity": 0,
+        "ProvisionedSpotCapacity": 0,
         "InstanceTypeSpecifications": types,
         **{name: config[name] for name in ("LaunchSpecifications", "ResizeSpecifications") if name in config},
     }
@@ -780,6 +914,8 @@ def _check_capacity(instances: Data) -> None:
         raise Refused("Instance fleets and instance groups are mutually exclusive.")
     if "InstanceFleets" in instances:
         kinds = [fleet["InstanceFleetType"] for fleet in instances["InstanceFleets"]]
+        for fleet in instances["InstanceFleets"]:
+            _check_fleet(fleet)
     elif "InstanceGroups" in instances:
         kinds = [group["InstanceRole"] for group in instances["InstanceGroups"]]
         if any(group["InstanceCount"] < 1 for group in instances["InstanceGroups"] if group["InstanceRole"] != "TASK"):
@@ -797,6 +933,131 @@ def _check_capacity(instances: Data) -> None:
         raise Refused("There can be only one core instance group or fleet.")
     if "TASK" in kinds and "CORE" not in kinds:
         raise Refused("A task instance group or fleet needs a core instance group or fleet.")
+
+
+def _check_fleet(fleet: Data) -> None:
+    """What EMR's reference says of a fleet's machines and of how they are bought."""
+    kind, types = fleet["InstanceFleetType"], fleet.get("InstanceTypeConfigs", [])
+    names = [config["InstanceType"] for config in types]
+    launch = fleet.get("LaunchSpecifications", {})
+    on_demand, spot = fleet.get("TargetOnDemandCapacity", 0), fleet.get("TargetSpotCapacity", 0)
+    strategies = [part.get("AllocationStrategy") for part in launch.values()]
+    if not names:
+        raise Refused(f"The {kind} fleet has no instance types.")
+    if len(set(names)) != len(names):
+        raise Refused(f"The {kind} fleet names an instance type twice.")
+    if len(names) > (30 if any(strategies) else 5):
+        raise Refused(
+            f"The {kind} fleet has {len(names)} instance types; 5 are allowed, 30 with an allocation strategy."
+        )
+    for name in names:
+        if not re.fullmatch(r"[a-z][a-z0-9-]*\.(\d*x?large|medium|metal)", name):
+            raise Refused(f"Instance type '{name}' is not supported.")
+    if on_demand + spot < 1:
+        raise Refused(f"The {kind} fleet must have a target capacity greater than 0.")
+    if kind == "MASTER" and sorted([on_demand, spot]) != [0, 1]:
+        raise Refused("The master fleet must have a target capacity of exactly 1, on demand or spot.")
+    if spot and "SpotSpecification" in launch:
+        minutes = launch["SpotSpecification"]["TimeoutDurationMinutes"]
+        if not 5 <= minutes <= 1440:
+            raise Refused("TimeoutDurationMinutes must be between 5 and 1440.")
+
+
+def _resize(record: Data, part: Data) -> None:
+    """Has as many machines of a group or fleet as it asks for; every machine counts as its weight."""
+    if record["Cluster"]["Status"]["State"] not in _OPEN:
+        return
+    fleet = "InstanceFleetType" in part
+    kind = part["InstanceFleetType"] if fleet else part["InstanceGroupType"]
+    if fleet:
+        first = part["InstanceTypeSpecifications"][0]
+        name, weight = first["InstanceType"], first["WeightedCapacity"]
+        wanted = {"ON_DEMAND": part["TargetOnDemandCapacity"], "SPOT": part["TargetSpotCapacity"]}
+    else:
+        name, weight = part["InstanceType"], 1
+        wanted = {part["Market"]: part["RequestedInstanceCount"]}
+    attributes = record["Cluster"]["Ec2InstanceAttributes"]
+    groups = [attributes.get("EmrManagedMasterSecurityGroup" if kind == "MASTER" else "EmrManagedSlaveSecurityGroup")]
+    groups += [attributes.get("ServiceAccessSecurityGroup")]
+    groups += attributes.get(
+        "AdditionalMasterSecurityGroups" if kind == "MASTER" else "AdditionalSlaveSecurityGroups", []
+    )
+    for market, units in wanted.items():
+        mine = [i for i in _live(record) if i["Part"] == part["Id"] and i["Market"] == market]
+        count = -(-units // weight)
+        if len(mine) > count:
+            surplus = mine[count:]
+            machines.terminate(item["Ec2InstanceId"] for item in surplus)
+            _set_instances(record, surplus, "TERMINATED", "", "Instance was resized away.")
+        elif len(mine) < count:
+            launched = machines.launch(
+                name,
+                attributes["Ec2SubnetId"],
+                [group for group in groups if group],
+                attributes["IamInstanceProfile"],
+                count - len(mine),
+            )
+            state = "RUNNING" if record.get("Ready") else "PROVISIONING"
+            record["Instances"] += [_instance(instance, part["Id"], kind, name, market, state) for instance in launched]
+        if fleet:
+            word = "Spot" if market == "SPOT" else "OnDemand"
+            part[f"Provisioned{word}Capacity"] = count * weight
+        else:
+            part["RunningInstanceCount"] = count
+
+
+def _instance(instance: str, part: str, kind: str, name: str, market: str, state: str) -> Data:
+    return {
+        "Id": _id("ci"),
+        "Ec2InstanceId": instance,
+        "InstanceType": name,
+        "Market": market,
+        "Part": part,
+        "Kind": kind,
+        "Status": {"State": state, "StateChangeReason": {}, "Timeline": {"CreationDateTime": _now()}},
+    }
+
+
+def _live(record: Data) -> list[Data]:
+    return [item for item in record["Instances"] if item["Status"]["State"] != "TERMINATED"]
+
+
+def _set_instances(record: Data, items: list[Data], state: str, code: str = "", message: str = "") -> None:
+    for item in items:
+        status = item["Status"]
+        if status["State"] in (state, "TERMINATED"):
+            continue
+        status["State"] = state
+        reason = {"Code": code, "Message": message}
+        status["StateChangeReason"] = {name: value for name, value in reason.items() if value}
+        if state == "RUNNING":
+            status["Timeline"].setdefault("ReadyDateTime", _now())
+        if state == "TERMINATED":
+            status["Timeline"]["EndDateTime"] = _now()
+    # EMR forgets machines that are long gone; a cluster that scales for weeks would remember thousands.
+    gone = [item for item in record["Instances"] if item["Status"]["State"] == "TERMINATED"]
+    for item in gone[:-100]:
+        record["Instances"].remove(item)
+
+
+def _scale(record: Data) -> None:
+    """Managed scaling of fleets: a spot task node for each open step, within the limits; none more when all is quiet."""
+    policy = record["ManagedScalingPolicy"]
+    if not policy or not record["Fleets"] or record["Cluster"]["Status"]["State"] not in ("RUNNING", "WAITING"):
+        return
+    limits = policy["ComputeLimits"]
+    fleets = {fleet["InstanceFleetType"]: fleet for fleet in record["Fleets"]}
+    if "TASK" not in fleets:
+        return
+    core = fleets["CORE"]["TargetOnDemandCapacity"] + fleets["CORE"]["TargetSpotCapacity"]
+    steps = sum(step["Status"]["State"] in _STEP_OPEN for step in record["Steps"])
+    units = min(
+        max(limits["MinimumCapacityUnits"], core + steps if steps > 1 else core), limits["MaximumCapacityUnits"]
+    )
+    task = fleets["TASK"]
+    if task["TargetSpotCapacity"] != max(0, units - core - task["TargetOnDemandCapacity"]):
+        task["TargetSpotCapacity"] = max(0, units - core - task["TargetOnDemandCapacity"])
+        _resize(record, task)
 
 
 def _check_auto_termination(policy: Data, keeps_alive: bool) -> None:

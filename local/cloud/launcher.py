@@ -52,6 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--fake-gcs-server", type=Path, default=CHECKOUT / "bin/fake-gcs-server", help="the Cloud Storage emulator"
     )
+    parser.add_argument(
+        "--metric-seconds", type=float, default=60, help="how often clusters' metrics come; on AWS every 300 seconds"
+    )
     parser.add_argument("--aws-only", action="store_true", help="start no Google side")
     args = parser.parse_args(argv)
     home = args.home.resolve()
@@ -68,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"local cloud: one already runs on {home} (pid {pid}); stop it first", file=sys.stderr)
         return 1
     try:
-        _serve(home, args.jars.resolve(), args.fake_gcs_server.resolve(), google=not args.aws_only)
+        _serve(home, args.jars.resolve(), args.fake_gcs_server.resolve(), not args.aws_only, args.metric_seconds)
     except Stopped:
         return 0
     except RuntimeError as error:
@@ -81,14 +84,14 @@ def _stop(_signum: int, _frame: FrameType | None) -> None:
     raise Stopped
 
 
-def _serve(home: Path, jars: Path, fake_gcs_server: Path, google: bool) -> None:
+def _serve(home: Path, jars: Path, fake_gcs_server: Path, google: bool, metric_seconds: float) -> None:
     """Starts everything, announces it and waits; whatever ends it, all children end before it returns."""
     ports = choose_ports(_read(home).get("endpoints", {}))
     aws = f"http://127.0.0.1:{ports['aws']}"
     server: subprocess.Popen[bytes] | None = None
     front: Front | None = None
     try:
-        server = _start_aws(home, ports["aws"], jars)
+        server = _start_aws(home, ports["aws"], jars, metric_seconds)
         _wait_for(f"{aws}/_ministack/ready", server, home / "cloud/aws.log")
         announced: dict[str, Any] = {
             "pid": os.getpid(),
@@ -124,7 +127,7 @@ def _serve(home: Path, jars: Path, fake_gcs_server: Path, google: bool) -> None:
             _write(home, {**state, "pid": None, "pids": {}})
 
 
-def _start_aws(home: Path, port: int, jars: Path) -> subprocess.Popen[bytes]:
+def _start_aws(home: Path, port: int, jars: Path, metric_seconds: float) -> subprocess.Popen[bytes]:
     cloud = home / "cloud"
     env = _environment() | {
         "AUTH": "true",
@@ -141,6 +144,7 @@ def _start_aws(home: Path, port: int, jars: Path) -> subprocess.Popen[bytes]:
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
     }
     argv = [sys.executable, "-m", "local.cloud.server", "--home", home, "--port", str(port), "--jars", jars]
+    argv += ["--metric-seconds", str(metric_seconds)]
     return processes.spawn("aws", argv, env, cloud / "aws.log", cwd=CHECKOUT)
 
 

@@ -12,7 +12,7 @@ import hypercorn.asyncio
 import hypercorn.config
 from ministack import app
 
-from local.cloud import access, alarms, athena, descriptions, events, functions, processes
+from local.cloud import access, alarms, athena, descriptions, events, functions, machines, processes
 from local.cloud.emr import Emr
 from local.cloud.repeats import Application, Receive, Send, answered_once
 
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--jars", type=Path, required=True)
+    parser.add_argument("--metric-seconds", type=float, default=60)
     args = parser.parse_args()
     processes.die_with_parent()
     processes.adopt_orphans()
@@ -35,7 +36,8 @@ def main() -> None:
     athena.install(endpoint)
     descriptions.install()
     alarms.install()
-    emr = Emr(args.home, args.jars, endpoint)
+    machines.install()
+    emr = Emr(args.home, args.jars, endpoint, args.metric_seconds)
     app._loaded_modules["emr"] = emr
     access.install(emr.tags)
     try:

@@ -70,6 +70,8 @@ class Step:
     """Credentials, endpoint and region."""
     logs: str | None
     """The S3 address under which the logs are kept."""
+    logs_key: str | None = None
+    """The key that the logs are encrypted with; the bucket's own by default."""
     _process: subprocess.Popen[bytes] | None = None
     _cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -87,6 +89,11 @@ class Step:
         problem = self._keep_logs(controller)
         shutil.rmtree(self.folder / "work", ignore_errors=True)
         return Result(code, f"{tail}\n{problem}".strip(), f"{self.logs}/stderr.gz" if self.logs else None)
+
+    @property
+    def session(self) -> int | None:
+        """The session that all processes of the step are in, while it runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def cancel(self, terminate: bool) -> None:
         """Interrupts the step's processes, or kills them; what ignores the interrupt is killed later."""
@@ -139,11 +146,14 @@ class Step:
             aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
             aws_session_token=self.env["AWS_SESSION_TOKEN"],
         )
+        encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.logs_key} if self.logs_key else {}
         try:
             for name in ("controller", "stdout", "stderr"):
                 path = self.folder / name
                 body = gzip.compress(path.read_bytes() if path.exists() else b"")
-                s3.put_object(Bucket=address.netloc, Key=f"{address.path.lstrip('/')}/{name}.gz", Body=body)
+                s3.put_object(
+                    Bucket=address.netloc, Key=f"{address.path.lstrip('/')}/{name}.gz", Body=body, **encryption
+                )
         except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
             return f"logs not kept in {self.logs}: {error}"
         return ""

@@ -32,7 +32,18 @@ class Launched:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "local.cloud", "--home", home, "--aws-only", "--jars", JARS],
+            [
+                sys.executable,
+                "-m",
+                "local.cloud",
+                "--home",
+                home,
+                "--aws-only",
+                "--jars",
+                JARS,
+                "--metric-seconds",
+                "2",
+            ],
             cwd=CHECKOUT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import time
 from typing import Any
 
 import botocore.exceptions
@@ -280,7 +282,7 @@ def test_cluster_is_described_as_it_was_asked_for(root: Account, emr: Any, servi
         ({"SecurityConfiguration": "none"}, "Security configuration with name 'none' does not exist"),
         ({"Instances": {"Ec2SubnetId": "subnet-0"}}, "subnet ID 'subnet-0' does not exist"),
         ({"Instances": {"EmrManagedMasterSecurityGroup": "sg-0"}}, "security group 'sg-0' does not exist"),
-        ({"Instances": {"InstanceGroups": []}}, "exactly one master|1 or 3"),
+        ({"Instances": {"InstanceGroups": []}}, "exactly one master|1 or 3|Must specify"),
         ({"StepConcurrencyLevel": 300}, "between 1 and 256"),
         ({"AutoTerminationPolicy": {"IdleTimeout": 59}}, "between 60 and 604800"),
         ({"LogUri": "/tmp/logs"}, "LogUri must be an S3 address"),
@@ -355,3 +357,208 @@ def test_tags_of_a_cluster_decide_who_may_use_it(root: Account, service_role: st
     with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
         us.add_job_flow_steps(JobFlowId=clusters["pr"], Steps=[step("true")])
     emr.terminate_job_flows(JobFlowIds=list(clusters.values()))
+
+
+def fleets(task_spot: int = 1) -> list[dict[str, Any]]:
+    """Fleets of a primary and a core node on demand, and of task nodes on spot."""
+    kinds = [("MASTER", 1, 0), ("CORE", 1, 0), ("TASK", 0, task_spot)]
+    return [
+        {
+            "InstanceFleetType": kind,
+            "TargetOnDemandCapacity": on_demand,
+            "TargetSpotCapacity": spot,
+            "InstanceTypeConfigs": [{"InstanceType": "m6g.xlarge"}, {"InstanceType": "m7g.xlarge"}],
+            **(
+                {
+                    "LaunchSpecifications": {
+                        "SpotSpecification": {"TimeoutDurationMinutes": 10, "TimeoutAction": "SWITCH_TO_ON_DEMAND"}
+                    }
+                }
+                if spot
+                else {}
+            ),
+        }
+        for kind, on_demand, spot in kinds
+    ]
+
+
+def fleet_cluster(root: Account, service_role: str, job_profile: str, **options: Any) -> str:
+    """A cluster of fleets that takes steps."""
+    request = run_job_flow(root, service_role, job_profile, **options)
+    del request["Instances"]["InstanceGroups"]
+    request["Instances"]["InstanceFleets"] = options.get("Fleets", fleets())
+    request.pop("Fleets", None)
+    emr = root.client("emr")
+    cluster = str(emr.run_job_flow(**request)["JobFlowId"])
+    wait_for(lambda: cluster_state(emr, cluster) == "WAITING")
+    return cluster
+
+
+def running(emr: Any, cluster: str, kind: str | None = None) -> list[str]:
+    """The EC2 ids of a cluster's running instances."""
+    options = {"InstanceFleetType": kind} if kind else {}
+    answer = emr.list_instances(ClusterId=cluster, InstanceStates=["RUNNING"], **options)
+    assert_fits("emr", "ListInstances", answer)
+    return [instance["Ec2InstanceId"] for instance in answer["Instances"]]
+
+
+def test_instances_of_a_cluster_are_ec2s_and_end_with_it(
+    root: Account, emr: Any, service_role: str, job_profile: str
+) -> None:
+    ec2 = root.client("ec2")
+    cluster = fleet_cluster(root, service_role, job_profile)
+    ids = running(emr, cluster)
+    assert len(ids) == 3
+    described = [i for r in ec2.describe_instances(InstanceIds=ids)["Reservations"] for i in r["Instances"]]
+    assert {i["State"]["Name"] for i in described} == {"running"}
+    markets = {i["Market"] for i in emr.list_instances(ClusterId=cluster, InstanceFleetType="TASK")["Instances"]}
+    assert markets == {"SPOT"}
+    emr.terminate_job_flows(JobFlowIds=[cluster])
+    wait_for(lambda: cluster_state(emr, cluster) == "TERMINATED")
+    described = [i for r in ec2.describe_instances(InstanceIds=ids)["Reservations"] for i in r["Instances"]]
+    assert {i["State"]["Name"] for i in described} == {"terminated"}
+    assert running(emr, cluster) == []
+
+
+def test_security_group_of_a_running_cluster_cannot_be_deleted(
+    root: Account, emr: Any, service_role: str, job_profile: str
+) -> None:
+    ec2 = root.client("ec2")
+    vpc = ec2.describe_subnets(SubnetIds=[root.subnet()])["Subnets"][0]["VpcId"]
+    group = ec2.create_security_group(GroupName="nodes", Description="nodes", VpcId=vpc)["GroupId"]
+    instances = {"EmrManagedMasterSecurityGroup": group, "EmrManagedSlaveSecurityGroup": group}
+    cluster = fleet_cluster(root, service_role, job_profile, Instances=instances)
+    with pytest.raises(botocore.exceptions.ClientError, match="DependencyViolation"):
+        ec2.delete_security_group(GroupId=group)
+    emr.terminate_job_flows(JobFlowIds=[cluster])
+    wait_for(lambda: cluster_state(emr, cluster) == "TERMINATED")
+    ec2.delete_security_group(GroupId=group)
+
+
+@pytest.mark.parametrize(("fault", "replaced"), [("terminate", True), ("stop", True), ("stop", False)])
+def test_lost_node_is_replaced_and_a_sick_one_if_the_cluster_wants_it(
+    root: Account, emr: Any, service_role: str, job_profile: str, fault: str, replaced: bool
+) -> None:
+    cluster = fleet_cluster(root, service_role, job_profile, Instances={"UnhealthyNodeReplacement": replaced})
+    [lost] = running(emr, cluster, "CORE")
+    getattr(root.client("ec2"), f"{fault}_instances")(InstanceIds=[lost])
+    if replaced:
+        wait_for(lambda: (now := running(emr, cluster, "CORE")) and now != [lost])
+        gone = next(i for i in emr.list_instances(ClusterId=cluster)["Instances"] if i["Ec2InstanceId"] == lost)
+        assert gone["Status"]["StateChangeReason"]["Code"] == "INSTANCE_FAILURE"
+    else:
+        with pytest.raises(pytest.fail.Exception):
+            wait_for(lambda: running(emr, cluster, "CORE") != [lost], seconds=3)
+    emr.terminate_job_flows(JobFlowIds=[cluster])
+
+
+def test_cluster_ends_with_its_primary_node(root: Account, emr: Any, service_role: str, job_profile: str) -> None:
+    cluster = fleet_cluster(root, service_role, job_profile)
+    root.client("ec2").terminate_instances(InstanceIds=running(emr, cluster, "MASTER"))
+    wait_for(lambda: cluster_state(emr, cluster) == "TERMINATED_WITH_ERRORS")
+
+
+def test_managed_scaling_adds_spot_nodes_for_work_and_takes_them_away_after_it(
+    root: Account, emr: Any, service_role: str, job_profile: str
+) -> None:
+    policy = {"ComputeLimits": {"UnitType": "InstanceFleetUnits", "MinimumCapacityUnits": 1, "MaximumCapacityUnits": 3}}
+    cluster = fleet_cluster(root, service_role, job_profile, ManagedScalingPolicy=policy, StepConcurrencyLevel=5)
+    wait_for(lambda: len(running(emr, cluster, "TASK")) == 0)
+    steps = [step("sleep", "600", name=f"s{number}") for number in range(4)]
+    ids = emr.add_job_flow_steps(JobFlowId=cluster, Steps=steps)["StepIds"]
+    wait_for(lambda: len(running(emr, cluster, "TASK")) == 2)
+    emr.cancel_steps(ClusterId=cluster, StepIds=ids, StepCancellationOption="TERMINATE_PROCESS")
+    wait_for(lambda: len(running(emr, cluster, "TASK")) == 0)
+    assert len(running(emr, cluster, "CORE")) == 1
+    emr.terminate_job_flows(JobFlowIds=[cluster])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"InstanceTypeConfigs": []}, "has no instance types"),
+        ({"InstanceTypeConfigs": [{"InstanceType": "m6g.xlarge"}] * 2}, "twice"),
+        ({"InstanceTypeConfigs": [{"InstanceType": "huge"}]}, "not supported"),
+        ({"InstanceTypeConfigs": [{"InstanceType": f"m{n}g.xlarge"} for n in range(6)]}, "5 are allowed"),
+        ({"TargetSpotCapacity": 0}, "greater than 0"),
+        (
+            {
+                "LaunchSpecifications": {
+                    "SpotSpecification": {"TimeoutDurationMinutes": 4, "TimeoutAction": "SWITCH_TO_ON_DEMAND"}
+                }
+            },
+            "between 5 and 1440",
+        ),
+    ],
+)
+def test_refuses_fleets_that_emr_refuses(
+    root: Account, emr: Any, service_role: str, job_profile: str, change: dict[str, Any], reason: str
+) -> None:
+    wrong = [*fleets()[:2], {**fleets()[2], **change}]
+    with pytest.raises(botocore.exceptions.ClientError, match=reason):
+        fleet_cluster(root, service_role, job_profile, Fleets=wrong)
+
+
+def in_transit(address: str) -> str:
+    """A security configuration whose nodes talk to each other under the certificate at an address."""
+    tls = {"TLSCertificateConfiguration": {"CertificateProviderType": "PEM", "S3Object": address}}
+    encryption = {"EnableInTransitEncryption": True, "InTransitEncryptionConfiguration": tls}
+    return json.dumps({"EncryptionConfiguration": {**encryption, "EnableAtRestEncryption": False}})
+
+
+def test_cluster_without_its_certificate_does_not_start(
+    root: Account, emr: Any, service_role: str, job_profile: str, bucket: str
+) -> None:
+    with pytest.raises(botocore.exceptions.ClientError, match="no object in S3"):
+        emr.create_security_configuration(Name="bad", SecurityConfiguration=in_transit("certificate.zip"))
+    emr.create_security_configuration(Name="tls", SecurityConfiguration=in_transit(f"s3://{bucket}/none.zip"))
+    request = run_job_flow(root, service_role, job_profile, SecurityConfiguration="tls")
+    cluster = emr.run_job_flow(**request)["JobFlowId"]
+    wait_for(lambda: cluster_state(emr, cluster) == "TERMINATED_WITH_ERRORS")
+    reason = emr.describe_cluster(ClusterId=cluster)["Cluster"]["Status"]["StateChangeReason"]
+    assert reason["Code"] == "BOOTSTRAP_FAILURE"
+    assert f"the certificate s3://{bucket}/none.zip cannot be used" in reason["Message"]
+    emr.delete_security_configuration(Name="tls")
+
+
+def newest(root: Account, namespace: str, metric: str, dimension: str, value: str) -> float | None:
+    """The newest value of a metric."""
+    query = {
+        "Id": "m",
+        "MetricStat": {
+            "Metric": {
+                "Namespace": namespace,
+                "MetricName": metric,
+                "Dimensions": [{"Name": dimension, "Value": value}],
+            },
+            "Period": 1,
+            "Stat": "Average",
+        },
+    }
+    now = time.time()
+    answer = root.client("cloudwatch").get_metric_data(MetricDataQueries=[query], StartTime=now - 60, EndTime=now + 1)
+    result = answer["MetricDataResults"][0]
+    return max(zip(result["Timestamps"], result["Values"], strict=True), default=(None, None))[1]
+
+
+def test_metrics_of_the_machines_are_what_the_steps_really_use(
+    root: Account, emr: Any, service_role: str, job_profile: str
+) -> None:
+    cluster = fleet_cluster(root, service_role, job_profile)
+    [core] = running(emr, cluster, "CORE")
+
+    def cpu() -> float | None:
+        return newest(root, "AWS/EC2", "CPUUtilization", "InstanceId", core)
+
+    def idle() -> float | None:
+        return newest(root, "AWS/ElasticMapReduce", "IsIdle", "JobFlowId", cluster)
+
+    wait_for(lambda: idle() == 1 and cpu() == 0)
+    busy = step("python3", "-c", "while True: pass")
+    step_id = emr.add_job_flow_steps(JobFlowId=cluster, Steps=[busy])["StepIds"][0]
+    # An endless loop keeps at most one processor busy, and less on a machine that has other work.
+    share = 100 / (os.cpu_count() or 1)
+    wait_for(lambda: idle() == 0 and share / 50 < (cpu() or 0) <= share * 1.1)
+    emr.cancel_steps(ClusterId=cluster, StepIds=[step_id], StepCancellationOption="TERMINATE_PROCESS")
+    wait_for(lambda: idle() == 1 and cpu() == 0)
+    emr.terminate_job_flows(JobFlowIds=[cluster])

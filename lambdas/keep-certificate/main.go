@@ -1,0 +1,60 @@
+// Command keep-certificate is invoked by the deployment. It makes the certificate under which the nodes of EMR clusters talk to each
+// other, unless it is there.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+
+	"github.com/sluice-data/sluice/internal/lambdaenv"
+	"github.com/sluice-data/sluice/internal/settings"
+)
+
+func main() {
+	lambdaenv.Log()
+	h, err := wire()
+	if err != nil {
+		slog.Error(err.Error())
+		os.Exit(1)
+	}
+	lambda.Start(h.Handle)
+}
+
+func wire() (*handler, error) {
+	country, err := settings.FromEnv()
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := lambdaenv.AWS()
+	if err != nil {
+		return nil, err
+	}
+	return &handler{country.Region, object{s3.NewFromConfig(cfg), country.Buckets.Artifacts, country.Compute.CertificateKey}, time.Now}, nil
+}
+
+// object is an object in S3.
+type object struct {
+	s3          *s3.Client
+	bucket, key string
+}
+
+func (o object) PutNew(ctx context.Context, body []byte) (bool, error) {
+	_, err := o.s3.PutObject(ctx, &s3.PutObjectInput{Bucket: &o.bucket, Key: &o.key, Body: bytes.NewReader(body), IfNoneMatch: aws.String("*")})
+	if refused := smithy.APIError(nil); errors.As(err, &refused) && refused.ErrorCode() == "PreconditionFailed" {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("put s3://%s/%s: %w", o.bucket, o.key, err)
+	}
+	return true, nil
+}

@@ -1,0 +1,120 @@
+// Command stop-cluster ends the standing cluster when its alarm says that it is idle and nothing is on it, and records when it is gone.
+// The deployment invokes it, too, before it takes clusters away.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/emr"
+	"github.com/aws/aws-sdk-go-v2/service/emr/types"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/sluice-data/sluice/internal/cluster"
+	"github.com/sluice-data/sluice/internal/compute"
+	"github.com/sluice-data/sluice/internal/lambdaenv"
+	"github.com/sluice-data/sluice/internal/ledger"
+	"github.com/sluice-data/sluice/internal/messages"
+	"github.com/sluice-data/sluice/internal/settings"
+)
+
+func main() {
+	lambdaenv.Log()
+	h, err := wire()
+	if err != nil {
+		slog.Error(err.Error())
+		os.Exit(1)
+	}
+	lambda.Start(h.Handle)
+}
+
+func wire() (*handler, error) {
+	country, err := settings.FromEnv()
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := lambdaenv.AWS()
+	if err != nil {
+		return nil, err
+	}
+	return &handler{
+		country: country.Country, patience: time.Duration(country.Compute.QuietMinutes) * time.Minute,
+		clusters: api{emr.NewFromConfig(cfg), country}, ledger: ledger.New(dynamodb.NewFromConfig(cfg), country.Tables),
+		compute: parameter{ssm.NewFromConfig(cfg), compute.ParameterName(country.Stack, country.Country, compute.Standing)},
+		alerts:  messages.NewTopics(sns.NewFromConfig(cfg), country), now: time.Now,
+	}, nil
+}
+
+// api is EMR.
+type api struct {
+	emr     *emr.Client
+	country settings.Country
+}
+
+// up are the states of a cluster that costs money and is not ending.
+var up = []types.ClusterState{types.ClusterStateStarting, types.ClusterStateBootstrapping, types.ClusterStateRunning, types.ClusterStateWaiting}
+
+func (a api) Up(ctx context.Context) ([]running, error) {
+	var all []running
+	pages := emr.NewListClustersPaginator(a.emr, &emr.ListClustersInput{ClusterStates: up})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("clusters: %w", err)
+		}
+		for _, c := range page.Clusters {
+			name, ours := cluster.ParseName(a.country.Stack, a.country.Country, aws.ToString(c.Name))
+			if !ours || c.Status == nil {
+				continue
+			}
+			r := running{ID: aws.ToString(c.Id), Standing: name.Standing, Waiting: c.Status.State == types.ClusterStateWaiting}
+			if c.Status.Timeline != nil {
+				r.ReadyAt = aws.ToTime(c.Status.Timeline.ReadyDateTime)
+			}
+			all = append(all, r)
+		}
+	}
+	return all, nil
+}
+
+func (a api) Steps(ctx context.Context, id string) (int, error) {
+	n := 0
+	pages := emr.NewListStepsPaginator(a.emr, &emr.ListStepsInput{ClusterId: &id,
+		StepStates: []types.StepState{types.StepStatePending, types.StepStateRunning, types.StepStateCancelPending}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("steps of cluster %s: %w", id, err)
+		}
+		n += len(page.Steps)
+	}
+	return n, nil
+}
+
+func (a api) Terminate(ctx context.Context, ids ...string) error {
+	if _, err := a.emr.TerminateJobFlows(ctx, &emr.TerminateJobFlowsInput{JobFlowIds: ids}); err != nil {
+		return fmt.Errorf("end clusters %v: %w", ids, err)
+	}
+	return nil
+}
+
+// parameter is an SSM parameter.
+type parameter struct {
+	ssm  *ssm.Client
+	name string
+}
+
+func (p parameter) Off(ctx context.Context) error {
+	if _, err := p.ssm.PutParameter(ctx, &ssm.PutParameterInput{Name: &p.name, Value: aws.String(compute.Off), Type: ssmtypes.ParameterTypeString, Overwrite: aws.Bool(true)}); err != nil {
+		return fmt.Errorf("compute switch %s: %w", p.name, err)
+	}
+	return nil
+}
