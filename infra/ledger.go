@@ -18,6 +18,7 @@ type Feed struct {
 	ExpectedFiles int      // ExpectedFiles is how many files make a day complete, for count.
 	Prerequisites []string // Prerequisites are the feeds whose same day has to succeed first.
 	WindowMinutes int      // WindowMinutes is how long after its end a day is waited for.
+	Attempts      int      // Attempts is how many runs a job has before it is dead; 0: the rules' default.
 	Engine        string   // Engine is auto, emr, emr-serverless or glue.
 }
 
@@ -118,6 +119,7 @@ func (f Feed) item() (string, error) {
 		"expectedFiles": {"N": strconv.Itoa(f.ExpectedFiles)},
 		"prerequisites": {"L": prerequisites},
 		"windowMinutes": {"N": strconv.Itoa(f.WindowMinutes)},
+		"attempts":      {"N": strconv.Itoa(f.Attempts)},
 		"engine":        {"S": f.Engine},
 	})
 	return string(text), err

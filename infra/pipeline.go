@@ -93,7 +93,7 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 		child, folder string
 		types         []string
 	}{
-		{name + "-jobs", StartJobs, []string{"job.ready", "job.succeeded", "job.failed"}}, // a job that ended frees a slot
+		{name + "-jobs", StartJobs, []string{"job.ready", "job.succeeded", "job.retry", "job.failed", "job.dead", "job.cancelled"}}, // a job that ended frees a slot
 		{name + "-succeeded", ExportTable, []string{"job.succeeded"}},
 	} {
 		if err := p.onMessage(ctx, wake.child, wake.folder, wake.types, args); err != nil {

@@ -25,6 +25,7 @@ type Contract struct {
 	Completeness  string
 	ExpectedFiles int
 	WindowMinutes int
+	Attempts      int
 	Prerequisites []string
 	Columns       []infra.Column // Columns are those of the feed's table at BigQuery.
 }
@@ -117,7 +118,7 @@ func newContract(wrong *faults, file, feed string, document map[string]any, sql 
 	var curated []property
 	for i, custom := range read.CustomProperties {
 		target, known := map[string]any{
-			"sluice.completeness": &c.Completeness, "sluice.expectedFiles": &c.ExpectedFiles, "sluice.windowMinutes": &c.WindowMinutes,
+			"sluice.completeness": &c.Completeness, "sluice.expectedFiles": &c.ExpectedFiles, "sluice.windowMinutes": &c.WindowMinutes, "sluice.attempts": &c.Attempts,
 			"sluice.prerequisites": &c.Prerequisites, "sluice.curatedColumns": &curated,
 		}[custom.Property]
 		if !known || custom.Value == nil {

@@ -178,7 +178,7 @@ func (country *Country) ledgerFeeds() []infra.Feed {
 	for _, f := range country.Feeds {
 		feeds = append(feeds, infra.Feed{Name: f.Name, ContractKey: infra.ContractKey(f.Name), Hash: infra.Hash(f.Contract.JSON),
 			Completeness: f.Contract.Completeness, ExpectedFiles: f.Contract.ExpectedFiles, WindowMinutes: f.Contract.WindowMinutes,
-			Prerequisites: f.Contract.Prerequisites, Engine: f.Engine})
+			Prerequisites: f.Contract.Prerequisites, Attempts: f.Contract.Attempts, Engine: f.Engine})
 	}
 	return feeds
 }

@@ -22,9 +22,10 @@ import (
 )
 
 var (
-	airports  = job.ID{Feed: "airports", Day: "2013-01-01"}
-	airports2 = job.ID{Feed: "airports", Day: "2013-01-02"}
-	flights   = job.ID{Feed: "flights", Day: "2013-01-01"}
+	airports      = job.ID{Feed: "airports", Day: "2013-01-01"}
+	airports2     = job.ID{Feed: "airports", Day: "2013-01-02"}
+	errNoCapacity = errors.New("no capacity")
+	flights       = job.ID{Feed: "flights", Day: "2013-01-01"}
 )
 
 func TestLandedDayBecomesRunAndSucceeds(t *testing.T) {
@@ -144,7 +145,7 @@ func TestRunThatDidNotPublishHasFailedWhateverItsStepSays(t *testing.T) {
 	w.land(airports, "x\n")
 	w.work()
 	w.finish(airports, 1, engine.Status{State: engine.Succeeded})
-	w.is(airports, job.Failed, "the run ended without publishing")
+	w.is(airports, job.Waiting, w.retry(2, "the run ended without publishing"))
 }
 
 func TestRunThatDiedWhilePublishingIsResumedByTheNext(t *testing.T) {
@@ -153,10 +154,9 @@ func TestRunThatDiedWhilePublishingIsResumedByTheNext(t *testing.T) {
 	w.work()
 	w.commit(airports, 1, job.Committing)
 	w.finish(airports, 1, engine.Status{State: engine.Failed, Reason: "the cluster ended"})
-	w.is(airports, job.Failed, "the cluster ended")
-	w.now = w.now.Add(-time.Hour)
-	w.emulateStart(airports)
-	w.receive(w.put("airports/2013-01-01/_COMPLETE", ""))
+	w.is(airports, job.Waiting, w.retry(2, "the cluster ended"))
+	w.now = w.now.Add(time.Minute)
+	w.tick()
 	w.work()
 	var o Order
 	w.check(w.starter.Artifacts.ReadJSON(t.Context(), "runs/airports/2013-01-01/2/order.json", &o))
@@ -346,7 +346,8 @@ func TestRunThatTheEngineRefusesForLongFails(t *testing.T) {
 	w.is(airports, job.Running, "")
 	w.now = w.now.Add(time.Minute)
 	w.work()
-	w.is(airports, job.Failed, "not started: emr: no such role")
+	w.tick()
+	w.is(airports, job.Waiting, w.retry(2, "not started: emr: no such role"))
 }
 
 func TestRunWhoseEndNobodyToldIsFinishedByTheTick(t *testing.T) {
@@ -493,10 +494,10 @@ func TestManyAtOnceReachWhatOneWouldAndTellItOnce(t *testing.T) {
 		}
 		return errors.Join(err, w.promoter.Promote(t.Context()), w.teller.Tell(t.Context()))
 	})
-	w.is(airports, job.Failed, "out of memory")
-	w.is(airports2, job.Blocked, "airports 2013-01-01 is failed")
-	w.heard("alerts", "job.failed airports 2013-01-01: out of memory")
-	w.heard("jobs", "job.failed airports 2013-01-01")
+	w.is(airports, job.Waiting, w.retry(2, "out of memory"))
+	w.is(airports2, job.Waiting, "waits for airports 2013-01-01")
+	w.heard("alerts", "job.retry airports 2013-01-01: out of memory")
+	w.heard("jobs", "job.retry airports 2013-01-01")
 }
 
 func TestAlertThatSomebodyDiedBeforeIsGivenByTheTick(t *testing.T) {
@@ -531,7 +532,8 @@ func TestEngineWithoutAnAdapterIsNotReplacedByAnother(t *testing.T) {
 	w.work()
 	w.now = w.now.Add(startPatience)
 	w.work()
-	w.is(airports, job.Failed, `not started: engine "hadoop" is none of auto, emr, emr-serverless, glue`)
+	w.tick()
+	w.is(airports, job.Waiting, w.retry(2, `not started: engine "hadoop" is none of auto, emr, emr-serverless, glue`))
 	if len(w.engine.started) != 0 {
 		t.Errorf("started: %v", w.engine.started)
 	}

@@ -17,8 +17,9 @@ import (
 // FinishLedger is the part of the ledger that a Finisher needs.
 type FinishLedger interface {
 	Get(ctx context.Context, id job.ID) (job.Job, error)
+	Feeds(ctx context.Context) (map[string]job.Feed, error)
 	LastDay(ctx context.Context, feed string) (job.Day, error)
-	Finish(ctx context.Context, j job.Job, r job.Run, lastDay job.Day) error
+	Finish(ctx context.Context, e job.Ending, lastDay job.Day) error
 }
 
 // TicketRemover takes a ticket off the queue.
@@ -38,6 +39,7 @@ type Finisher struct {
 type result struct {
 	OK    bool   `json:"ok"`
 	Error string `json:"error"`
+	Kind  string `json:"kind"`
 }
 
 // Finish records that the engine is through with a run. What counts is the commit that the job itself wrote into the ledger: a run
@@ -52,47 +54,54 @@ func (f Finisher) Finish(ctx context.Context, r job.Run, status engine.Status) e
 		return nil // it was finished before
 	}
 	r.FinishedAt = f.Now()
-	if j.Published() {
-		r.State, r.Reason = job.RunSucceeded, ""
-	} else {
-		r.State = job.RunFailed
-		if r.Reason, err = f.reason(ctx, r, status); err != nil {
+	useless := false
+	if !j.Published() {
+		if r.Reason, useless, err = f.reason(ctx, r, status); err != nil {
 			return err
 		}
+	}
+	feeds, err := f.Ledger.Feeds(ctx)
+	if err != nil {
+		return err
 	}
 	last, err := f.Ledger.LastDay(ctx, r.ID.Feed)
 	if err != nil {
 		return err
 	}
-	if err := f.Ledger.Finish(ctx, j, r, last); err != nil {
+	e := j.End(r, feeds[r.ID.Feed], useless)
+	if err := f.Ledger.Finish(ctx, e, last); err != nil {
 		return err
 	}
+	r = e.Run
 	count := metrics.RunsSucceeded
 	if r.State == job.RunFailed {
 		count = metrics.RunsFailed
 	}
-	slog.InfoContext(ctx, "run ended", "job", r.ID.String(), "token", r.Token, "state", r.State, "reason", r.Reason, metrics.Add(r.FinishedAt, count, 1))
+	slog.InfoContext(ctx, "run ended", "job", r.ID.String(), "token", r.Token, "state", r.State, "reason", r.Reason, "becomes", e.To, metrics.Add(r.FinishedAt, count, 1))
 	if j.Ticket.Receipt == "" {
 		return nil
 	}
 	return f.Tickets.Delete(ctx, j.Ticket.Receipt)
 }
 
-// reason says why a run failed: in the job's own words where it left some.
-func (f Finisher) reason(ctx context.Context, r job.Run, status engine.Status) (string, error) {
+// uselessKind is the kind of an error that the day's files make: with the same files it comes again.
+const uselessKind = "input"
+
+// reason says why a run failed, in the job's own words where it left some, and whether another attempt is useless.
+func (f Finisher) reason(ctx context.Context, r job.Run, status engine.Status) (text string, useless bool, err error) {
 	var told result
-	err := f.Artifacts.ReadJSON(ctx, runPrefix(r.ID, r.Token)+"result.json", &told)
+	err = f.Artifacts.ReadJSON(ctx, runPrefix(r.ID, r.Token)+"result.json", &told)
 	switch {
 	case err == nil && told.Error != "":
-		return told.Error, nil
+		return told.Error, told.Kind == uselessKind, nil
 	case err != nil && !errors.Is(err, store.ErrNotFound):
-		return "", err
+		return "", false, err
 	case status.Reason != "":
-		return status.Reason, nil
+		return status.Reason, false, nil
 	case status.State == engine.Succeeded:
-		return "the run ended without publishing", nil
+		return "the run ended without publishing", false, nil
 	}
-	return fmt.Sprintf("the run ended %s", status.State), nil
+	return fmt.Sprintf("the run ended %s", status.State), false, nil
 }
 
 // runPrefix is where the objects of a run are in the artifacts bucket.
@@ -217,18 +226,23 @@ func (t Teller) trouble(ctx context.Context, n job.Notice) error {
 		return err
 	}
 	next := map[job.NoticeType]string{
+		job.NoticeRetry:   "nothing yet: it is tried again by itself, and you are told when no attempt is left",
+		job.NoticeDead:    "mend the cause, then: sluice redrive; see sluice job show",
 		job.NoticeFailed:  "mend the cause and deliver the day again: sluice put, with the marker last; see sluice job show",
 		job.NoticeBlocked: "the reason names what has to come; the job goes on by itself once it did",
-		job.NoticeHeld:    "restate the day, or leave it",
+		job.NoticeHeld:    "restate the day with sluice restate, or leave it",
 	}[n.Type]
-	e := messages.Event{Type: string(n.Type), Feed: n.ID.Feed, Day: string(n.ID.Day), Token: n.Token, Reason: n.Reason, Next: next}
-	if err := t.Topics.Alert(ctx, e); err != nil {
-		return err
+	// Who cancelled a job knows it, and who was told of a job's first failure is told next when no attempt is left.
+	if next != "" && !n.Quiet {
+		e := messages.Event{Type: string(n.Type), Feed: n.ID.Feed, Day: string(n.ID.Day), Token: n.Token, Reason: n.Reason, Next: next}
+		if err := t.Topics.Alert(ctx, e); err != nil {
+			return err
+		}
 	}
 	if count := waits[n.Type]; count != "" {
 		slog.WarnContext(ctx, "job waits", "job", n.ID.String(), "state", n.Type, "reason", n.Reason, metrics.Add(t.Now(), count, 1))
 	}
-	if n.Type == job.NoticeFailed {
+	if n.Type != job.NoticeBlocked && n.Type != job.NoticeHeld { // a run ended: its slot is free
 		if err := t.Topics.Announce(ctx, n.Type, n.ID, n.Token); err != nil {
 			return err
 		}

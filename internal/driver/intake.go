@@ -214,7 +214,7 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 	if hasJob && err != nil {
 		return false, err
 	}
-	closed := hasJob && j.State == job.Succeeded
+	closed := hasJob && j.Done()
 
 	var faults []error
 	var files, fresh []job.File
@@ -268,10 +268,10 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 	return created, err
 }
 
-// reopen lets a failed job run again when its day was delivered anew after the run began: by a new marker or, in feeds without one,
+// reopen lets a failed or dead job run again when its day was delivered anew after the run began: by a new marker or, in feeds without one,
 // by any new file.
 func (i Intake) reopen(ctx context.Context, feed job.Feed, j job.Job, files []job.File) (bool, error) {
-	if j.State != job.Failed {
+	if j.State != job.Failed && j.State != job.Dead {
 		return false, nil
 	}
 	anew := slices.ContainsFunc(files, func(f job.File) bool {
@@ -291,7 +291,7 @@ func (i Intake) reopen(ctx context.Context, feed job.Feed, j job.Job, files []jo
 // closes a day later than this look sees them himself.
 func (i Intake) lateAfterAll(ctx context.Context, id job.ID, fresh []job.File) error {
 	j, err := i.Ledger.Get(ctx, id)
-	if err != nil || j.State != job.Succeeded {
+	if err != nil || !j.Done() {
 		return err
 	}
 	var faults []error

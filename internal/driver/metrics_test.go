@@ -24,7 +24,7 @@ func TestOutcomesAndBytesAreCountedOnce(t *testing.T) {
 	w.work()
 	w.finish(airports2, 1, engine.Status{State: engine.Failed, Reason: "out of memory"})
 	w.finish(airports2, 1, engine.Status{State: engine.Failed, Reason: "out of memory"}) // so the event
-	w.is(airports2, job.Failed, "out of memory")
+	w.is(airports2, job.Waiting, w.retry(2, "out of memory"))
 
 	counted := map[string]float64{}
 	for _, line := range bytes.Split(bytes.TrimSpace(log.Bytes()), []byte("\n")) {

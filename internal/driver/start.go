@@ -137,11 +137,23 @@ func (s Starter) watch(ctx context.Context, b job.Board) (bool, error) {
 			faults = append(faults, err)
 			continue
 		}
+		if r.StepID == "" && j.Cancel != "" {
+			// A step that was added without anybody having written it down cannot publish: its job is not running any more.
+			err := s.Finisher.Finish(ctx, r, engine.Status{State: engine.Cancelled})
+			finished = finished || err == nil
+			if err != nil && !lost(ctx, err) {
+				faults = append(faults, err)
+			}
+			continue
+		}
 		if r.StepID == "" {
 			faults = append(faults, s.launch(ctx, b.Feeds[id.Feed], j, r))
 			continue
 		}
 		status, err := s.Engine.Status(ctx, r)
+		if err == nil && status.State == engine.Active && j.Cancel != "" {
+			err = s.Engine.Cancel(ctx, r) // at each tick, until the engine says that the run ended
+		}
 		if err == nil && status.State != engine.Active {
 			err = s.Finisher.Finish(ctx, r, status)
 			finished = finished || err == nil

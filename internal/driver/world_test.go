@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +53,7 @@ type world struct {
 	promoter Promoter
 	starter  Starter
 	teller   Teller
+	operator Operator
 
 	inbox map[string]string // queue URLs that take what a topic gets
 }
@@ -98,6 +100,7 @@ func newWorld(t *testing.T) *world {
 	w.starter = Starter{Ledger: w.ledger, Tickets: tickets, Engine: engine.Engines{"emr": w.engine, "emr-serverless": w.engine, "glue": w.engine}, Clusters: w.engine, Switch: &w.off, Artifacts: artifacts, Country: c, Zone: time.UTC, Now: clock,
 		Finisher: Finisher{Ledger: w.ledger, Artifacts: artifacts, Tickets: tickets, Now: clock}}
 	w.teller = Teller{Ledger: w.ledger, Artifacts: artifacts, Topics: told, Now: clock}
+	w.operator = Operator{Ledger: w.ledger, By: "ann", Now: clock}
 	for _, feed := range []string{"airports", "flights"} {
 		w.check(artifacts.WriteJSON(t.Context(), "contracts/"+feed+".json", map[string]string{"id": feed}))
 	}
@@ -166,7 +169,7 @@ func (w *world) commit(id job.ID, token int64, state job.CommitState) {
 	emulator.Set(w.t, w.db, w.country.Tables.Jobs,
 		map[string]types.AttributeValue{"feed": &types.AttributeValueMemberS{Value: id.Feed}, "day": &types.AttributeValueMemberS{Value: string(id.Day)}},
 		map[string]types.AttributeValue{
-			"commitToken": &types.AttributeValueMemberN{Value: fmt.Sprint(token)}, "commitRevision": &types.AttributeValueMemberN{Value: "1"},
+			"commitToken": &types.AttributeValueMemberN{Value: fmt.Sprint(token)}, "commitRevision": &types.AttributeValueMemberN{Value: fmt.Sprint(w.job(id).Revision)},
 			"commitState": &types.AttributeValueMemberS{Value: string(state)}, "input": &types.AttributeValueMemberN{Value: "3"},
 		})
 }
@@ -186,9 +189,44 @@ func (w *world) succeed(id job.ID) {
 	w.t.Helper()
 	w.land(id, "a,b\n")
 	w.work()
-	w.commit(id, 1, job.Committed)
-	w.finish(id, 1, engine.Status{State: engine.Succeeded})
+	w.publish(id)
+}
+
+// publish has the run of a job publish and end.
+func (w *world) publish(id job.ID) {
+	w.t.Helper()
+	token := w.job(id).Token
+	w.commit(id, token, job.Committed)
+	w.finish(id, token, engine.Status{State: engine.Succeeded})
 	w.is(id, job.Succeeded, "")
+}
+
+// fail has the run of a job end without publishing.
+func (w *world) fail(id job.ID, reason string) {
+	w.t.Helper()
+	w.finish(id, w.job(id).Token, engine.Status{State: engine.Failed, Reason: reason})
+}
+
+// do is what a person does to a job.
+func (w *world) do(id job.ID, verb job.Verb) {
+	w.t.Helper()
+	_, err := w.operator.Do(w.t.Context(), id, verb, "because")
+	w.check(err)
+	w.check(w.promoter.Promote(w.t.Context()))
+}
+
+// refused checks that the rules do not allow something to be done to a job.
+func (w *world) refused(id job.ID, verb job.Verb, want string) {
+	w.t.Helper()
+	before := w.job(id)
+	_, err := w.operator.Do(w.t.Context(), id, verb, "because")
+	var refused job.Refused
+	if !errors.As(err, &refused) || err.Error() != want {
+		w.t.Errorf("%s of %s: %v, not %s", verb, id, err, want)
+	}
+	if after := w.job(id); !reflect.DeepEqual(after, before) {
+		w.t.Errorf("the refused %s of %s changed it:\nfrom %+v\nto   %+v", verb, id, before, after)
+	}
 }
 
 func (w *world) job(id job.ID) job.Job {
@@ -204,6 +242,12 @@ func (w *world) is(id job.ID, state job.State, reason string) {
 	if j := w.job(id); j.State != state || j.Reason != reason {
 		w.t.Errorf("%s is %s (%s), not %s (%s)", id, j.State, j.Reason, state, reason)
 	}
+}
+
+// retry is the reason of a job that is tried again a minute after the world's time.
+func (w *world) retry(attempt int, why string) string {
+	at := w.now.Add(job.Backoff(attempt - 1)).Format(time.RFC3339)
+	return fmt.Sprintf("waits for attempt %d of 3 at %s, because the last one failed: %s", attempt, at, why)
 }
 
 // files checks the states of a day's files, by name.
@@ -277,8 +321,10 @@ func (s *playedSwitch) Off(context.Context) (map[string]string, error) {
 type playedEngine struct {
 	steps   map[string]engine.Status // by "<job>#<token>"
 	started []string
-	broken  error // what starting answers
-	asked   int   // how often it was asked for clusters
+
+	cancelled []string
+	broken    error // what starting answers
+	asked     int   // how often it was asked for clusters
 }
 
 func (e *playedEngine) Sizes(context.Context) ([]string, error) {
@@ -307,7 +353,10 @@ func (e *playedEngine) Status(_ context.Context, r job.Run) (engine.Status, erro
 	return s, nil
 }
 
-func (e *playedEngine) Cancel(context.Context, job.Run) error { return nil }
+func (e *playedEngine) Cancel(_ context.Context, r job.Run) error {
+	e.cancelled = append(e.cancelled, strings.TrimPrefix(r.StepID, "s-"))
+	return nil
+}
 
 func (w *world) setJob(id job.ID, name, value string) {
 	w.t.Helper()

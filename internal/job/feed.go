@@ -23,6 +23,9 @@ const (
 // DefaultWindow is how long after the end of a day something that belongs to it is waited for, unless the feed says otherwise.
 const DefaultWindow = time.Hour
 
+// DefaultAttempts is how many runs a job has before it is dead, unless the feed says otherwise.
+const DefaultAttempts = 3
+
 // Feed is a kind of file, as far as the rules know it.
 type Feed struct {
 	Name          string
@@ -32,6 +35,7 @@ type Feed struct {
 	Prerequisites []string      // Prerequisites are the feeds whose same day must have succeeded before.
 	Engine        string        // Engine is auto, emr, emr-serverless or glue.
 	Window        time.Duration // Window is how long after its end a day is waited for. 0 stands for DefaultWindow.
+	Attempts      int           // Attempts is how many runs a job has before it is dead. 0 stands for DefaultAttempts.
 }
 
 // engine is the engine that the feed's runs go to. What "auto" stands for does not depend on what is switched off: a day is not to
@@ -48,6 +52,13 @@ func (f Feed) window() time.Duration {
 		return f.Window
 	}
 	return DefaultWindow
+}
+
+func (f Feed) attempts() int {
+	if f.Attempts > 0 {
+		return f.Attempts
+	}
+	return DefaultAttempts
 }
 
 // Complete tells whether a day of the feed is complete, from the files that are in the landing bucket.

@@ -23,10 +23,15 @@ func (i ID) String() string { return i.Feed + "/" + string(i.Day) }
 type Job struct {
 	ID
 	State    State
-	Reason   string // Reason says in a sentence why the job is in its state, where that is not plain.
-	Token    int64  // Token is the number of the last run, and its fencing token. 0: never started.
-	Revision int64  // Revision counts the day's restatements, from 1.
-	Engine   string // Engine is what the last run was started on.
+	Reason   string    // Reason says in a sentence why the job is in its state, where that is not plain.
+	Token    int64     // Token is the number of the last run, and its fencing token. 0: never started.
+	Revision int64     // Revision counts the day's restatements, from 1.
+	Opened   int64     // Opened is the token at which attempts began to count: that of the last run before the day was delivered, redriven or restated.
+	RetryAt  time.Time // RetryAt is when the next attempt may begin; zero: at any time.
+	Trouble  string    // Trouble is why the last run failed, when another attempt is to come at RetryAt.
+	Cancel   string    // Cancel says who wants the present run ended, and why; empty: nobody does.
+	Acts     []Act     // Acts are what people did to the job, the first one first.
+	Engine   string    // Engine is what the last run was started on.
 	Sizing   sizing.Decision
 
 	Counts   Counts
@@ -64,6 +69,15 @@ const (
 func (j Job) Published() bool {
 	return j.Commit.State == Committed && j.Commit.Revision == j.Revision
 }
+
+// Done tells whether readers have an output of the day, be it an earlier revision than the job's: what waits for the day can go on, and
+// files that come are late.
+func (j Job) Done() bool {
+	return j.State == Succeeded || j.State == Cancelled && j.Commit.State == Committed
+}
+
+// Attempts is how many runs the job had since its attempts began to count.
+func (j Job) Attempts() int { return int(j.Token - j.Opened) }
 
 // Ticket is the queued message that stands for a ready job.
 type Ticket struct {
@@ -132,6 +146,7 @@ type Notice struct {
 	Reason string
 	At     time.Time // At is when it was last told, or noted when it was not told yet.
 	Tries  int       // Tries is how often it was told.
+	Quiet  bool      // Quiet: the functions are to know, but people were told of the same fault before.
 }
 
 // NoticeType says what a notice is about; it is the type of the message that tells it.
@@ -141,7 +156,10 @@ type NoticeType string
 const (
 	NoticeReady     NoticeType = "job.ready"
 	NoticeSucceeded NoticeType = "job.succeeded" // kept until the day's rows were exported
+	NoticeRetry     NoticeType = "job.retry"     // a run failed, and the job is tried again
 	NoticeFailed    NoticeType = "job.failed"
+	NoticeDead      NoticeType = "job.dead"
+	NoticeCancelled NoticeType = "job.cancelled"
 	NoticeBlocked   NoticeType = "job.blocked"
 	NoticeHeld      NoticeType = "job.held"
 )

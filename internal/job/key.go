@@ -41,6 +41,15 @@ func (d Day) End(zone *time.Location) time.Time {
 	return end
 }
 
+// Next is the day after.
+func (d Day) Next() Day {
+	start, err := time.Parse(time.DateOnly, string(d))
+	if err != nil {
+		return ""
+	}
+	return Day(start.AddDate(0, 0, 1).Format(time.DateOnly))
+}
+
 // Compact is the day without its dashes, as partition ids have it.
 func (d Day) Compact() string { return strings.ReplaceAll(string(d), "-", "") }
 

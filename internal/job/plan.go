@@ -56,9 +56,21 @@ func Plan(b Board) []Decision {
 			decisions = append(decisions, Decision{ID: j.ID, From: j.State, To: to, Token: j.Token, Reason: reason, Alert: alert && to != j.State})
 		}
 	}
-	slices.SortStableFunc(startable, func(a, b Job) int { return cmp.Compare(p.path(b), p.path(a)) })
+	// What is new goes before what is done again, so that a backfill of years delays no day of today.
+	slices.SortStableFunc(startable, func(a, b Job) int {
+		return cmp.Or(cmp.Compare(min(max(a.Revision, 1), 2), min(max(b.Revision, 1), 2)), cmp.Compare(p.path(b), p.path(a)))
+	})
 	free := max(b.Parallel-len(b.Slots), 0)
-	for _, j := range startable[:min(free, len(startable))] {
+	leased := map[string]bool{} // feeds that one of the chosen will run on
+	for _, j := range startable {
+		if free == 0 {
+			break
+		}
+		if leased[j.Feed] {
+			continue
+		}
+		leased[j.Feed] = true
+		free--
 		decisions = append(decisions, Decision{ID: j.ID, From: Ready, To: Running, Token: j.Token})
 	}
 	return decisions
@@ -113,9 +125,17 @@ type obstacle struct {
 	alert  bool // and nothing else reported it
 }
 
-// obstacles lists what stands in a job's way: earlier days of its feed, the nearest one only, then its prerequisites.
+// obstacles lists what stands in a job's way: its own last failure, another day that runs on its feed, earlier days, the nearest one
+// only, then its prerequisites.
 func (p planner) obstacles(j Job, feed Feed) []obstacle {
 	var found []obstacle
+	if p.Now.Before(j.RetryAt) {
+		found = append(found, obstacle{text: fmt.Sprintf("attempt %d of %d at %s, because the last one failed: %s",
+			j.Attempts()+1, feed.attempts(), j.RetryAt.UTC().Format(time.RFC3339), j.Trouble)})
+	}
+	if o, ok := p.lease(j); ok {
+		found = append(found, o)
+	}
 	if o, ok := p.earlierDay(j, feed); ok {
 		found = append(found, o)
 	}
@@ -127,12 +147,25 @@ func (p planner) obstacles(j Job, feed Feed) []obstacle {
 	return found
 }
 
-// earlierDay finds the last earlier day of the feed that has not been processed, if any.
+// lease finds a later day of the feed that runs now: a restatement rewrites the tables that this run writes, too. Earlier days are
+// waited for anyway.
+func (p planner) lease(j Job) (obstacle, bool) {
+	for _, id := range p.Slots {
+		if id.Feed == j.Feed && id.Day > j.Day && p.Jobs[id].State == Running {
+			return obstacle{text: fmt.Sprintf("%s %s, which runs", id.Feed, id.Day)}, true
+		}
+	}
+	return obstacle{}, false
+}
+
+// earlierDay finds the last earlier day of the feed that has not been processed, if any. Up to the feed's last day only what runs is
+// in the way and, for a restatement, an earlier one that is to come.
 func (p planner) earlierDay(j Job, feed Feed) (obstacle, bool) {
 	last := p.LastDay[j.Feed]
 	var before Day
 	for id, other := range p.Jobs {
-		settled := other.State == Succeeded || other.State == Cancelled || other.Day < last && other.State != Running
+		again := j.Day <= last && other.Revision > 1 && other.State.Open()
+		settled := other.State == Succeeded || other.State == Cancelled || other.Day <= last && other.State != Running && !again
 		if id.Feed == j.Feed && id.Day < j.Day && id.Day > before && !settled {
 			before = id.Day
 		}
@@ -160,7 +193,7 @@ func (p planner) earlierDay(j Job, feed Feed) (obstacle, bool) {
 func (p planner) prerequisite(j Job, name string) (obstacle, bool) {
 	other, ok := p.Jobs[ID{name, j.Day}]
 	switch {
-	case ok && other.State == Succeeded:
+	case ok && other.Done():
 		return obstacle{}, false
 	case ok:
 		return standing(name, other.State), true

@@ -104,6 +104,30 @@ func TestPlanDecides(t *testing.T) {
 		"JobOfAFeedThatIsGoneIsBlocked": {
 			example(in(Waiting, "gone", d1)),
 			[]Decision{{ID: ID{"gone", d1}, From: Waiting, To: Blocked, Reason: "feed gone is not deployed", Alert: true}}},
+		"FailedAttemptIsWaitedOut": {
+			example(Job{ID: ID{"a", d1}, State: Waiting, Token: 1, RetryAt: at(noon).Add(time.Minute), Trouble: "out of memory"}, in(Waiting, "b", d1)),
+			[]Decision{
+				{ID: ID{"a", d1}, From: Waiting, To: Waiting, Token: 1, Reason: "waits for attempt 2 of 3 at 2013-01-02T12:01:00Z, because the last one failed: out of memory"},
+				{ID: ID{"b", d1}, From: Waiting, To: Waiting, Reason: "waits for a"}}},
+		"NextAttemptComesWhenItsTimeHasCome": {
+			example(Job{ID: ID{"a", d1}, State: Waiting, Token: 1, RetryAt: at(noon), Trouble: "out of memory"}),
+			[]Decision{{ID: ID{"a", d1}, From: Waiting, To: Ready, Token: 1}}},
+		"DeadJobBlocksItsDependants": {
+			example(in(Dead, "a", d1), in(Waiting, "b", d1), in(Waiting, "a", d2)),
+			[]Decision{
+				{ID: ID{"b", d1}, From: Waiting, To: Blocked, Reason: "a is dead"},
+				{ID: ID{"a", d2}, From: Waiting, To: Blocked, Reason: "a 2013-01-01 is dead"}}},
+		"RestatedDayWaitsForTheLaterOneThatRuns": {
+			example(Job{ID: ID{"a", d1}, State: Ready, Revision: 2}, in(Succeeded, "a", d2), in(Running, "a", d3)),
+			[]Decision{{ID: ID{"a", d1}, From: Ready, To: Waiting, Reason: "waits for a 2013-01-03, which runs"}}},
+		"RestatedDaysRunInOrder": {
+			example(Job{ID: ID{"a", d1}, State: Waiting, Revision: 2}, Job{ID: ID{"a", d2}, State: Waiting, Revision: 2}, in(Succeeded, "a", d3)),
+			[]Decision{
+				{ID: ID{"a", d1}, From: Waiting, To: Ready},
+				{ID: ID{"a", d2}, From: Waiting, To: Waiting, Reason: "waits for a 2013-01-01"}}},
+		"NewDayGoesBeforeARestatementAndOnlyOneRunsOnAFeed": {
+			example(Job{ID: ID{"a", d1}, State: Ready, Revision: 2}, in(Succeeded, "a", d2), in(Ready, "a", d3)),
+			[]Decision{{ID: ID{"a", d3}, From: Ready, To: Running}}},
 		"SameReasonIsNotWrittenAgain": {
 			example(in(Running, "a", d1), Job{ID: ID{"b", d1}, State: Waiting, Reason: "waits for a"}),
 			nil},

@@ -7,11 +7,11 @@ type State string
 
 // The states of a job.
 const (
-	Waiting   State = "waiting"   // Waiting for a prerequisite or an earlier day.
+	Waiting   State = "waiting"   // Waiting for a prerequisite, an earlier day, or its next attempt.
 	Ready     State = "ready"     // Ready: only a slot is missing.
 	Running   State = "running"   // Running holds one of the country's slots.
 	Succeeded State = "succeeded" // Succeeded closes the day.
-	Failed    State = "failed"    // Failed: the last run ended without publishing; delivering the day again tries again.
+	Failed    State = "failed"    // Failed: the day's files cannot be used; delivering the day again tries again.
 	Dead      State = "dead"      // Dead: out of attempts.
 	Blocked   State = "blocked"   // Blocked by something that does not come by itself.
 	Held      State = "held"      // Held until somebody decides.
@@ -22,9 +22,9 @@ const (
 var transitions = map[State][]State{
 	Waiting:   {Ready, Blocked, Held, Cancelled},
 	Ready:     {Running, Waiting, Blocked, Held, Cancelled},
-	Running:   {Succeeded, Failed, Dead, Cancelled},
+	Running:   {Succeeded, Waiting, Failed, Dead, Cancelled}, // waiting is for the next attempt
 	Blocked:   {Waiting, Ready, Held, Cancelled},
-	Failed:    {Waiting, Dead, Cancelled},
+	Failed:    {Waiting, Cancelled},
 	Dead:      {Waiting, Cancelled},
 	Held:      {Waiting, Cancelled},
 	Cancelled: {Waiting},

@@ -33,7 +33,12 @@ func (c change) allNames() map[string]string {
 }
 
 // stamp writes a time as people and the command read it.
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
 
 // moment reads back what stamp wrote; what is not there is the zero time.
 func moment(text string) time.Time {
@@ -53,12 +58,13 @@ type feedItem struct {
 	Prerequisites []string `dynamodbav:"prerequisites"`
 	Engine        string   `dynamodbav:"engine"`
 	WindowMinutes int      `dynamodbav:"windowMinutes"`
+	Attempts      int      `dynamodbav:"attempts"`
 }
 
 func (i feedItem) feed() job.Feed {
 	return job.Feed{
 		Name: i.Feed, ContractKey: i.ContractKey, Completeness: job.Completeness(i.Completeness), ExpectedFiles: i.ExpectedFiles,
-		Prerequisites: i.Prerequisites, Engine: i.Engine, Window: time.Duration(i.WindowMinutes) * time.Minute,
+		Prerequisites: i.Prerequisites, Engine: i.Engine, Window: time.Duration(i.WindowMinutes) * time.Minute, Attempts: i.Attempts,
 	}
 }
 
@@ -70,6 +76,11 @@ type jobItem struct {
 	Reason         string          `dynamodbav:"reason"`
 	Token          int64           `dynamodbav:"token"`
 	Revision       int64           `dynamodbav:"revision"`
+	Opened         int64           `dynamodbav:"opened"`
+	RetryAt        string          `dynamodbav:"retryAt"`
+	Trouble        string          `dynamodbav:"trouble"`
+	Cancel         string          `dynamodbav:"cancel"`
+	Acts           []actItem       `dynamodbav:"acts"`
 	Engine         string          `dynamodbav:"engine"`
 	Sizing         sizing.Decision `dynamodbav:"sizing"`
 	Input          *int64          `dynamodbav:"input"`
@@ -93,9 +104,22 @@ type jobItem struct {
 	FinishedAt     string          `dynamodbav:"finishedAt"`
 }
 
+// actItem is an element of a job's acts.
+type actItem struct {
+	Verb   string `dynamodbav:"verb"`
+	By     string `dynamodbav:"by"`
+	Reason string `dynamodbav:"reason"`
+	At     string `dynamodbav:"at"`
+}
+
 func (i jobItem) job() job.Job {
+	var acts []job.Act
+	for _, a := range i.Acts {
+		acts = append(acts, job.Act{Verb: job.Verb(a.Verb), By: a.By, Reason: a.Reason, At: moment(a.At)})
+	}
 	return job.Job{
 		ID: job.ID{Feed: i.Feed, Day: job.Day(i.Day)}, State: job.State(i.State), Reason: i.Reason, Token: i.Token, Revision: i.Revision,
+		Opened: i.Opened, RetryAt: moment(i.RetryAt), Trouble: i.Trouble, Cancel: i.Cancel, Acts: acts,
 		Engine: i.Engine, Sizing: i.Sizing,
 		Counts: job.Counts{
 			Input: i.Input, Validated: i.Validated, Invalid: i.Invalid, New: i.New, Changed: i.Changed,
@@ -161,11 +185,12 @@ func (i fileItem) file() (job.File, error) {
 	return f, err
 }
 
-// progressItem is an item of the progress table: a feed's last day, or the set of jobs that hold a slot.
+// progressItem is an item of the progress table: a feed's last day, or the jobs that hold a slot and those that have not ended.
 type progressItem struct {
 	Name    string   `dynamodbav:"name"`
 	LastDay string   `dynamodbav:"lastDay"`
 	Jobs    []string `dynamodbav:"jobs"`
+	Open    []string `dynamodbav:"open"`
 }
 
 // noticeItem is one attribute of the outbox item.
@@ -176,9 +201,10 @@ type noticeItem struct {
 	Reason string `dynamodbav:"reason"`
 	At     string `dynamodbav:"at"`
 	Tries  int    `dynamodbav:"tries"`
+	Quiet  bool   `dynamodbav:"quiet"`
 }
 
 func (i noticeItem) notice() (job.Notice, error) {
 	id, err := job.ParseID(i.Job)
-	return job.Notice{Type: job.NoticeType(i.Type), ID: id, Token: i.Token, Reason: i.Reason, At: moment(i.At), Tries: i.Tries}, err
+	return job.Notice{Type: job.NoticeType(i.Type), ID: id, Token: i.Token, Reason: i.Reason, At: moment(i.At), Tries: i.Tries, Quiet: i.Quiet}, err
 }

@@ -122,8 +122,8 @@ func (l *Ledger) File(ctx context.Context, f job.File) (job.File, bool, error) {
 	return got, true, wrap(err, "ledger: file %s", f.Key)
 }
 
-// Board reads the state of the country that a plan is made of: per feed the jobs from its last succeeded day on, those that hold a
-// slot, and the prerequisites of those that are open. What is no matter of the ledger (the time, the files without a job, the
+// Board reads the state of the country that a plan is made of: per feed the jobs from its last succeeded day on, those that have not
+// ended, and the prerequisites of those that are open. What is no matter of the ledger (the time, the files without a job, the
 // number of slots) is left to the caller.
 func (l *Ledger) Board(ctx context.Context) (job.Board, error) {
 	feeds, err := l.Feeds(ctx)
@@ -145,16 +145,17 @@ func (l *Ledger) Board(ctx context.Context) (job.Board, error) {
 			b.LastDay[p.Name] = job.Day(p.LastDay)
 			continue
 		}
-		for _, text := range p.Jobs {
-			id, err := job.ParseID(text)
-			if err != nil {
-				return job.Board{}, fmt.Errorf("ledger: slots: %w", err)
-			}
-			b.Slots = append(b.Slots, id)
+		if b.Slots, err = ids(p.Jobs); err != nil {
+			return job.Board{}, fmt.Errorf("ledger: slots: %w", err)
+		}
+		open, err := ids(p.Open)
+		if err != nil {
+			return job.Board{}, fmt.Errorf("ledger: open jobs: %w", err)
+		}
+		for _, id := range slices.Concat(b.Slots, open) {
 			wanted[id] = true
 		}
 	}
-	slices.SortFunc(b.Slots, func(a, b job.ID) int { return cmp.Compare(a.String(), b.String()) })
 	for name := range feeds {
 		since := cmp.Or(string(b.LastDay[name]), "0")
 		items, err := query[jobItem](ctx, l, l.tables.Jobs, "feed = :feed AND #day >= :day", item{":feed": str(name), ":day": str(since)})
@@ -165,28 +166,49 @@ func (l *Ledger) Board(ctx context.Context) (job.Board, error) {
 			b.Jobs[i.job().ID] = i.job()
 		}
 	}
+	if err := l.add(ctx, b, wanted); err != nil {
+		return job.Board{}, fmt.Errorf("ledger: open jobs: %w", err)
+	}
+	clear(wanted)
 	for id, j := range b.Jobs {
-		if !j.State.Open() {
-			continue
-		}
-		for _, p := range feeds[id.Feed].Prerequisites {
-			wanted[job.ID{Feed: p, Day: id.Day}] = true
+		if j.State.Open() {
+			for _, p := range feeds[id.Feed].Prerequisites {
+				wanted[job.ID{Feed: p, Day: id.Day}] = true
+			}
 		}
 	}
-	keys = nil
+	if err := l.add(ctx, b, wanted); err != nil {
+		return job.Board{}, fmt.Errorf("ledger: prerequisites: %w", err)
+	}
+	return b, nil
+}
+
+// add reads the jobs that a board lacks.
+func (l *Ledger) add(ctx context.Context, b job.Board, wanted map[job.ID]bool) error {
+	var keys []item
 	for id := range wanted {
 		if _, have := b.Jobs[id]; !have {
 			keys = append(keys, jobKey(id))
 		}
 	}
 	more, err := batchGet[jobItem](ctx, l, l.tables.Jobs, keys)
-	if err != nil {
-		return job.Board{}, fmt.Errorf("ledger: prerequisites: %w", err)
-	}
 	for _, i := range more {
 		b.Jobs[i.job().ID] = i.job()
 	}
-	return b, nil
+	return err
+}
+
+// ids reads a set of jobs, in order.
+func ids(texts []string) ([]job.ID, error) {
+	var all []job.ID
+	for _, text := range slices.Sorted(slices.Values(texts)) {
+		id, err := job.ParseID(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, id)
+	}
+	return all, nil
 }
 
 // Outbox returns what is still to be told, in a fixed order.

@@ -22,18 +22,58 @@ func (l *Ledger) Create(ctx context.Context, id job.ID, size sizing.Decision, no
 	if err != nil {
 		return false, fmt.Errorf("ledger: job %s: %w", id, err)
 	}
-	err = l.write(ctx, change{
+	err = l.transact(ctx, change{
 		table: l.tables.Jobs, key: jobKey(id),
-		update:    "SET #state = :waiting, #token = :zero, revision = :one, reason = :none, sizing = :sizing, createdAt = :now",
+		update:    "SET #state = :waiting, #token = :zero, opened = :zero, revision = :one, reason = :none, sizing = :sizing, createdAt = :now",
 		condition: "attribute_not_exists(feed)",
 		values: item{
 			":waiting": str(string(job.Waiting)), ":zero": num(0), ":one": num(1), ":none": str(""), ":sizing": sizes, ":now": str(stamp(now)),
 		},
-	})
+	}, l.opened(id))
 	if errors.Is(err, ErrChanged) {
 		return false, nil
 	}
 	return err == nil, wrap(err, "ledger: job %s", id)
+}
+
+// opened puts a job among those that every board has, whichever day it is of; Finish and Act take it out when it has ended.
+func (l *Ledger) opened(id job.ID) change {
+	return change{table: l.tables.Progress, key: item{"name": str(slotsItem)}, update: "ADD #open :set", values: item{":set": set(id.String())}}
+}
+
+// Act writes what a person did to a job: the job as it was read, and as Apply left it. It returns ErrChanged when the job is not as it
+// was read.
+func (l *Ledger) Act(ctx context.Context, was, is job.Job) error {
+	act := is.Acts[len(is.Acts)-1]
+	c := change{
+		table: l.tables.Jobs, key: jobKey(is.ID),
+		update: "SET #state = :to, reason = :reason, revision = :revision, opened = :opened, retryAt = :retry, trouble = :trouble, #cancel = :cancel, " +
+			"acts = list_append(if_not_exists(acts, :empty), :act)",
+		// A commit that began meanwhile must not be lost sight of, nor an act of somebody else.
+		condition: "#state = :from AND #token = :token AND revision = :was AND (attribute_not_exists(acts) OR size(acts) = :acts) AND " +
+			"(attribute_not_exists(commitState) OR commitState = :commit)",
+		values: item{
+			":to": str(string(is.State)), ":reason": str(is.Reason), ":revision": num(is.Revision), ":opened": num(is.Opened), ":retry": str(stamp(is.RetryAt)),
+			":trouble": str(is.Trouble), ":cancel": str(is.Cancel), ":from": str(string(was.State)), ":token": num(was.Token), ":was": num(was.Revision),
+			":acts": num(int64(len(was.Acts))), ":commit": str(string(was.Commit.State)), ":empty": &types.AttributeValueMemberL{},
+			":act": &types.AttributeValueMemberL{Value: []types.AttributeValue{&types.AttributeValueMemberM{Value: item{
+				"verb": str(string(act.Verb)), "by": str(act.By), "reason": str(act.Reason), "at": str(stamp(act.At))}}}},
+		},
+	}
+	changes := []change{c}
+	if is.State != job.Running {
+		changes[0].update += " REMOVE ticketAt, ticketId, receipt"
+		slots := l.opened(is.ID)
+		if is.State.Ended() {
+			slots.update = "DELETE #open :set"
+		}
+		changes = append(changes, slots)
+	}
+	if is.Revision != was.Revision {
+		changes[0].update += ", exported"
+		changes = append(changes, l.forget(job.Notice{Type: job.NoticeSucceeded, ID: is.ID, Token: was.Token}))
+	}
+	return wrap(l.transact(ctx, changes...), "ledger: job %s", is.ID)
 }
 
 // Move writes a decision that starts nothing. A decision that wants somebody to act leaves a notice with it. It returns ErrChanged
@@ -58,24 +98,24 @@ func (l *Ledger) Move(ctx context.Context, d job.Decision, now time.Time) error 
 	return wrap(l.transact(ctx, changes...), "ledger: job %s", d.ID)
 }
 
-// Reopen lets a failed job wait for its turn again, because its day was delivered anew.
+// Reopen lets a failed or dead job wait for its turn again, with all its attempts, because its day was delivered anew.
 func (l *Ledger) Reopen(ctx context.Context, j job.Job, size sizing.Decision, reason string) error {
 	sizes, err := attributevalue.Marshal(size)
 	if err != nil {
 		return fmt.Errorf("ledger: job %s: %w", j.ID, err)
 	}
-	return wrap(l.write(ctx, change{
+	return wrap(l.transact(ctx, change{
 		table: l.tables.Jobs, key: jobKey(j.ID),
-		update:    "SET #state = :waiting, reason = :reason, sizing = :sizing REMOVE ticketAt, ticketId, receipt",
+		update:    "SET #state = :waiting, reason = :reason, sizing = :sizing, opened = :token REMOVE ticketAt, ticketId, receipt, retryAt, trouble",
 		condition: "#state = :from AND #token = :token",
 		values: item{
 			":waiting": str(string(job.Waiting)), ":from": str(string(j.State)), ":token": num(j.Token), ":reason": str(reason), ":sizing": sizes,
 		},
-	}), "ledger: job %s", j.ID)
+	}, l.opened(j.ID)), "ledger: job %s", j.ID)
 }
 
-// Start takes a slot for a ready job and records its next run, all or nothing. It returns ErrChanged when the job is not ready any
-// more or no slot is free.
+// Start takes a slot and its feed's lease for a ready job and records its next run, all or nothing. It returns ErrChanged when the job is
+// not ready any more, no slot is free, or another day of the feed runs.
 func (l *Ledger) Start(ctx context.Context, r job.Run, parallel int) error {
 	sizes, err := attributevalue.Marshal(r.Sizing)
 	if err != nil {
@@ -98,6 +138,12 @@ func (l *Ledger) Start(ctx context.Context, r job.Run, parallel int) error {
 			update:    "ADD jobs :set",
 			condition: "attribute_not_exists(jobs) OR (size(jobs) < :parallel AND NOT contains(jobs, :job))",
 			values:    item{":set": set(r.ID.String()), ":parallel": num(int64(parallel)), ":job": str(r.ID.String())},
+		},
+		change{
+			table: l.tables.Progress, key: item{"name": str(r.ID.Feed)},
+			update:    "SET lease = :run",
+			condition: "attribute_not_exists(lease)",
+			values:    item{":run": str(leaseOf(r))},
 		},
 		change{
 			table: l.tables.Runs, key: runKey(r.ID, r.Token),
@@ -123,48 +169,45 @@ func (l *Ledger) SaveEngine(ctx context.Context, r job.Run) error {
 	}), "ledger: run %s#%d", r.ID, r.Token)
 }
 
-// Finish records how a run ended: its job, its slot, its feed's last day and the notice of it, all or nothing. The run carries its
-// final state and reason. It returns ErrChanged when the job is not running under this token any more.
-func (l *Ledger) Finish(ctx context.Context, j job.Job, r job.Run, lastDay job.Day) error {
-	to, kind := job.Failed, job.NoticeFailed
-	switch r.State {
-	case job.RunSucceeded:
-		to, kind = job.Succeeded, job.NoticeSucceeded
-	case job.RunCancelled:
-		to = job.Cancelled
-	case job.RunFailed, job.RunRunning:
-	}
+// leaseOf names the run that has its feed to itself. A lease has no time of its own: it ends with its run, and that has ended when its
+// engine says so.
+func leaseOf(r job.Run) string { return fmt.Sprintf("%s#%d", r.ID, r.Token) }
+
+// Finish records how a run ended: its job, its slot, its feed's lease and last day, and the notice of it, all or nothing. It returns
+// ErrChanged when the job is not running under this token any more.
+func (l *Ledger) Finish(ctx context.Context, e job.Ending, lastDay job.Day) error {
+	r := e.Run
 	now := str(stamp(r.FinishedAt))
-	changes := []change{
-		{
-			table: l.tables.Jobs, key: jobKey(j.ID),
-			update:    "SET #state = :to, reason = :reason, finishedAt = :now REMOVE ticketAt, ticketId, receipt",
-			condition: "#state = :running AND #token = :token",
-			values: item{
-				":to": str(string(to)), ":running": str(string(job.Running)), ":token": num(r.Token), ":reason": str(r.Reason), ":now": now,
-			},
+	ended := change{
+		table: l.tables.Jobs, key: jobKey(r.ID),
+		update:    "SET #state = :to, reason = :reason, finishedAt = :now REMOVE ticketAt, ticketId, receipt, #cancel, retryAt, trouble",
+		condition: "#state = :running AND #token = :token",
+		values: item{
+			":to": str(string(e.To)), ":running": str(string(job.Running)), ":token": num(r.Token), ":reason": str(e.Reason), ":now": now,
 		},
-		{
-			table: l.tables.Progress, key: item{"name": str(slotsItem)},
-			update: "DELETE jobs :set",
-			values: item{":set": set(j.ID.String())},
-		},
-		{
-			table: l.tables.Runs, key: runKey(r.ID, r.Token),
-			update: "SET #state = :state, reason = :reason, finishedAt = :now",
-			values: item{":state": str(string(r.State)), ":reason": str(r.Reason), ":now": now},
-		},
-		l.note(job.Notice{Type: kind, ID: j.ID, Token: r.Token, Reason: r.Reason, At: r.FinishedAt}),
 	}
-	if to == job.Succeeded && j.Day > lastDay {
-		changes = append(changes, change{
-			table: l.tables.Progress, key: item{"name": str(j.Feed)},
-			update:    "SET lastDay = :day, updatedAt = :now",
-			condition: "attribute_not_exists(lastDay) OR lastDay < :day",
-			values:    item{":day": str(string(j.Day)), ":now": now},
-		})
+	slots := change{
+		table: l.tables.Progress, key: item{"name": str(slotsItem)}, update: "DELETE jobs :set, #open :set", values: item{":set": set(r.ID.String())},
 	}
-	return wrap(l.transact(ctx, changes...), "ledger: run %s#%d", r.ID, r.Token)
+	if !e.RetryAt.IsZero() {
+		ended.update = "SET #state = :to, reason = :reason, finishedAt = :now, retryAt = :retry, trouble = :reason REMOVE ticketAt, ticketId, receipt, #cancel"
+		ended.values[":retry"] = str(stamp(e.RetryAt))
+		slots.update = "DELETE jobs :set"
+	}
+	feed := change{
+		table: l.tables.Progress, key: item{"name": str(r.ID.Feed)}, update: "REMOVE lease", condition: "attribute_not_exists(lease) OR lease = :run",
+		values: item{":run": str(leaseOf(r))},
+	}
+	if e.To == job.Succeeded && r.ID.Day > lastDay {
+		feed.update = "SET lastDay = :day, updatedAt = :now REMOVE lease"
+		feed.condition = "(" + feed.condition + ") AND (attribute_not_exists(lastDay) OR lastDay < :day)"
+		feed.values[":day"], feed.values[":now"] = str(string(r.ID.Day)), now
+	}
+	run := change{
+		table: l.tables.Runs, key: runKey(r.ID, r.Token), update: "SET #state = :state, reason = :reason, finishedAt = :now",
+		values: item{":state": str(string(r.State)), ":reason": str(r.Reason), ":now": now},
+	}
+	return wrap(l.transact(ctx, ended, slots, feed, run, l.note(e.Notice)), "ledger: run %s#%d", r.ID, r.Token)
 }
 
 // LastDay returns the last day of a feed that succeeded, or "".
@@ -223,6 +266,11 @@ func (l *Ledger) Telling(ctx context.Context, n job.Notice, now time.Time) error
 	return wrap(l.write(ctx, c), "ledger: notice %s", noticeKey(n))
 }
 
+// Note puts a notice into the outbox.
+func (l *Ledger) Note(ctx context.Context, n job.Notice) error {
+	return wrap(l.write(ctx, l.note(n)), "ledger: notice %s", noticeKey(n))
+}
+
 // Forget takes a notice out of the outbox.
 func (l *Ledger) Forget(ctx context.Context, n job.Notice) error {
 	return wrap(l.write(ctx, l.forget(n)), "ledger: notice %s", noticeKey(n))
@@ -236,6 +284,7 @@ func (l *Ledger) note(n job.Notice) change {
 		update: "SET #notice = :notice", names: map[string]string{"#notice": noticeKey(n)},
 		values: item{":notice": &types.AttributeValueMemberM{Value: item{
 			"type": str(string(n.Type)), "job": str(n.ID.String()), "token": num(n.Token), "reason": str(n.Reason), "at": str(stamp(n.At)), "tries": num(int64(n.Tries)),
+			"quiet": &types.AttributeValueMemberBOOL{Value: n.Quiet},
 		}}},
 	}
 }

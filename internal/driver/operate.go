@@ -1,0 +1,93 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/ledger"
+)
+
+// OperateLedger is the part of the ledger that an Operator needs.
+type OperateLedger interface {
+	Get(ctx context.Context, id job.ID) (job.Job, error)
+	LastDay(ctx context.Context, feed string) (job.Day, error)
+	Act(ctx context.Context, was, is job.Job) error
+	Note(ctx context.Context, n job.Notice) error
+}
+
+// Operator does what people ask of jobs, as far as the rules allow it. Jobs go on by themselves afterwards; a Promoter makes them go on
+// at once.
+type Operator struct {
+	Ledger OperateLedger
+	By     string // By is who asks.
+	Now    Clock
+}
+
+// Do does one thing to one job, and returns the job as it is then. What the rules do not allow is a job.Refused.
+func (o Operator) Do(ctx context.Context, id job.ID, verb job.Verb, reason string) (job.Job, error) {
+	for attempt := 0; ; attempt++ {
+		was, last, err := o.read(ctx, id)
+		if err != nil {
+			return was, err
+		}
+		if verb == job.Redrive && was.State == job.Succeeded && was.Published() && was.Exported == nil {
+			// Only its export is missing: it is announced again.
+			return was, o.Ledger.Note(ctx, job.Notice{Type: job.NoticeSucceeded, ID: id, Token: was.Token, At: o.Now()})
+		}
+		is, err := was.Apply(job.Act{Verb: verb, By: o.By, Reason: reason, At: o.Now()}, last)
+		if err != nil {
+			return was, err
+		}
+		err = o.Ledger.Act(ctx, was, is)
+		if err == nil || !errors.Is(err, ledger.ErrChanged) || attempt == rounds {
+			return is, err
+		}
+	}
+}
+
+// Filled is what a backfill did with one day.
+type Filled struct {
+	Day  job.Day
+	Verb job.Verb // Verb is what was done; empty: nothing.
+	Why  string   // Why says why nothing was done.
+}
+
+// Backfill does the days of a feed again, or at last, from the first to the last one. They run in order, one at a time, in the slots
+// that new days leave free.
+func (o Operator) Backfill(ctx context.Context, feed string, from, to job.Day, reason string) ([]Filled, error) {
+	var done []Filled
+	for day := from; day <= to; day = day.Next() {
+		id := job.ID{Feed: feed, Day: day}
+		was, last, err := o.read(ctx, id)
+		if errors.Is(err, ledger.ErrNoJob) {
+			done = append(done, Filled{Day: day, Why: "no complete day was delivered"})
+			continue
+		}
+		if err != nil {
+			return done, err
+		}
+		f := Filled{Day: day}
+		if f.Verb, f.Why = was.Backfill(last); f.Verb != "" {
+			_, err = o.Do(ctx, id, f.Verb, reason)
+			var refused job.Refused
+			if errors.As(err, &refused) { // it changed meanwhile
+				f.Verb, f.Why = "", refused.Error()
+			} else if err != nil {
+				return done, fmt.Errorf("after %d days: %w", len(done), err)
+			}
+		}
+		done = append(done, f)
+	}
+	return done, nil
+}
+
+func (o Operator) read(ctx context.Context, id job.ID) (job.Job, job.Day, error) {
+	j, err := o.Ledger.Get(ctx, id)
+	if err != nil {
+		return j, "", err
+	}
+	last, err := o.Ledger.LastDay(ctx, id.Feed)
+	return j, last, err
+}

@@ -1,0 +1,239 @@
+package driver
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/sluice-data/sluice/internal/engine"
+	"github.com/sluice-data/sluice/internal/job"
+)
+
+func TestFailedRunIsTriedAgainUntilTheJobIsDead(t *testing.T) {
+	w := newWorld(t)
+	w.land(airports, "x\n")
+	w.land(flights, "x\n")
+	w.work()
+	for attempt := 2; attempt <= 3; attempt++ {
+		w.fail(airports, "out of memory")
+		w.is(airports, job.Waiting, w.retry(attempt, "out of memory"))
+		w.is(flights, job.Waiting, "waits for airports")
+		w.now = w.now.Add(job.Backoff(attempt-1) - time.Second)
+		w.tick()
+		w.work()
+		w.is(airports, job.Waiting, w.job(airports).Reason)
+		w.now = w.now.Add(time.Second)
+		w.tick()
+		w.is(airports, job.Ready, "")
+		w.work()
+		w.is(airports, job.Running, "")
+	}
+	w.fail(airports, "out of memory")
+	w.is(airports, job.Dead, "out of memory")
+	w.is(flights, job.Blocked, "airports is dead")
+	// One fault: told when it came and when no attempt is left, not each time.
+	w.heard("alerts", "job.dead airports 2013-01-01: out of memory", "job.retry airports 2013-01-01: out of memory")
+
+	w.do(airports, job.Redrive)
+	w.is(airports, job.Ready, "")
+	w.is(flights, job.Waiting, "waits for airports")
+	w.work()
+	w.fail(airports, "again")
+	w.is(airports, job.Waiting, w.retry(2, "again")) // a redriven job has all its attempts
+}
+
+func TestDeadJobIsTriedAgainWhenItsDayIsDeliveredAgain(t *testing.T) {
+	w := newWorld(t)
+	w.land(airports, "x\n")
+	for range 3 {
+		w.work()
+		w.fail(airports, "no")
+		w.now = w.now.Add(time.Hour)
+		w.tick()
+	}
+	w.is(airports, job.Dead, "no")
+	w.now = w.now.Add(-5 * time.Hour)
+	w.emulateStart(airports)
+	w.land(airports, "mended\n")
+	w.is(airports, job.Ready, "")
+	if j := w.job(airports); j.Attempts() != 0 {
+		t.Errorf("it begins with %d attempts", j.Attempts())
+	}
+}
+
+func TestRestatementTakesLateFilesAsANewRevision(t *testing.T) {
+	w := newWorld(t)
+	w.succeed(airports)
+	w.succeed(airports2)
+	w.receive(w.put("airports/2013-01-01/more.csv", "y\n"))
+	w.files(airports, map[string]job.FileState{"data.csv": job.Processed, "_COMPLETE": job.Processed, "more.csv": job.Late})
+	w.told("alerts")
+	w.told("jobs")
+
+	w.do(airports, job.Restate)
+	w.is(airports, job.Ready, "")
+	w.is(airports2, job.Succeeded, "")
+	w.work()
+	var o Order
+	w.check(w.starter.Artifacts.ReadJSON(t.Context(), "runs/airports/2013-01-01/2/order.json", &o))
+	if o.Revision != 2 || len(o.Files) != 2 {
+		t.Errorf("order: revision %d, files %+v", o.Revision, o.Files)
+	}
+	w.publish(airports)
+	w.files(airports, map[string]job.FileState{"data.csv": job.Processed, "_COMPLETE": job.Processed, "more.csv": job.Processed})
+	w.heard("jobs", "job.ready airports 2013-01-01", "job.succeeded airports 2013-01-01")
+	w.heard("alerts")
+	if last, err := w.ledger.LastDay(t.Context(), "airports"); err != nil || last != airports2.Day {
+		t.Errorf("the last day is %s, %v", last, err)
+	}
+	want := []job.Act{{Verb: job.Restate, By: "ann", Reason: "because", At: w.now}}
+	if got := w.job(airports).Acts; !reflect.DeepEqual(got, want) {
+		t.Errorf("acts: %+v", got)
+	}
+}
+
+func TestEarlierDayIsHeldUntilItIsRestated(t *testing.T) {
+	w := newWorld(t)
+	w.succeed(airports2)
+	w.told("jobs")
+	w.land(airports, "x\n")
+	w.tick()
+	held := "the day is earlier than 2013-01-02, the last one that succeeded: it needs a restatement"
+	w.is(airports, job.Held, held)
+	w.heard("alerts", "job.held airports 2013-01-01: "+held)
+	w.refused(airports, job.Release, "job airports/2013-01-01: 2013-01-02 of the feed has succeeded already; an earlier day needs a restatement")
+	w.do(airports, job.Restate)
+	w.work()
+	w.is(airports, job.Running, "")
+	w.publish(airports)
+}
+
+func TestOneDayOfAFeedRunsAtATime(t *testing.T) {
+	w := newWorld(t)
+	w.succeed(airports)
+	w.land(airports2, "x\n")
+	w.do(airports, job.Restate)
+	w.work()
+	w.is(airports2, job.Running, "") // what is new goes first
+	w.check(w.promoter.Promote(t.Context()))
+	w.is(airports, job.Waiting, "waits for airports 2013-01-02, which runs")
+	// Whoever decided on an older board is refused by the ledger.
+	w.check(w.ledger.Move(t.Context(), job.Decision{ID: airports, From: job.Waiting, To: job.Ready, Token: 1}, w.now))
+	if err := w.ledger.Start(t.Context(), job.Run{ID: airports, Token: 2, StartedAt: w.now}, 5); !lost(t.Context(), err) {
+		t.Errorf("two days of a feed run at once: %v", err)
+	}
+	w.publish(airports2)
+	w.work()
+	w.is(airports, job.Running, "")
+}
+
+func TestCancelledRunEndsWhenItsEngineSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.land(airports, "x\n")
+	w.land(airports2, "x\n")
+	w.work()
+	w.do(airports, job.Cancel)
+	w.is(airports, job.Running, "")
+	w.refused(airports, job.Cancel, "job airports/2013-01-01 is running: there is nothing to cancel")
+	w.work()
+	if want := []string{"airports/2013-01-01#1"}; !slices.Equal(w.engine.cancelled, want) {
+		t.Errorf("cancelled: %v", w.engine.cancelled)
+	}
+	w.is(airports, job.Running, "")
+	w.engine.steps["airports/2013-01-01#1"] = engine.Status{State: engine.Cancelled}
+	w.work()
+	w.is(airports, job.Cancelled, "cancel by ann: because")
+	w.told("jobs")
+	w.tick()
+	w.heard("alerts")
+	w.is(airports2, job.Ready, "") // days that follow go on without it
+	w.do(airports, job.Redrive)
+	w.is(airports, job.Ready, "")
+	w.is(airports2, job.Waiting, "waits for airports 2013-01-01")
+}
+
+func TestCancelledRunThatNeverStartedIsNotStarted(t *testing.T) {
+	w := newWorld(t)
+	w.land(airports, "x\n")
+	w.engine.broken = errNoCapacity
+	w.work()
+	w.do(airports, job.Cancel)
+	w.engine.broken = nil
+	w.work()
+	w.is(airports, job.Cancelled, "cancel by ann: because")
+	if len(w.engine.started) != 0 {
+		t.Errorf("started: %v", w.engine.started)
+	}
+}
+
+func TestRunThatPublishedBeforeItWasCancelledHasSucceeded(t *testing.T) {
+	w := newWorld(t)
+	w.land(airports, "x\n")
+	w.work()
+	w.do(airports, job.Cancel)
+	w.publish(airports)
+	if j := w.job(airports); j.Cancel != "" {
+		t.Errorf("still to be cancelled: %+v", j)
+	}
+}
+
+func TestHeldJobStartsWhenItIsReleased(t *testing.T) {
+	w := newWorld(t)
+	w.land(airports, "x\n")
+	w.do(airports, job.Hold)
+	w.land(flights, "x\n")
+	w.work()
+	w.is(airports, job.Held, "hold by ann: because")
+	w.is(flights, job.Waiting, "waits for airports, which is held")
+	w.do(airports, job.Release)
+	w.is(airports, job.Ready, "")
+	w.work()
+	w.is(airports, job.Running, "")
+	w.refused(airports, job.Hold, "job airports/2013-01-01 is running: only a job that waits, is ready or is blocked can be held")
+}
+
+func TestBackfillDoesEachDayInOrderWithinTheLimits(t *testing.T) {
+	w := newWorld(t)
+	airports3 := job.ID{Feed: "airports", Day: "2013-01-03"}
+	for _, id := range []job.ID{airports, airports2, airports3} {
+		w.succeed(id)
+	}
+	done, err := w.operator.Backfill(t.Context(), "airports", "2012-12-31", "2013-01-02", "new rule")
+	w.check(err)
+	want := []Filled{
+		{Day: "2012-12-31", Why: "no complete day was delivered"}, {Day: "2013-01-01", Verb: job.Restate}, {Day: "2013-01-02", Verb: job.Restate},
+	}
+	if !reflect.DeepEqual(done, want) {
+		t.Errorf("done: %+v", done)
+	}
+	done, err = w.operator.Backfill(t.Context(), "airports", "2013-01-01", "2013-01-01", "twice")
+	w.check(err)
+	if want := []Filled{{Day: "2013-01-01", Why: "is waiting already"}}; !reflect.DeepEqual(done, want) {
+		t.Errorf("twice: %+v", done)
+	}
+	for _, id := range []job.ID{airports, airports2} {
+		w.tick()
+		w.work()
+		w.is(id, job.Running, "")
+		w.publish(id)
+	}
+	w.is(airports3, job.Succeeded, "")
+}
+
+func TestExportThatWasGivenUpIsRedriven(t *testing.T) {
+	w := newWorld(t)
+	w.succeed(airports)
+	for range 6 {
+		w.now = w.now.Add(exportPatience)
+		w.tick()
+	}
+	w.told("jobs")
+	w.heard("alerts", "export.failed airports 2013-01-01: no export ended well in 5 tries")
+	_, err := w.operator.Do(t.Context(), airports, job.Redrive, "")
+	w.check(err)
+	w.tick()
+	w.heard("jobs", "job.succeeded airports 2013-01-01")
+	w.check(w.ledger.Exported(t.Context(), w.job(airports), 3))
+	w.refused(airports, job.Redrive, "job airports/2013-01-01 is succeeded: only a failed, dead or cancelled job can be tried again; a closed day is restated")
+}

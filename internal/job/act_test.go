@@ -1,0 +1,176 @@
+package job
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestActsChangeWhatTheyMayAndAreRefusedElsewhere(t *testing.T) {
+	const last = d2
+	all := []State{Waiting, Ready, Running, Succeeded, Failed, Dead, Blocked, Held, Cancelled}
+	allowed := map[Verb]map[State]State{
+		Hold:    {Waiting: Held, Ready: Held, Blocked: Held},
+		Release: {Held: Waiting},
+		Redrive: {Failed: Waiting, Dead: Waiting, Cancelled: Waiting},
+		Restate: {Succeeded: Waiting},
+		Cancel: {Waiting: Cancelled, Ready: Cancelled, Blocked: Cancelled, Failed: Cancelled, Dead: Cancelled, Held: Cancelled,
+			Running: Running}, // until its engine says that the run ended
+	}
+	for verb, states := range allowed {
+		for _, from := range all {
+			was := in(from, "a", d3)
+			was.Revision = 1
+			is, err := was.Apply(Act{Verb: verb, By: "ann", Reason: "why", At: at(noon)}, last)
+			want, ok := states[from]
+			if (err == nil) != ok {
+				t.Errorf("%s of a %s job: %v", verb, from, err)
+				continue
+			}
+			if err != nil {
+				if !reflect.DeepEqual(is, was) && verb != Restate {
+					t.Errorf("a refused %s changed a %s job: %+v", verb, from, is)
+				}
+				continue
+			}
+			if is.State != want || len(is.Acts) != 1 || is.Acts[0].By != "ann" || from != Running && is.Reason != string(verb)+" by ann: why" {
+				t.Errorf("%s of a %s job: %+v", verb, from, is)
+			}
+			if from != want && !from.CanBecome(want) {
+				t.Errorf("%s takes a job from %s to %s, which is no legal transition", verb, from, want)
+			}
+		}
+	}
+}
+
+func TestRestatementIsANewRevisionWithReasonAndAuthor(t *testing.T) {
+	was := Job{ID: ID{"a", d1}, State: Succeeded, Revision: 1, Token: 4, Exported: new(int64), Commit: Commit{4, 1, Committed}}
+	act := Act{Verb: Restate, By: "ann", Reason: "late file", At: at(noon)}
+	is, err := was.Apply(act, d2)
+	want := was
+	want.State, want.Revision, want.Opened, want.Exported = Waiting, 2, 4, nil
+	want.Reason, want.Acts = "restate by ann: late file", []Act{act}
+	if err != nil || !reflect.DeepEqual(is, want) {
+		t.Errorf("got  %+v, %v\nwant %+v", is, err, want)
+	}
+	for _, a := range []Act{{Verb: Restate, By: "ann"}, {Verb: Restate, Reason: "late"}} {
+		if _, err := was.Apply(a, d2); err == nil {
+			t.Errorf("%+v is accepted", a)
+		}
+	}
+}
+
+func TestEarlierDayNeedsARestatementBeforeItCanGoOn(t *testing.T) {
+	for _, from := range []State{Held, Failed, Dead, Cancelled} {
+		j := in(from, "a", d1)
+		j.Revision = 1
+		for _, verb := range []Verb{Release, Redrive} {
+			if _, err := j.Apply(Act{Verb: verb, By: "ann"}, d2); err == nil {
+				t.Errorf("%s of a %s day before the last one is accepted", verb, from)
+			}
+		}
+		if is, err := j.Apply(Act{Verb: Restate, By: "ann", Reason: "why"}, d2); err != nil || is.Revision != 2 || is.State != Waiting {
+			t.Errorf("restating a %s day: %+v, %v", from, is, err)
+		}
+	}
+}
+
+func TestWhatBeganToPublishIsNotCancelled(t *testing.T) {
+	for _, from := range []State{Running, Waiting, Dead} {
+		j := in(from, "a", d1)
+		j.Commit = Commit{1, 1, Committing}
+		if _, err := j.Apply(Act{Verb: Cancel, By: "ann"}, ""); err == nil || !strings.Contains(err.Error(), "has begun to publish") {
+			t.Errorf("%s: %v", from, err)
+		}
+	}
+}
+
+func TestCancelledRestatementLeavesTheDayClosed(t *testing.T) {
+	j := in(Waiting, "a", d1)
+	j.Revision, j.Commit = 2, Commit{1, 1, Committed}
+	is, err := j.Apply(Act{Verb: Cancel, By: "ann"}, d1)
+	if err != nil || is.State != Cancelled || !is.Done() {
+		t.Errorf("got %+v, %v", is, err)
+	}
+	b := example(is, in(Waiting, "b", d1))
+	if got := Plan(b); len(got) != 1 || got[0].To != Ready {
+		t.Errorf("what waits for the day does not go on: %+v", got)
+	}
+}
+
+func TestBackfillChoosesWhatADayNeeds(t *testing.T) {
+	for name, c := range map[string]struct {
+		job  Job
+		last Day
+		verb Verb
+		why  string
+	}{
+		"closed":                    {Job{State: Succeeded}, d3, Restate, ""},
+		"dead":                      {Job{State: Dead}, "", Redrive, ""},
+		"failed":                    {Job{State: Failed}, "", Redrive, ""},
+		"late day held by the rule": {Job{State: Held}, d3, Restate, ""},
+		"held by somebody":          {Job{State: Held}, "", "", "is held already"},
+		"runs":                      {Job{State: Running}, "", "", "is running already"},
+		"waits":                     {Job{State: Waiting}, "", "", "is waiting already"},
+	} {
+		c.job.ID, c.job.Revision = ID{"a", d1}, 1
+		if verb, why := c.job.Backfill(c.last); verb != c.verb || why != c.why {
+			t.Errorf("%s: %q %q", name, verb, why)
+		}
+	}
+}
+
+func TestEndOfARunDecides(t *testing.T) {
+	when := at(noon)
+	run := Run{ID: ID{"a", d1}, Token: 3, Reason: "out of memory", FinishedAt: when}
+	running := Job{ID: run.ID, State: Running, Token: 3, Revision: 1, Opened: 2}
+	change := func(f func(*Job)) Job { j := running; f(&j); return j }
+	for name, c := range map[string]struct {
+		job     Job
+		useless bool
+		to      State
+		run     RunState
+		retry   time.Duration
+		notice  NoticeType
+		quiet   bool
+	}{
+		"published": {change(func(j *Job) { j.Commit = Commit{3, 1, Committed} }), true, Succeeded, RunSucceeded, 0, NoticeSucceeded, false},
+		"published although somebody cancelled it": {change(func(j *Job) { j.Commit, j.Cancel = Commit{3, 1, Committed}, "x" }), false,
+			Succeeded, RunSucceeded, 0, NoticeSucceeded, false},
+		"published another revision": {change(func(j *Job) { j.Commit, j.Revision = Commit{1, 1, Committed}, 2 }), false, Waiting, RunFailed, time.Minute, NoticeRetry, false},
+		"first attempt":              {running, false, Waiting, RunFailed, time.Minute, NoticeRetry, false},
+		"second attempt":             {change(func(j *Job) { j.Opened = 1 }), false, Waiting, RunFailed, 2 * time.Minute, NoticeRetry, true},
+		"last attempt":               {change(func(j *Job) { j.Opened = 0 }), false, Dead, RunFailed, 0, NoticeDead, false},
+		"useless":                    {running, true, Failed, RunFailed, 0, NoticeFailed, false},
+		"useless while publishing":   {change(func(j *Job) { j.Commit = Commit{3, 1, Committing} }), true, Waiting, RunFailed, time.Minute, NoticeRetry, false},
+		"cancelled":                  {change(func(j *Job) { j.Cancel = "cancel by ann" }), false, Cancelled, RunCancelled, 0, NoticeCancelled, false},
+		"cancelled while publishing": {change(func(j *Job) { j.Cancel, j.Commit = "x", Commit{3, 1, Committing} }), false, Waiting, RunFailed, time.Minute, NoticeRetry, false},
+	} {
+		e := c.job.End(run, Feed{}, c.useless)
+		if e.To != c.to || e.Run.State != c.run || e.Notice.Type != c.notice || e.Notice.Quiet != c.quiet || e.Notice.Reason != e.Reason {
+			t.Errorf("%s: %+v", name, e)
+		}
+		if want := when.Add(c.retry); c.retry > 0 && !e.RetryAt.Equal(want) || c.retry == 0 && !e.RetryAt.IsZero() {
+			t.Errorf("%s: tried again at %s", name, e.RetryAt)
+		}
+		if !running.State.CanBecome(e.To) {
+			t.Errorf("%s: %s is no state after running", name, e.To)
+		}
+	}
+}
+
+func TestFeedSaysHowManyAttemptsAJobHas(t *testing.T) {
+	run := Run{Token: 1, FinishedAt: at(noon)}
+	if e := (Job{State: Running, Token: 1}).End(run, Feed{Attempts: 1}, false); e.To != Dead {
+		t.Errorf("one attempt: %s", e.To)
+	}
+}
+
+func TestBackoffDoublesUpToAnHour(t *testing.T) {
+	for n, want := range map[int]time.Duration{1: time.Minute, 2: 2 * time.Minute, 3: 4 * time.Minute, 6: 32 * time.Minute, 7: time.Hour, 99: time.Hour} {
+		if got := Backoff(n); got != want {
+			t.Errorf("after %d attempts: %s", n, got)
+		}
+	}
+}

@@ -1,0 +1,45 @@
+package job
+
+import "time"
+
+// Ending is what the end of a run makes of its job.
+type Ending struct {
+	Run     Run // Run carries its final state, reason and time.
+	To      State
+	Reason  string
+	RetryAt time.Time // RetryAt is when the job is tried again; zero: it is not.
+	Notice  Notice
+}
+
+// End decides what becomes of a running job whose run r has ended at r.FinishedAt, with r.Reason in case it did not publish. What
+// counts is what the run itself wrote into the ledger. Useless says that another attempt at the same files would end the same way.
+//
+// What has begun to publish is neither cancelled nor given up as useless: the next run finishes it.
+func (j Job) End(r Run, f Feed, useless bool) Ending {
+	e := Ending{Run: r, Reason: r.Reason, Notice: Notice{ID: j.ID, Token: r.Token, At: r.FinishedAt}}
+	publishing := j.Commit.State == Committing
+	used := int(r.Token - j.Opened)
+	switch {
+	case j.Published():
+		e.To, e.Run.State, e.Notice.Type = Succeeded, RunSucceeded, NoticeSucceeded
+		e.Run.Reason, e.Reason = "", ""
+	case j.Cancel != "" && !publishing:
+		e.To, e.Run.State, e.Notice.Type = Cancelled, RunCancelled, NoticeCancelled
+		e.Run.Reason, e.Reason = j.Cancel, j.Cancel
+	case useless && !publishing:
+		e.To, e.Run.State, e.Notice.Type = Failed, RunFailed, NoticeFailed
+	case used < f.attempts():
+		e.To, e.Run.State, e.Notice.Type = Waiting, RunFailed, NoticeRetry
+		e.RetryAt = r.FinishedAt.Add(Backoff(used))
+		e.Notice.Quiet = used > 1
+	default:
+		e.To, e.Run.State, e.Notice.Type = Dead, RunFailed, NoticeDead
+	}
+	e.Notice.Reason = e.Reason
+	return e
+}
+
+// Backoff is how long a job waits after its n-th failed attempt: a minute, twice as long each time, an hour at most.
+func Backoff(n int) time.Duration {
+	return min(time.Minute<<min(max(n-1, 0), 6), time.Hour)
+}
