@@ -42,12 +42,8 @@ const rounds = 10
 // Promote brings the ledger up to date with the plan.
 func (p Promoter) Promote(ctx context.Context) error {
 	for range rounds {
-		b, err := p.Ledger.Board(ctx)
+		b, err := p.Board(ctx)
 		if err != nil {
-			return err
-		}
-		b.Now, b.Zone, b.Parallel = p.Now(), p.Zone, p.Parallel
-		if b.Landed, err = p.landed(ctx, b); err != nil {
 			return err
 		}
 		err = p.apply(ctx, b)
@@ -60,6 +56,17 @@ func (p Promoter) Promote(ctx context.Context) error {
 		return p.tickets(ctx, b)
 	}
 	return nil // the next tick goes on
+}
+
+// Board is the state of the country with all that a plan needs.
+func (p Promoter) Board(ctx context.Context) (job.Board, error) {
+	b, err := p.Ledger.Board(ctx)
+	if err != nil {
+		return b, err
+	}
+	b.Now, b.Zone, b.Parallel = p.Now(), p.Zone, p.Parallel
+	b.Landed, err = p.landed(ctx, b)
+	return b, err
 }
 
 // landed finds the days that have files but no job, as far as an open job might have to wait for them.

@@ -120,6 +120,7 @@ func (p planner) judge(j Job) (to State, reason string, alert bool) {
 
 // obstacle is one thing that a job cannot start before.
 type obstacle struct {
+	kind   WhyKind
 	text   string
 	blocks bool // it does not come by itself
 	alert  bool // and nothing else reported it
@@ -130,7 +131,7 @@ type obstacle struct {
 func (p planner) obstacles(j Job, feed Feed) []obstacle {
 	var found []obstacle
 	if p.Now.Before(j.RetryAt) {
-		found = append(found, obstacle{text: fmt.Sprintf("attempt %d of %d at %s, because the last one failed: %s",
+		found = append(found, obstacle{kind: WhyAttempt, text: fmt.Sprintf("attempt %d of %d at %s, because the last one failed: %s",
 			j.Attempts()+1, feed.attempts(), j.RetryAt.UTC().Format(time.RFC3339), j.Trouble)})
 	}
 	if o, ok := p.lease(j); ok {
@@ -152,7 +153,7 @@ func (p planner) obstacles(j Job, feed Feed) []obstacle {
 func (p planner) lease(j Job) (obstacle, bool) {
 	for _, id := range p.Slots {
 		if id.Feed == j.Feed && id.Day > j.Day && p.Jobs[id].State == Running {
-			return obstacle{text: fmt.Sprintf("%s %s, which runs", id.Feed, id.Day)}, true
+			return obstacle{kind: WhyLease, text: fmt.Sprintf("%s %s, which runs", id.Feed, id.Day)}, true
 		}
 	}
 	return obstacle{}, false
@@ -181,12 +182,12 @@ func (p planner) earlierDay(j Job, feed Feed) (obstacle, bool) {
 	name := j.Feed + " " + string(before)
 	other, hasJob := p.Jobs[ID{j.Feed, before}]
 	if hasJob {
-		return standing(name, other.State), true
+		return standing(WhyEarlierDay, name, other.State), true
 	}
 	if p.Now.Before(feed.deadline(j.Day, j.CreatedAt, p.Zone)) {
-		return obstacle{text: name + ", which is not complete"}, true
+		return obstacle{kind: WhyEarlierDay, text: name + ", which is not complete"}, true
 	}
-	return obstacle{text: fmt.Sprintf("%s has files but is not complete: complete it, or take its files away", name), blocks: true, alert: true}, true
+	return obstacle{kind: WhyEarlierDay, text: fmt.Sprintf("%s has files but is not complete: complete it, or take its files away", name), blocks: true, alert: true}, true
 }
 
 // prerequisite looks at the job of another feed for the same day, unless it is done.
@@ -196,23 +197,23 @@ func (p planner) prerequisite(j Job, name string) (obstacle, bool) {
 	case ok && other.Done():
 		return obstacle{}, false
 	case ok:
-		return standing(name, other.State), true
+		return standing(WhyPrerequisite, name, other.State), true
 	case p.Now.Before(p.Feeds[name].deadline(j.Day, j.CreatedAt, p.Zone)):
-		return obstacle{text: name}, true
+		return obstacle{kind: WhyPrerequisite, text: name}, true
 	}
-	return obstacle{text: fmt.Sprintf("prerequisite %s did not come: deliver its day", name), blocks: true, alert: true}, true
+	return obstacle{kind: WhyPrerequisite, text: fmt.Sprintf("prerequisite %s did not come: deliver its day", name), blocks: true, alert: true}, true
 }
 
 // standing says what the state of a job means for those behind it.
-func standing(name string, s State) obstacle {
+func standing(kind WhyKind, name string, s State) obstacle {
 	switch s {
 	case Waiting, Ready, Running, Succeeded:
-		return obstacle{text: name}
+		return obstacle{kind: kind, text: name}
 	case Held:
-		return obstacle{text: name + ", which is held"}
+		return obstacle{kind: kind, text: name + ", which is held"}
 	case Failed, Dead, Blocked, Cancelled:
 	}
-	return obstacle{text: fmt.Sprintf("%s is %s", name, s), blocks: true}
+	return obstacle{kind: kind, text: fmt.Sprintf("%s is %s", name, s), blocks: true}
 }
 
 // path is about how long the longest chain of jobs takes that starts with j: those that can start only after it.

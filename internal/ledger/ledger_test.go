@@ -478,7 +478,7 @@ func TestRunsOnAClusterAreThoseThatChoseIt(t *testing.T) {
 		t.Errorf("j-1: %v", got)
 	}
 	runs[0].State, runs[0].FinishedAt = job.RunFailed, now
-	if err := l.Finish(t.Context(), get(t, l, runs[0].ID), runs[0], ""); err != nil {
+	if err := l.Finish(t.Context(), ending(runs[0]), ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := on("j-1"); got != nil {

@@ -1,0 +1,46 @@
+package job
+
+import (
+	"reflect"
+	"testing"
+	"time"
+)
+
+func TestExplainNamesEveryReason(t *testing.T) {
+	full := example(in(Running, "x", d1), in(Ready, "a", d1))
+	full.Parallel = 1
+	off := example(in(Ready, "a", d1))
+	off.Off = map[string]string{"emr": "emr is off"}
+	ready := example(in(Ready, "a", d1))
+	longAgo := in(Waiting, "b", d1)
+	longAgo.CreatedAt = at("2013-01-01T00:00:00Z")
+	for name, c := range map[string]struct {
+		board Board
+		id    ID
+		want  []Why
+	}{
+		"slot":  {full, ID{"a", d1}, []Why{{WhySlot, "1 of 1 slots are taken: x/2013-01-01", "it starts when one is free and those with the longer remaining path have theirs"}}},
+		"start": {ready, ID{"a", d1}, []Why{{WhySlot, "none of 5 slots is taken", "the next tick starts it"}}},
+		"tick":  {example(in(Waiting, "a", d1)), ID{"a", d1}, []Why{{WhySlot, "nothing is in its way", "the next tick makes it ready"}}},
+		"earlier day and prerequisites": {example(in(Running, "c", d1), in(Waiting, "a", d2), in(Waiting, "c", d2)), ID{"c", d2}, []Why{
+			{WhyEarlierDay, "waits for c 2013-01-01", "it comes by itself"}, {WhyPrerequisite, "waits for a", "it comes by itself"}, {WhyPrerequisite, "waits for b", "it comes by itself"}}},
+		"absent prerequisite": {example(longAgo), ID{"b", d1},
+			[]Why{{WhyPrerequisite, "prerequisite a did not come: deliver its day", "somebody has to bring it: sluice explain tells what about it"}}},
+		"lease": {example(Job{ID: ID{"a", d1}, State: Waiting, Revision: 2}, in(Succeeded, "a", d2), in(Running, "a", d3)), ID{"a", d1},
+			[]Why{{WhyLease, "waits for a 2013-01-03, which runs", "it comes by itself"}}},
+		"attempt": {example(Job{ID: ID{"a", d1}, State: Waiting, Token: 1, RetryAt: at(noon).Add(time.Minute), Trouble: "lost"}), ID{"a", d1},
+			[]Why{{WhyAttempt, "waits for attempt 2 of 3 at 2013-01-02T12:01:00Z, because the last one failed: lost", "it comes by itself"}}},
+		"switch":     {off, ID{"a", d1}, []Why{{WhySwitch, "emr is off", "sluice compute on"}}},
+		"closed day": {example(Job{ID: ID{"a", d1}, State: Succeeded, Token: 2}), ID{"a", d1}, []Why{{WhyClosedDay, "the day is closed: it succeeded in run 2", "sluice restate does it again, with the files that came late"}}},
+		"hold":       {example(Job{ID: ID{"a", d1}, State: Held, Reason: "hold by ann"}), ID{"a", d1}, []Why{{WhyHold, "hold by ann", "sluice release lets it go on"}}},
+		"held by the rule": {example(Job{ID: ID{"a", d1}, State: Held, Reason: "early"}, in(Succeeded, "a", d2)), ID{"a", d1},
+			[]Why{{WhyHold, "early", "sluice restate does it as a new revision"}}},
+		"dead": {example(Job{ID: ID{"a", d1}, State: Dead, Token: 3, Reason: "no memory"}), ID{"a", d1}, []Why{{WhyEnded, "no attempt is left after 3: no memory", "mend the cause, then sluice redrive"}}},
+		"runs": {example(Job{ID: ID{"a", d1}, State: Running, Token: 3, Engine: "emr", StartedAt: at(noon)}), ID{"a", d1}, []Why{{WhyRuns, "run 3 runs on emr since 2013-01-02T12:00:00Z", ""}}},
+		"gone": {example(in(Waiting, "gone", d1)), ID{"gone", d1}, []Why{{WhyNoDay, "feed gone is not deployed", "add the feed to the stack again"}}},
+	} {
+		if got := Explain(c.board, c.id); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s:\ngot  %+v\nwant %+v", name, got, c.want)
+		}
+	}
+}
