@@ -54,6 +54,15 @@ test-go: lint
 test-python: build
 	.venv/bin/python -m pytest jobs local
 
+.PHONY: test-access
+test-access: test/access/node_modules/.installed ## Prove with another evaluator that the policies say what the access table says
+	go test -tags access -count 1 -v -run 'TestPoliciesDecide|TestBrokenControl' ./stacks
+
+test/access/node_modules/.installed: test/access/package.json test/access/package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js 20 or later is needed for the evaluator of access policies. Install it from https://nodejs.org/"; exit 1; }
+	cd test/access && npm ci --silent
+	@touch $@
+
 .PHONY: lint
 lint: build bin/staticcheck ## Check formatting, types and common mistakes of Go and Python
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \

@@ -5,6 +5,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"github.com/sluice-data/sluice/internal/access"
 	"github.com/sluice-data/sluice/policies"
 )
 
@@ -34,6 +35,31 @@ func (a Access) Function(folder, functionName string, cluster *Cluster) pulumi.S
 	}, pulumi.StringMap{"clusterService": cluster.ServiceRoleARN, "clusterNode": cluster.NodeRoleARN})
 }
 
+// Person is what somebody may do in the country by these rules.
+func (a Access) Person(who, catalog string, rules []access.Rule) pulumi.StringOutput {
+	return a.render(func(c policies.Country) (policies.Document, error) {
+		return policies.Person(c, who, a.workgroupARN(PersonWorkgroup(catalog, who)), databaseNames(catalog), rules), nil
+	}, nil)
+}
+
+// Operator is what operators see of the country.
+func (a Access) Operator() pulumi.StringOutput {
+	return a.render(func(c policies.Country) (policies.Document, error) { return policies.OperatorIn(c), nil }, nil)
+}
+
+func (a Access) workgroupARN(name string) string {
+	return "arn:aws:athena:" + a.Region + ":" + a.Account + ":workgroup/" + name
+}
+
+// databaseNames are the names of the stages' databases.
+func databaseNames(catalog string) map[string]string {
+	names := map[string]string{}
+	for _, stage := range Stages {
+		names[stage] = DatabaseName(catalog, stage)
+	}
+	return names
+}
+
 // render collects the ARNs that a document names, and more of them.
 func (a Access) render(document func(policies.Country) (policies.Document, error), more pulumi.StringMap) pulumi.StringOutput {
 	arns := pulumi.StringMap{
@@ -53,7 +79,7 @@ func (a Access) render(document func(policies.Country) (policies.Document, error
 	return arns.ToStringMapOutput().ApplyT(func(arn map[string]string) (string, error) {
 		rendered, err := document(policies.Country{
 			Account: a.Account, Region: a.Region, Stack: a.Stack, Code: a.Country,
-			KeyARN:     arn["key"],
+			KeyARN: arn["key"], DataKeyARN: arn["key"], StateKeyARN: arn["key"],
 			LandingARN: arn["bucket/landing"], ValidatedARN: arn["bucket/validated"], InvalidARN: arn["bucket/invalid"], VersionedARN: arn["bucket/versioned"],
 			CuratedARN: arn["bucket/curated"], ArtifactsARN: arn["bucket/artifacts"], LogsARN: arn["bucket/logs"],
 			FeedsARN: arn["table/feeds"], JobsARN: arn["table/jobs"], RunsARN: arn["table/runs"], FilesARN: arn["table/files"], ProgressARN: arn["table/progress"],

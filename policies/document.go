@@ -27,9 +27,10 @@ type Statement struct {
 
 // Principal names who a statement of a resource's own policy is about; Any stands for everybody.
 type Principal struct {
-	AWS     Strings `json:",omitempty"`
-	Service Strings `json:",omitempty"`
-	Any     bool    `json:"-"`
+	AWS       Strings `json:",omitempty"`
+	Federated Strings `json:",omitempty"`
+	Service   Strings `json:",omitempty"`
+	Any       bool    `json:"-"`
 }
 
 // MarshalJSON writes "*" for everybody.

@@ -6,7 +6,8 @@ import "github.com/sluice-data/sluice/internal/compute"
 type Country struct {
 	Account, Region, Stack, Code string
 
-	KeyARN string
+	KeyARN                  string
+	DataKeyARN, StateKeyARN string
 
 	LandingARN, ValidatedARN, InvalidARN, VersionedARN, CuratedARN, ArtifactsARN, LogsARN string // buckets
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/sluice-data/sluice/internal/access"
 )
 
 var update = flag.Bool("update", false, "write the goldens in testdata anew")
@@ -38,6 +40,9 @@ func documents(t *testing.T) map[string]Document {
 		"cluster-service": ClusterService(c.ClusterNodeRoleARN, c.KeyARN), "job": Job(c, "sluice_prod_us_validated", "sluice_prod_us_curated"),
 		"read-prefix": New(ReadPrefix(c.CuratedARN, "flights/")...),
 	}
+	for name, d := range people(c) {
+		all[name] = d
+	}
 	for _, name := range []string{"receive-file", "queue-jobs", "start-jobs", "finish-job", "export-table", "publish-cpu", "stop-cluster", "keep-certificate"} {
 		d, ok := Function(name, "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/sluice-prod-us-"+name, c)
 		if !ok {
@@ -46,6 +51,30 @@ func documents(t *testing.T) map[string]Document {
 		all["function-"+name] = d
 	}
 	return all
+}
+
+// people is the documents that an access table compiles to: an analyst's with every verb, a feeder's, the operators', and each trust.
+func people(c Country) map[string]Document {
+	c.DataKeyARN, c.StateKeyARN = "arn:aws:kms:eu-west-1:111122223333:key/data", "arn:aws:kms:eu-west-1:111122223333:key/state"
+	databases := map[string]string{"validated": "sluice_prod_us_validated", "curated": "sluice_prod_us_curated"}
+	workgroup := "arn:aws:athena:eu-west-1:111122223333:workgroup/sluice_prod_us_"
+	here := access.Country{Code: "us", Feeds: []string{"flights", "weather"}, Sealed: []string{"weather"}}
+	analyst := access.Person{Who: "analysts", May: []access.Grant{
+		{Country: "all", Stage: "curated", Verbs: []access.Verb{access.Query}},
+		{Country: "us", Stage: "validated", Feed: "flights", Verbs: []access.Verb{access.Query}},
+		{Country: "us", Stage: "landing", Prefix: "flights/2013-01-", Verbs: []access.Verb{access.List, access.Read}},
+	}}
+	feeder := access.Person{Who: "feeder", May: []access.Grant{{Country: "us", Stage: "landing", Feed: "weather", Verbs: []access.Verb{access.Read, access.Write, access.Delete}}}}
+	return map[string]Document{
+		"person-analysts":    Person(c, analyst.Who, workgroup+"analysts", databases, analyst.Rules(here)),
+		"person-feeder":      Person(c, feeder.Who, workgroup+"feeder", databases, feeder.Rules(here)),
+		"operator":           Operator(c.Account, c.Stack),
+		"operator-country":   OperatorIn(c),
+		"trust-saml":         AssumedByPeople(access.Trust{SAML: "arn:aws:iam::444455556666:saml-provider/staff"}, c.Account),
+		"trust-oidc":         AssumedByPeople(access.Trust{OIDC: "arn:aws:iam::111122223333:oidc-provider/login.example.com/tenant", Audience: "sluice", Subject: "team:data"}, c.Account),
+		"trust-account":      AssumedByPeople(access.Trust{Account: "444455556666", Principals: []string{"arn:aws:iam::444455556666:role/data", "arn:aws:iam::444455556666:user/ana"}, MFA: true}, c.Account),
+		"trust-account-open": AssumedByPeople(access.Trust{Account: "444455556666"}, c.Account),
+	}
 }
 
 func TestEachDocumentIsItsGolden(t *testing.T) {
@@ -86,9 +115,11 @@ func TestEachDocumentIsItsGolden(t *testing.T) {
 func TestRolesNameWhatTheyTouch(t *testing.T) {
 	// Actions of AWS that know no resource: the only ones that a role may have on "*".
 	unbound := map[string]bool{"elasticmapreduce:ListClusters": true, "elasticmapreduce:RunJobFlow": true, "elasticmapreduce:AddTags": true,
-		"cloudwatch:GetMetricData": true, "cloudwatch:PutMetricData": true}
+		"cloudwatch:GetMetricData": true, "cloudwatch:PutMetricData": true,
+		"cloudwatch:DescribeAlarmHistory": true, "cloudwatch:DescribeAlarms": true, "cloudwatch:GetDashboard": true, "cloudwatch:GetMetricStatistics": true,
+		"cloudwatch:ListDashboards": true, "cloudwatch:ListMetrics": true, "emr-serverless:ListApplications": true, "logs:DescribeLogGroups": true}
 	for name, d := range documents(t) {
-		if !strings.HasPrefix(name, "function-") && name != "job" && name != "cluster-service" {
+		if !strings.HasPrefix(name, "function-") && !strings.HasPrefix(name, "person-") && !strings.HasPrefix(name, "operator") && name != "job" && name != "cluster-service" {
 			continue
 		}
 		for _, s := range d.Statement {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-data/sluice/docs/schemas"
 	"github.com/sluice-data/sluice/infra"
+	"github.com/sluice-data/sluice/internal/access"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
@@ -23,16 +24,17 @@ import (
 type Config struct {
 	Stack string `json:"-"` // Stack is the Pulumi stack's name.
 
-	AWS               AWS       `json:"sluice:aws"`
-	Google            Google    `json:"sluice:google"`
-	Network           Network   `json:"sluice:network"`
-	Functions         Functions `json:"sluice:functions"`
-	Compute           Compute   `json:"sluice:compute"`
-	Storage           Storage   `json:"sluice:storage"`
-	Parallel          int       `json:"sluice:parallel"`
-	DataProtection    *bool     `json:"sluice:dataProtection"`
-	AllowDataDeletion []string  `json:"sluice:allowDataDeletion"`
-	Countries         []Country `json:"sluice:countries"`
+	AWS               AWS          `json:"sluice:aws"`
+	Google            Google       `json:"sluice:google"`
+	Network           Network      `json:"sluice:network"`
+	Functions         Functions    `json:"sluice:functions"`
+	Compute           Compute      `json:"sluice:compute"`
+	Storage           Storage      `json:"sluice:storage"`
+	Parallel          int          `json:"sluice:parallel"`
+	DataProtection    *bool        `json:"sluice:dataProtection"`
+	AllowDataDeletion []string     `json:"sluice:allowDataDeletion"`
+	Access            access.Table `json:"sluice:access"`
+	Countries         []Country    `json:"sluice:countries"`
 }
 
 // AWS is the environment's account and region.
@@ -163,6 +165,7 @@ func ReadConfig(stack string, values map[string]string, root string) (*Config, e
 	}
 	c.checkCountries(&wrong)
 	c.checkFeeds(&wrong, filepath.Join(root, "contracts"))
+	c.checkAccess(&wrong)
 	return c, wrong.err("stack " + stack + " cannot be deployed:")
 }
 

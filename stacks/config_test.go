@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -156,7 +157,7 @@ func TestEveryFaultIsReportedWithItsPath(t *testing.T) {
 		`  compute: missing property 'coreType'`,
 		`  config: additional properties 'sluice:speed' not allowed`,
 		`  contracts/odd.yaml customProperties[0].value: value must be one of 'marker', 'count', 'window'`,
-		`  contracts/odd.yaml customProperties[1].property: value must be one of 'sluice.completeness', 'sluice.expectedFiles', 'sluice.windowMinutes', 'sluice.attempts', 'sluice.prerequisites', 'sluice.delimiter', 'sluice.encoding', 'sluice.snapshot', 'sluice.nullValue', 'sluice.curatedColumns'`,
+		`  contracts/odd.yaml customProperties[1].property: value must be one of 'sluice.completeness', 'sluice.expectedFiles', 'sluice.windowMinutes', 'sluice.attempts', 'sluice.prerequisites', 'sluice.delimiter', 'sluice.encoding', 'sluice.snapshot', 'sluice.nullValue', 'sluice.curatedColumns', 'sluice.clientSide'`,
 		`  contracts/odd.yaml schema[0].properties[0].logicalType: value must be one of 'string', 'integer', 'number', 'boolean', 'date', 'timestamp'`,
 		`  contracts/report.yaml sluice.curatedColumns: contracts/report.sql selects the curated rows; say which columns they have`,
 		`  contracts/reserved.yaml schema[0].properties[0].name: Valid_From is a column that versions have; choose another name`,
@@ -201,5 +202,30 @@ func TestContractWithSQLCarriesItToTheJobs(t *testing.T) {
 	contract := c.Countries[0].Feeds[0].Contract
 	if !strings.Contains(contract.JSON, `"sluice.curatedSql":"select 1 as total"`) || len(contract.Columns) != 1 || contract.Columns[0].Name != "total" {
 		t.Errorf("%s %+v", contract.JSON, contract.Columns)
+	}
+}
+
+func TestAccessTableIsCheckedWithTheRest(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	countries := "  sluice:countries:\n    - {code: us, cidr: 10.16.0.0/16, feeds: [orders]}\n"
+	trusted := "  sluice:access: {trust: {account: '000011112222'}, people: [{who: ana, may: ["
+	principals := ""
+	for i := range 40 {
+		principals += fmt.Sprintf("'arn:aws:iam::000011112222:role/a-long-name-of-team-%d', ", i)
+	}
+	many := strings.Repeat("{country: all, stage: curated, feed: orders, verbs: [query]},", 20)
+	for _, c := range []struct{ access, want string }{
+		{trusted + "{country: us, stage: landing, prefix: 'orders/../', verbs: [read]}]}]}\n", `access.people[0].may[0].prefix: "orders/../" has a folder ..`},
+		{trusted + "{country: mars, stage: landing, verbs: [read]}]}]}\n", `access.people[0].may[0].country: "mars" is no country of this stack`},
+		{trusted + "{country: us, stage: landing, verbs: read}]}]}\n", "access.people[0].may[0].verbs: got string, want array"},
+		{trusted + "{country: us, stage: landing, verbs: [read], secret: x}]}]}\n", "access.people[0].may[0]: additional properties 'secret' not allowed"},
+		{trusted + many + "]}]}\n", "access.people[0].may: its role's policies would have 1"},
+		{"  sluice:access: {people: [{who: ana, may: [{country: us, stage: landing, verbs: [read]}]}]}\n", "access.people[0].trust: nobody could take the role"},
+		{"  sluice:access: {trust: {account: '000011112222', principals: [" + principals + "]}, operators: {}}\n", "access.operators.trust: its role's trust policy would have "},
+	} {
+		_, err := ReadConfig("test", values(t, head+c.access+countries), root)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("want %q, got %v", c.want, err)
+		}
 	}
 }

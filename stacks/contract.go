@@ -27,6 +27,7 @@ type Contract struct {
 	WindowMinutes int
 	Attempts      int
 	Prerequisites []string
+	ClientSide    bool           // ClientSide says that who puts a file encrypts it.
 	Columns       []infra.Column // Columns are those of the feed's table at BigQuery.
 }
 
@@ -119,7 +120,7 @@ func newContract(wrong *faults, file, feed string, document map[string]any, sql 
 	for i, custom := range read.CustomProperties {
 		target, known := map[string]any{
 			"sluice.completeness": &c.Completeness, "sluice.expectedFiles": &c.ExpectedFiles, "sluice.windowMinutes": &c.WindowMinutes, "sluice.attempts": &c.Attempts,
-			"sluice.prerequisites": &c.Prerequisites, "sluice.curatedColumns": &curated,
+			"sluice.prerequisites": &c.Prerequisites, "sluice.curatedColumns": &curated, "sluice.clientSide": &c.ClientSide,
 		}[custom.Property]
 		if !known || custom.Value == nil {
 			continue

@@ -22,7 +22,7 @@ type DeployedCountry struct {
 }
 
 // NewCountry composes a country of its components.
-func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built artifacts, at *place, google *gcp.Provider) (*DeployedCountry, error) {
+func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built artifacts, at *place, people *infra.People, google *gcp.Provider) (*DeployedCountry, error) {
 	var (
 		code    = country.Code
 		name    = "sluice-" + config.Stack + "-" + code // begins physical names
@@ -124,6 +124,16 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		}
 	}
 
+	granted := pulumi.Map{}
+	if people != nil {
+		rules := config.rules(country)
+		grants, err := infra.NewGrants(ctx, code, &infra.GrantsArgs{People: people, Access: access, Rules: rules, CatalogName: catalog, KeyARN: keys.ARN, Tags: tags}, child)
+		if err != nil {
+			return nil, err
+		}
+		granted = accessOutputs(people, grants, rules)
+	}
+
 	functions := pulumi.Map{}
 	for folder, function := range pipeline.Functions {
 		functions[folder] = function.Name
@@ -140,6 +150,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		"dataset":       warehouse.Dataset,
 		"googleProject": pulumi.String(config.Google.Project),
 		"feeds":         country.feedOutputs(),
+		"access":        granted,
 	}
 	return c, ctx.RegisterResourceOutputs(c, c.Outputs)
 }

@@ -21,7 +21,8 @@ type recorder struct {
 	lock       sync.Mutex
 	registered map[string]string
 	zones      int
-	parameters map[string]string // parameters are what the switch wrote, by name
+	parameters map[string]string                                           // parameters are what the switch wrote, by name
+	arn        func(kind, name string, inputs resource.PropertyMap) string // arn makes ARNs as AWS would; without it they are words.
 }
 
 func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
@@ -56,6 +57,11 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 	}
 	r.registered[id] = args.RegisterRPC.GetParent() + " " + args.RegisterRPC.GetProvider() + " " + string(text)
 	state := args.Inputs.Copy()
+	if r.arn != nil {
+		if arn := r.arn(args.TypeToken, args.Name, args.Inputs); arn != "" {
+			state["arn"] = resource.NewStringProperty(arn)
+		}
+	}
 	for _, computed := range []string{"arn", "email", "hex", "keyId", "name", "prefixListId", "url", "bucket", "datasetId"} {
 		if _, given := state[resource.PropertyKey(computed)]; !given {
 			state[resource.PropertyKey(computed)] = resource.NewStringProperty(computed + "-of-" + args.Name)

@@ -39,6 +39,7 @@ func deploy(ctx *pulumi.Context, config *Config, built artifacts) error {
 		return err
 	}
 	places := map[string]*place{}
+	people := map[string]*infra.People{}
 	outputs := pulumi.Map{}
 	for i := range config.Countries {
 		country := &config.Countries[i]
@@ -46,7 +47,12 @@ func deploy(ctx *pulumi.Context, config *Config, built artifacts) error {
 		if err != nil {
 			return err
 		}
-		deployed, err := NewCountry(ctx, config, country, built, at, google)
+		if _, known := people[country.Account]; !known {
+			if people[country.Account], err = newPeople(ctx, config, country.Account, at); err != nil {
+				return fmt.Errorf("access table: %w", err)
+			}
+		}
+		deployed, err := NewCountry(ctx, config, country, built, at, people[country.Account], google)
 		if err != nil {
 			return fmt.Errorf("country %q: %w", country.Code, err)
 		}

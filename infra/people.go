@@ -1,0 +1,227 @@
+package infra
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/athena"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/sluice-data/sluice/internal/access"
+	"github.com/sluice-data/sluice/policies"
+)
+
+// PeopleArgs is what People are made of.
+type PeopleArgs struct {
+	Stack     string                  // Stack is part of the roles' names.
+	Account   string                  // Account is the AWS account that the roles are in.
+	People    map[string]access.Trust // People are those who may do something in a country of the account, with who may take their role.
+	Operators *access.Trust           // Operators says who may take the operators' role; there is none without it.
+	Tags      map[string]string       // Tags go on everything that takes tags.
+}
+
+// People is the roles of the access table in one account: one for each person or team, one for operators. What they may do in a country
+// the country attaches (Grants), so that one session sees all countries that its role has, and no country knows of another.
+type People struct {
+	pulumi.ResourceState
+
+	Roles    map[string]pulumi.StringOutput // Roles are the names of the roles by who.
+	ARNs     map[string]pulumi.StringOutput // ARNs are the ARNs of the same roles, and of the operators' one.
+	Operator pulumi.StringOutput            // Operator is the name of the operators' role; unset when there is none.
+}
+
+// PersonRole is the name of a person's role.
+func PersonRole(stack, who string) string { return "sluice-" + stack + "-access-" + who }
+
+// OperatorRole is the name of the operators' role.
+func OperatorRole(stack string) string { return "sluice-" + stack + "-operator" }
+
+// NewPeople creates People.
+func NewPeople(ctx *pulumi.Context, name string, args *PeopleArgs, opts ...pulumi.ResourceOption) (*People, error) {
+	p := &People{Roles: map[string]pulumi.StringOutput{}, ARNs: map[string]pulumi.StringOutput{}}
+	if err := register(ctx, "sluice:security:People", name, p, opts); err != nil {
+		return nil, err
+	}
+	for _, who := range sortedNames(args.People) {
+		role, err := p.role(ctx, name+"-"+who, PersonRole(args.Stack, who), "What "+who+" may do, by the access table", args.People[who], args)
+		if err != nil {
+			return nil, err
+		}
+		p.Roles[who], p.ARNs[who] = role.Name, role.Arn
+	}
+	if args.Operators != nil {
+		role, err := p.role(ctx, name+"-"+access.OperatorName, OperatorRole(args.Stack), "Sees state, logs and metrics of every country, and data of none", *args.Operators, args)
+		if err != nil {
+			return nil, err
+		}
+		policy, err := policies.Operator(args.Account, args.Stack).JSON()
+		if err != nil {
+			return nil, err
+		}
+		if _, err := iam.NewRolePolicy(ctx, name+"-"+access.OperatorName, &iam.RolePolicyArgs{Name: pulumi.String("stack"), Role: role.Name, Policy: pulumi.String(policy)}, pulumi.Parent(p)); err != nil {
+			return nil, err
+		}
+		p.Operator, p.ARNs[access.OperatorName] = role.Name, role.Arn
+	}
+	outputs := pulumi.Map{}
+	for who, arn := range p.ARNs {
+		outputs[who] = arn
+	}
+	return p, ctx.RegisterResourceOutputs(p, outputs)
+}
+
+func (p *People) role(ctx *pulumi.Context, name, physical, description string, trust access.Trust, args *PeopleArgs) (*iam.Role, error) {
+	document, err := policies.AssumedByPeople(trust, args.Account).JSON()
+	if err != nil {
+		return nil, err
+	}
+	return iam.NewRole(ctx, name, &iam.RoleArgs{Name: pulumi.String(physical), Description: pulumi.String(description),
+		AssumeRolePolicy: pulumi.String(document), Tags: tagged(args.Tags)}, pulumi.Parent(p))
+}
+
+// GrantsArgs is what Grants are made of.
+type GrantsArgs struct {
+	People *People                  // People are the roles of the country's account.
+	Access Access                   // Access is what the country is made of.
+	Rules  map[string][]access.Rule // Rules are what each of the people may do in the country; who may nothing is not in it.
+
+	CatalogName    string             // CatalogName begins the names of the people's workgroups, for example "sluice_prod_us".
+	KeyARN         pulumi.StringInput // KeyARN is the key that results of queries are encrypted with.
+	ScanLimitBytes int                // ScanLimitBytes is how much one query may scan; as much as it needs by default.
+	Tags           map[string]string  // Tags go on everything that takes tags.
+}
+
+// Grants is what people may do in one country: a policy for each role, and a workgroup for each of those who may query.
+type Grants struct {
+	pulumi.ResourceState
+
+	Workgroups map[string]pulumi.StringOutput // Workgroups are the names of workgroups by who.
+}
+
+// PersonWorkgroup is the name of a person's Athena workgroup, below a catalog's name.
+func PersonWorkgroup(catalog, who string) string { return catalog + "_" + who }
+
+// NewGrants creates Grants.
+func NewGrants(ctx *pulumi.Context, name string, args *GrantsArgs, opts ...pulumi.ResourceOption) (*Grants, error) {
+	g := &Grants{Workgroups: map[string]pulumi.StringOutput{}}
+	if err := register(ctx, "sluice:security:Grants", name, g, opts); err != nil {
+		return nil, err
+	}
+	for _, who := range sortedNames(args.Rules) {
+		rules := args.Rules[who]
+		if access.MayQuery(rules) {
+			if err := g.workgroup(ctx, name+"-"+who, who, args); err != nil {
+				return nil, err
+			}
+		}
+		if _, err := iam.NewRolePolicy(ctx, name+"-access-"+who, &iam.RolePolicyArgs{Name: pulumi.String(args.Access.Country), Role: args.People.Roles[who],
+			Policy: args.Access.Person(who, args.CatalogName, rules)}, pulumi.Parent(g)); err != nil {
+			return nil, err
+		}
+	}
+	if _, ok := args.People.ARNs[access.OperatorName]; ok {
+		if _, err := iam.NewRolePolicy(ctx, name+"-"+access.OperatorName, &iam.RolePolicyArgs{Name: pulumi.String(args.Access.Country), Role: args.People.Operator,
+			Policy: args.Access.Operator()}, pulumi.Parent(g)); err != nil {
+			return nil, err
+		}
+	}
+	outputs := pulumi.Map{}
+	for who, workgroup := range g.Workgroups {
+		outputs[who] = workgroup
+	}
+	return g, ctx.RegisterResourceOutputs(g, outputs)
+}
+
+// workgroup creates the workgroup of a person, whose results nobody else may read.
+func (g *Grants) workgroup(ctx *pulumi.Context, name, who string, args *GrantsArgs) error {
+	configuration := &athena.WorkgroupConfigurationArgs{
+		EnforceWorkgroupConfiguration:   pulumi.Bool(true), // a client cannot write its results elsewhere or in plain text
+		PublishCloudwatchMetricsEnabled: pulumi.Bool(true),
+		ResultConfiguration: &athena.WorkgroupConfigurationResultConfigurationArgs{
+			OutputLocation: pulumi.Sprintf("s3://%s/%s", args.Access.Lake.Names["artifacts"], policies.ResultsPrefix(who)),
+			EncryptionConfiguration: &athena.WorkgroupConfigurationResultConfigurationEncryptionConfigurationArgs{
+				EncryptionOption: pulumi.String("SSE_KMS"), KmsKeyArn: args.KeyARN.ToStringOutput().ToStringPtrOutput()},
+		},
+	}
+	if args.ScanLimitBytes > 0 {
+		configuration.BytesScannedCutoffPerQuery = pulumi.Int(args.ScanLimitBytes)
+	}
+	group, err := athena.NewWorkgroup(ctx, name, &athena.WorkgroupArgs{
+		Name:          pulumi.String(PersonWorkgroup(args.CatalogName, who)),
+		ForceDestroy:  pulumi.Bool(true), // saved queries and history, no data
+		Configuration: configuration,
+		Tags:          tagged(args.Tags),
+	}, pulumi.Parent(g))
+	if err != nil {
+		return fmt.Errorf("workgroup of %s: %w", who, err)
+	}
+	g.Workgroups[who] = group.Name
+	return nil
+}
+
+// The most characters that IAM takes, white space not counted.
+const (
+	maxRolePolicies = 10240 // over all inline policies of a role
+	maxTrustPolicy  = 2048  // in the trust policy of a role, by default
+)
+
+// CheckTrustFits says how much too long a role's trust policy would be.
+func CheckTrustFits(trust access.Trust, account string) error {
+	return fits("trust policy", maxTrustPolicy, policies.AssumedByPeople(trust, account))
+}
+
+// CheckGrantsFit says how much too long all policies together would be of a person's role in one account. Countries are those of the
+// account, with what the person may do there. Names that AWS will choose are counted as long as it chooses them.
+func CheckGrantsFit(stack, who string, countries []Access, rules map[string][]access.Rule) error {
+	var documents []policies.Document
+	for _, a := range countries {
+		if len(rules[a.Country]) > 0 {
+			catalog := "sluice_" + stack + "_" + a.Country
+			documents = append(documents, policies.Person(a.standIn(), who, a.workgroupARN(PersonWorkgroup(catalog, who)), databaseNames(catalog), rules[a.Country]))
+		}
+	}
+	return fits("policies", maxRolePolicies, documents...)
+}
+
+// CheckOperatorFits does the same for the operators' role.
+func CheckOperatorFits(stack, account string, countries []Access) error {
+	documents := []policies.Document{policies.Operator(account, stack)}
+	for _, a := range countries {
+		documents = append(documents, policies.OperatorIn(a.standIn()))
+	}
+	return fits("policies", maxRolePolicies, documents...)
+}
+
+func fits(what string, most int, documents ...policies.Document) error {
+	length := 0
+	for _, d := range documents {
+		text, err := d.JSON()
+		if err != nil {
+			return err
+		}
+		length += len(text)
+	}
+	if length > most {
+		return fmt.Errorf("its role's %s would have %d characters, and IAM takes %d", what, length, most)
+	}
+	return nil
+}
+
+// standIn is the country with names as long as those that it will have.
+func (a Access) standIn() policies.Country {
+	bucket := func(word string) string {
+		return "arn:aws:s3:::sluice-" + a.Stack + "-" + a.Country + "-" + word + "-12345678"
+	}
+	named := func(service, kind, word string) string {
+		return "arn:aws:" + service + ":" + a.Region + ":" + a.Account + ":" + kind + a.Country + "-" + word + "-1234567"
+	}
+	key := "arn:aws:kms:" + a.Region + ":" + a.Account + ":key/12345678-1234-1234-1234-123456789012"
+	return policies.Country{
+		Account: a.Account, Region: a.Region, Stack: a.Stack, Code: a.Country, DataKeyARN: key, StateKeyARN: key,
+		LandingARN: bucket("landing"), ValidatedARN: bucket("validated"), InvalidARN: bucket("invalid"), VersionedARN: bucket("versioned"),
+		CuratedARN: bucket("curated"), ArtifactsARN: bucket("artifacts"), LogsARN: bucket("logs"),
+		FeedsARN: named("dynamodb", "table/", "feeds"), JobsARN: named("dynamodb", "table/", "jobs"), RunsARN: named("dynamodb", "table/", "runs"),
+		FilesARN: named("dynamodb", "table/", "files"), ProgressARN: named("dynamodb", "table/", "progress"),
+		TicketsARN: named("sqs", "", "tickets"), DeadLettersARN: named("sqs", "", "dead-letters"),
+	}
+}
