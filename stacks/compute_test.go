@@ -179,5 +179,6 @@ func holdsData(id string) bool {
 // goesAlong tells whether a resource is a part of one that costs by the hour, and cannot be without it.
 func goesAlong(id string) bool {
 	kind, _, _ := strings.Cut(id, " ")
-	return slices.Contains([]string{"aws:ec2/route:Route", "aws:emr/managedScalingPolicy:ManagedScalingPolicy"}, kind) || strings.HasSuffix(id, "-endpoints")
+	return slices.Contains([]string{"aws:ec2/route:Route", "aws:emr/managedScalingPolicy:ManagedScalingPolicy"}, kind) || strings.HasSuffix(id, "-endpoints") ||
+		strings.HasPrefix(id, "aws:lambda/invocation:Invocation ") && strings.HasSuffix(id, "-standing") // it closes the standing cluster before that goes
 }
