@@ -24,6 +24,8 @@ tools := bin/pulumi-cli bin/fake-gcs-server
 plugins := bin/plugins/.built
 commands := bin/sluice bin/pulumi
 program := bin/plugins/.program
+judges := .venv-scan/.installed bin/scan/.built bin/planned
+scanned := local dev prod
 
 ## For a first look ------------------------------------------------------------------------------------------------------------------
 
@@ -76,6 +78,17 @@ lint: build bin/staticcheck ## Check formatting, types and common mistakes of Go
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy local jobs
+
+.PHONY: scan
+scan: $(judges) ## Let independent judges look at what would be deployed, at all policies and at the code
+	bin/planned -out bin/plans $(scanned)
+	.venv-scan/bin/python tools/scan/scan.py $(scanned:%=bin/plans/%.json)
+
+.PHONY: test-scan
+test-scan: $(judges) ## Break one control at a time, in a copy, and see the scan notice
+	bin/planned -out bin/plans dev
+	cd tools/scan && ../../.venv-scan/bin/python -m pytest -q tests
+	.venv-scan/bin/python tools/scan/mutants.py bin/plans/dev.json
 
 .PHONY: bench
 bench: ## Measure the two README commands in a clean clone with an empty HOME, into bench/first-run.md
@@ -160,6 +173,20 @@ bin/plugins/.built: $(call sources,local/plugins) | bin/fake-gcs-server
 	@mkdir -p bin/plugins
 	go build -C local/plugins -o ../../bin/plugins/ -ldflags "-s -w" ./cmd/...
 	@touch $@
+
+# The judges of `make scan`: an environment and a module of their own, because they pin much.
+.venv-scan/.installed: tools/scan/requirements.txt | prerequisites
+	$(PYTHON) -m venv .venv-scan
+	.venv-scan/bin/python -m pip install --quiet --disable-pip-version-check --requirement tools/scan/requirements.txt
+	@touch $@
+
+bin/scan/.built: tools/scan/go.mod tools/scan/go.sum | prerequisites
+	@mkdir -p bin/scan
+	go build -C tools/scan -o ../../bin/scan/ -ldflags "-s -w" tool
+	@touch $@
+
+bin/planned: $(call sources,local/plugins) | prerequisites
+	go build -C local/plugins -o ../../$@ -ldflags "-s -w" ./planned
 
 bin/sluice: $(call sources,cmd internal go.mod go.sum) | prerequisites $(plugins)
 	go build -trimpath -o $@ ./cmd/sluice

@@ -201,7 +201,7 @@ func startCloud(root, home string) (*exec.Cmd, string, error) {
 		return nil, "", fmt.Errorf("local cloud: %w; run 'make deps' first", err)
 	}
 	logFile := filepath.Join(home, "cloud", "launcher.log")
-	if err := os.MkdirAll(filepath.Dir(logFile), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(logFile), 0o750); err != nil {
 		return nil, "", fmt.Errorf("local cloud: %w", err)
 	}
 	log, err := os.Create(logFile)

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -94,8 +95,7 @@ func (dir assetFolder) store(name string, hasContent bool, content func() ([]byt
 	}
 	defer os.Remove(unfinished.Name())
 	if _, err := unfinished.Write(data); err != nil {
-		unfinished.Close()
-		return "", err
+		return "", errors.Join(err, unfinished.Close())
 	}
 	if err := unfinished.Close(); err != nil {
 		return "", err
