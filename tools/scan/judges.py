@@ -174,7 +174,7 @@ def gitleaks(root: Path, bin: Path) -> Verdict:
     commits = (
         run(["git", "rev-list", "--count", "HEAD"], root).strip() + " commits" if (root / ".git").exists() else "files"
     )
-    return Verdict("gitleaks", commits, 1 - bool(found), sorted(found, key=lambda f: f.where))
+    return Verdict("gitleaks", f"{looked} {what}", looked - len(found), sorted(found, key=lambda f: f.where))
 
 
 def actionlint(root: Path, bin: Path) -> Verdict:
