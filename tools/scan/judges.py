@@ -171,9 +171,8 @@ def gitleaks(root: Path, bin: Path) -> Verdict:
                     f"{leak['Description']} (line {leak['StartLine']} {leak['Commit'][:8]})",
                 )
             )
-    commits = (
-        run(["git", "rev-list", "--count", "HEAD"], root).strip() + " commits" if (root / ".git").exists() else "files"
-    )
+    in_git = (root / ".git").exists()
+    looked, what = (int(run(["git", "rev-list", "--count", "HEAD"], root)), "commits") if in_git else (1, "folder")
     return Verdict("gitleaks", f"{looked} {what}", looked - len(found), sorted(found, key=lambda f: f.where))
 
 
