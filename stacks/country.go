@@ -140,6 +140,8 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	}
 	c.Outputs = pulumi.Map{
 		"region":        pulumi.String(country.Region),
+		"timeZone":      pulumi.String(country.TimeZone),
+		"parallel":      pulumi.Int(country.Parallel),
 		"buckets":       outputs(lake.Names),
 		"queues":        pulumi.Map{"tickets": messaging.TicketsURL, "deadLetters": messaging.DeadLettersURL},
 		"topics":        pulumi.Map{"jobs": messaging.JobsARN, "alerts": messaging.AlertsARN},

@@ -190,6 +190,7 @@ type stage struct {
 	athena  *fakeAthena
 
 	usSwitch, prSwitch fakeSwitchboard
+	desk               fakeDesk
 }
 
 func newStage() *stage {
@@ -221,7 +222,7 @@ func (s *stage) runContext(ctx context.Context, args ...string) (code int, out, 
 	}
 	a.connect = func(_ context.Context, _, code string, c country) (place, error) {
 		switched := map[string]*fakeSwitchboard{"us": &s.usSwitch, "pr": &s.prSwitch}[code]
-		return place{code: code, country: c, ledger: map[string]ledger{"us": s.us, "pr": s.pr}[code], objects: s.objects, athena: s.athena,
+		return place{desk: &s.desk, code: code, country: c, ledger: map[string]ledger{"us": s.us, "pr": s.pr}[code], objects: s.objects, athena: s.athena,
 			switchboard: switched, clusters: switched}, nil
 	}
 	exit := run(ctx, a, args)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,11 +14,14 @@ import (
 
 func newJobsCommand(a *app) *cobra.Command {
 	var countryCode, feed, day string
-	var asJSON bool
+	var asJSON, watch bool
 	cmd := &cobra.Command{
 		Use:   "jobs",
 		Short: "List jobs: one line per country, feed and day, with its state and counts",
+		Long: `Lists jobs: one line per country, feed and day, with its state and counts. With --watch, the list is read again every two seconds until
+the command is interrupted, and each job that changed is printed again; with --json, as one JSON value a line.`,
 		Example: `  sluice jobs
+  sluice jobs --country us --watch
   sluice jobs --country us --day 2013-01-01
   sluice jobs --feed flights --json --stack prod`,
 		Args: cobra.NoArgs,
@@ -34,6 +38,9 @@ func newJobsCommand(a *app) *cobra.Command {
 			if feed != "" && !o.hasFeed(feed) {
 				return usagef("no feed %q in the stack", feed)
 			}
+			if watch {
+				return a.watchJobs(ctx, places, feed, day, asJSON)
+			}
 			list, err := allJobs(ctx, places, feed, day)
 			if err != nil {
 				return err
@@ -49,7 +56,66 @@ func newJobsCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&feed, "feed", "", "only this feed")
 	cmd.Flags().StringVar(&day, "day", "", "only this day, yyyy-mm-dd")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&watch, "watch", false, "go on until interrupted, and print what changes")
 	return cmd
+}
+
+// jobsPoll is how often `jobs --watch` reads the jobs again. Tests shorten it.
+var jobsPoll = 2 * time.Second
+
+// watchJobs prints the jobs, and then each that changed, until the context ends: which is how this command ends well.
+func (a *app) watchJobs(ctx context.Context, places []place, feed, day string, asJSON bool) error {
+	tick := time.NewTicker(jobsPoll)
+	defer tick.Stop()
+	type id struct{ country, feed, day string }
+	shown := map[id]string{}
+	for {
+		list, err := allJobs(ctx, places, feed, day)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, j := range list {
+			text, err := json.Marshal(j)
+			if err != nil {
+				return fmt.Errorf("output: %w", err)
+			}
+			key := id{j.Country, j.Feed, j.Day}
+			if shown[key] == string(text) {
+				continue
+			}
+			shown[key] = string(text)
+			if asJSON {
+				fprintln(a.out, string(text))
+				continue
+			}
+			line := fmt.Sprintf("%s  %s %s %s: %s", a.now().UTC().Format(time.TimeOnly), j.Country, j.Feed, j.Day, j.State)
+			if j.Input != nil {
+				line += fmt.Sprintf(", input %d, validated %d, invalid %d", *j.Input, count0(j.Validated), count0(j.Invalid))
+			}
+			if j.Exported != nil {
+				line += fmt.Sprintf(", %d rows in BigQuery", *j.Exported)
+			}
+			if j.Reason != "" {
+				line += "  (" + j.Reason + ")"
+			}
+			fprintln(a.out, line)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func count0(n *int64) int64 {
+	if n == nil {
+		return 0
+	}
+	return *n
 }
 
 func (o outputs) hasFeed(name string) bool {
@@ -110,8 +176,11 @@ func moment(t *time.Time) string {
 // jobDetails is what `sluice job show --json` prints: the job with its attempts and files.
 type jobDetails struct {
 	job
-	Runs  []attempt `json:"runs"`
-	Files []file    `json:"files"`
+	Revision int64      `json:"revision"`
+	RetryAt  *time.Time `json:"retryAt"` // RetryAt is when the next attempt may begin; null: it need not wait, or none is to come.
+	Acts     []done     `json:"acts"`    // Acts are what people did to the job.
+	Runs     []attempt  `json:"runs"`
+	Files    []file     `json:"files"`
 }
 
 func newJobCommand(a *app) *cobra.Command {
@@ -178,7 +247,7 @@ func (p place) details(ctx context.Context, feed, day string) (jobDetails, error
 	if err != nil {
 		return jobDetails{}, err
 	}
-	return jobDetails{job: jobs[0], Runs: append([]attempt{}, runs...), Files: append([]file{}, files...)}, nil
+	return jobDetails{job: jobs[0], Revision: jobs[0].revision, RetryAt: jobs[0].retryAt, Acts: append([]done{}, jobs[0].acts...), Runs: append([]attempt{}, runs...), Files: append([]file{}, files...)}, nil
 }
 
 func printDetails(a *app, d jobDetails) {
@@ -186,6 +255,15 @@ func printDetails(a *app, d jobDetails) {
 	t.add("state", d.State)
 	if d.Reason != "" {
 		t.add("reason", d.Reason)
+	}
+	if d.Revision > 1 {
+		t.add("revision", d.Revision)
+	}
+	if d.RetryAt != nil {
+		t.add("next attempt", moment(d.RetryAt))
+	}
+	for _, act := range d.Acts {
+		t.add(act.Verb, fmt.Sprintf("%s by %s: %s", moment(act.At), act.By, act.Reason))
 	}
 	t.add("engine", d.Engine)
 	if d.Sizing.Reason != "" {

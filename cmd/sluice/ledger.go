@@ -26,7 +26,12 @@ func connect(ctx context.Context, stack, code string, c country) (place, error) 
 	if err != nil {
 		return place{}, err
 	}
+	desk, err := newCountryDesk(cfg, stack, code, c)
+	if err != nil {
+		return place{}, err
+	}
 	return place{
+		desk:    desk,
 		code:    code,
 		country: c,
 		ledger:  countryLedger{ledgers.New(dynamodb.NewFromConfig(cfg), c.Tables), code},
@@ -73,7 +78,12 @@ func (l countryLedger) Jobs(ctx context.Context, feed, day string) ([]job, error
 		if (feed != "" && j.Feed != feed) || (day != "" && string(j.Day) != day) {
 			continue
 		}
+		var acts []done
+		for _, act := range j.Acts {
+			acts = append(acts, done{string(act.Verb), act.By, act.Reason, known(act.At)})
+		}
 		list = append(list, job{
+			revision: j.Revision, retryAt: known(j.RetryAt), acts: acts,
 			Country: l.country, Feed: j.Feed, Day: string(j.Day), State: string(j.State), Engine: j.Engine, Attempts: j.Token, Reason: j.Reason,
 			Input: j.Counts.Input, Validated: j.Counts.Validated, Invalid: j.Counts.Invalid, New: j.Counts.New, Changed: j.Counts.Changed,
 			Unchanged: j.Counts.Unchanged, Duplicate: j.Counts.Duplicate, Deleted: j.Counts.Deleted, Exported: j.Exported,

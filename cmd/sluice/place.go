@@ -15,6 +15,7 @@ type place struct {
 	code string
 	country
 	ledger  ledger
+	desk    desk
 	objects objects
 	athena  athenaClient
 
@@ -68,6 +69,19 @@ type job struct {
 	StartedAt  *time.Time      `json:"startedAt"`
 	FinishedAt *time.Time      `json:"finishedAt"`
 	Sizing     sizing.Decision `json:"sizing"`
+
+	// What only one job's details show.
+	revision int64
+	retryAt  *time.Time
+	acts     []done
+}
+
+// done is what somebody did to a job.
+type done struct {
+	Verb   string     `json:"verb"`
+	By     string     `json:"by"`
+	Reason string     `json:"reason"`
+	At     *time.Time `json:"at"`
 }
 
 // attempt is one run of a job.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -11,6 +12,7 @@ import (
 type app struct {
 	out, err io.Writer
 	stack    string
+	now      func() time.Time
 	started  bool // started is set when a command's own code begins to run.
 
 	// outputs reads what the stack deployed; connect opens one of its countries. Tests replace both.
@@ -19,7 +21,7 @@ type app struct {
 }
 
 func newApp(out, err io.Writer) *app {
-	return &app{out: out, err: err, outputs: stackOutputs, connect: connect}
+	return &app{out: out, err: err, now: time.Now, outputs: stackOutputs, connect: connect}
 }
 
 // running wraps a command's own code, so that errors before it count as wrong usage.
@@ -53,6 +55,13 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 3 refused by the rules (for example 
 		newPutCommand(a),
 		newJobsCommand(a),
 		newJobCommand(a),
+		newExplainCommand(a),
+		newActCommand(a, restate),
+		newBackfillCommand(a),
+		newActCommand(a, redrive),
+		newActCommand(a, cancel),
+		newActCommand(a, hold),
+		newActCommand(a, release),
 		newFilesCommand(a),
 		newQueryCommand(a),
 		newComputeCommand(a),

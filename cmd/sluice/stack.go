@@ -30,6 +30,10 @@ type outputs struct {
 // country names the deployed parts of one country.
 type country struct {
 	Region    string             `json:"region"`
+	TimeZone  string             `json:"timeZone"`
+	Parallel  int                `json:"parallel"`
+	Queues    settings.Queues    `json:"queues"`
+	Topics    settings.Topics    `json:"topics"`
 	Buckets   settings.Buckets   `json:"buckets"`
 	Databases settings.Databases `json:"databases"`
 	Tables    settings.Tables    `json:"tables"`

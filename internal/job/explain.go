@@ -2,8 +2,10 @@ package job
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // WhyKind is a kind of reason for which a job does not run.
@@ -21,6 +23,7 @@ const (
 	WhyClosedDay    WhyKind = "closed day"   // the day succeeded
 	WhyRuns         WhyKind = "runs"         // it does not wait: it runs
 	WhyEnded        WhyKind = "ended"        // it failed, is dead, or was cancelled
+	WhyBlocks       WhyKind = "blocks"       // others do not run because of this one
 	WhyNoDay        WhyKind = "no day"       // the day is not complete, or its feed not deployed
 )
 
@@ -31,9 +34,39 @@ type Why struct {
 	Next string  `json:"next"`
 }
 
-// Explain says why a job of the board does not run, all reasons together; the board must have the job.
+// Explain says why a job of the board does not run, all reasons together, and which others do not because of it; the board must have
+// the job.
 func Explain(b Board, id ID) []Why {
-	j := b.Jobs[id]
+	p := planner{Board: b, paths: map[ID]time.Duration{}}
+	all := p.why(b.Jobs[id])
+	var blocked []string
+	for _, other := range p.blockedBy(b.Jobs[id]) {
+		blocked = append(blocked, other.String())
+	}
+	if len(blocked) > 0 {
+		all = append(all, Why{WhyBlocks, strings.Join(blocked, ", "), "they go on when this job does"})
+	}
+	return all
+}
+
+// blockedBy returns the jobs that are blocked because of j, also through others, in order.
+func (p planner) blockedBy(j Job) []ID {
+	found := map[ID]bool{}
+	var visit func(Job)
+	visit = func(j Job) {
+		for _, other := range p.dependants(j) {
+			if other.State == Blocked && !found[other.ID] {
+				found[other.ID] = true
+				visit(other)
+			}
+		}
+	}
+	visit(j)
+	return slices.SortedFunc(maps.Keys(found), func(a, b ID) int { return strings.Compare(a.String(), b.String()) })
+}
+
+func (p planner) why(j Job) []Why {
+	b := p.Board
 	switch j.State {
 	case Running:
 		if j.Cancel != "" {
@@ -56,7 +89,7 @@ func Explain(b Board, id ID) []Why {
 		return []Why{{WhyEnded, j.Reason, "sluice redrive does it after all"}}
 	case Waiting, Ready, Blocked:
 	}
-	return planner{Board: b}.waits(j)
+	return p.waits(j)
 }
 
 // waits lists why an open job does not start now.

@@ -36,6 +36,9 @@ func TestExplainNamesEveryReason(t *testing.T) {
 		"held by the rule": {example(Job{ID: ID{"a", d1}, State: Held, Reason: "early"}, in(Succeeded, "a", d2)), ID{"a", d1},
 			[]Why{{WhyHold, "early", "sluice restate does it as a new revision"}}},
 		"dead": {example(Job{ID: ID{"a", d1}, State: Dead, Token: 3, Reason: "no memory"}), ID{"a", d1}, []Why{{WhyEnded, "no attempt is left after 3: no memory", "mend the cause, then sluice redrive"}}},
+		"blocks": {example(Job{ID: ID{"a", d1}, State: Dead, Token: 3, Reason: "no"}, in(Blocked, "b", d1), in(Blocked, "c", d1), in(Blocked, "a", d2), in(Waiting, "b", d2)), ID{"a", d1}, []Why{
+			{WhyEnded, "no attempt is left after 3: no", "mend the cause, then sluice redrive"},
+			{WhyBlocks, "a/2013-01-02, b/2013-01-01, c/2013-01-01", "they go on when this job does"}}},
 		"runs": {example(Job{ID: ID{"a", d1}, State: Running, Token: 3, Engine: "emr", StartedAt: at(noon)}), ID{"a", d1}, []Why{{WhyRuns, "run 3 runs on emr since 2013-01-02T12:00:00Z", ""}}},
 		"gone": {example(in(Waiting, "gone", d1)), ID{"gone", d1}, []Why{{WhyNoDay, "feed gone is not deployed", "add the feed to the stack again"}}},
 	} {

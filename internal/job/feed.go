@@ -91,6 +91,36 @@ func (f Feed) Complete(day Day, files []File, now time.Time, zone *time.Location
 	return false
 }
 
+// Missing says what a day of the feed lacks to be complete, from the files that are in the landing bucket; "" when it is complete.
+func (f Feed) Missing(day Day, files []File, now time.Time, zone *time.Location) string {
+	if f.Complete(day, files, now, zone) {
+		return ""
+	}
+	count, marked := 0, false
+	var last time.Time
+	for _, file := range files {
+		if file.Name == Marker {
+			marked = true
+			continue
+		}
+		count++
+		if file.LandedAt.After(last) {
+			last = file.LandedAt
+		}
+	}
+	switch {
+	case count == 0 && marked:
+		return "the marker " + Marker + " is there, but no file"
+	case count == 0:
+		return "no file is there"
+	case f.Completeness == ByMarker:
+		return "the marker " + Marker + " is missing"
+	case f.Completeness == ByCount:
+		return fmt.Sprintf("%d of %d files are there", count, f.ExpectedFiles)
+	}
+	return "its window ends at " + f.deadline(day, last, zone).UTC().Format(time.RFC3339)
+}
+
 // deadline is when the wait for something of a day ends: a window after the day, but never less than a window after since.
 func (f Feed) deadline(day Day, since time.Time, zone *time.Location) time.Time {
 	end := day.End(zone)

@@ -41,6 +41,26 @@ func TestDayIsCompleteByTheFeedsRule(t *testing.T) {
 	}
 }
 
+func TestMissingSaysWhatADayLacks(t *testing.T) {
+	landed := at("2013-01-01T10:00:00Z")
+	file := func(name string) File { return File{Name: name, LandedAt: landed} }
+	for want, c := range map[string]struct {
+		feed  Feed
+		files []File
+	}{
+		"no file is there":                           {Feed{Completeness: ByMarker}, nil},
+		"the marker _COMPLETE is there, but no file": {Feed{Completeness: ByMarker}, []File{file(Marker)}},
+		"the marker _COMPLETE is missing":            {Feed{Completeness: ByMarker}, []File{file("a")}},
+		"1 of 2 files are there":                     {Feed{Completeness: ByCount, ExpectedFiles: 2}, []File{file("a"), file(Marker)}},
+		"its window ends at 2013-01-02T01:00:00Z":    {Feed{Completeness: ByWindow}, []File{file("a")}},
+		"": {Feed{Completeness: ByCount, ExpectedFiles: 1}, []File{file("a")}},
+	} {
+		if got := c.feed.Missing("2013-01-01", c.files, landed, time.UTC); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestFeedsThatFitAreAccepted(t *testing.T) {
 	err := CheckFeeds([]Feed{
 		{Name: "airlines", Completeness: ByMarker},

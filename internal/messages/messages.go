@@ -195,3 +195,51 @@ func (t Tickets) Delete(ctx context.Context, receipt string) error {
 	}
 	return nil
 }
+
+// DeadLetter is a message that was given up: a ticket that was received too often, or an event that a function failed on.
+type DeadLetter struct {
+	ID    string `json:"id"`
+	Job   string `json:"job"`   // Job is a ticket's job; empty: it is no ticket of ours.
+	Error string `json:"error"` // Error is what the function failed with.
+	Body  string `json:"body"`
+}
+
+// DeadLetters is a country's queue of messages that were given up.
+type DeadLetters struct {
+	sqs     *sqs.Client
+	url     string
+	tickets Tickets
+}
+
+// NewDeadLetters opens the queue of a country. It does not touch the network.
+func NewDeadLetters(client *sqs.Client, country settings.Country) DeadLetters {
+	return DeadLetters{client, country.Queues.DeadLetters, NewTickets(client, country)}
+}
+
+// Redrive empties the queue and returns what was in it. Tickets are queued again. An event is only taken away: what it told is in the
+// landing bucket, the engine or the ledger, where the next sweep finds it.
+func (d DeadLetters) Redrive(ctx context.Context) ([]DeadLetter, error) {
+	var all []DeadLetter
+	for {
+		got, err := d.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &d.url, MaxNumberOfMessages: 10, MessageAttributeNames: []string{"All"}})
+		if err != nil {
+			return all, fmt.Errorf("dead letters: %w", err)
+		}
+		if len(got.Messages) == 0 {
+			return all, nil
+		}
+		for _, m := range got.Messages {
+			letter := DeadLetter{ID: aws.ToString(m.MessageId), Body: aws.ToString(m.Body), Error: aws.ToString(m.MessageAttributes["ErrorMessage"].StringValue)}
+			if id, err := d.tickets.parse(letter.Body); err == nil {
+				letter.Job = id.String()
+				if err := d.tickets.Send(ctx, id); err != nil {
+					return all, err
+				}
+			}
+			if _, err := d.sqs.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: &d.url, ReceiptHandle: m.ReceiptHandle}); err != nil {
+				return all, fmt.Errorf("dead letter %s: %w", letter.ID, err)
+			}
+			all = append(all, letter)
+		}
+	}
+}
