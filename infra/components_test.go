@@ -20,6 +20,7 @@ func TestEachComponentRegistersExactlyItsInventory(t *testing.T) {
 		"datalake":  func(ctx *pulumi.Context) error { _, err := e.lake(ctx); return err },
 		"messaging": func(ctx *pulumi.Context) error { _, err := e.messaging(ctx); return err },
 		"ledger":    func(ctx *pulumi.Context) error { _, err := e.ledger(ctx); return err },
+		"trail":     func(ctx *pulumi.Context) error { _, err := e.trail(ctx); return err },
 		"warehouse": func(ctx *pulumi.Context) error { _, err := e.warehouse(ctx); return err },
 	} {
 		t.Run(name, func(t *testing.T) { matchesInventory(t, name, record(t, program)) })
@@ -33,6 +34,9 @@ func TestEachComponentRegistersExactlyItsInventory(t *testing.T) {
 		"cluster":    {func(ctx *pulumi.Context, p parts) error { _, err := e.cluster(ctx, p); return err }, []string{"aws:emr", "aws:iam", "aws:vpc", "aws:s3/bucketObjectv2"}},
 		"jobpackage": {func(ctx *pulumi.Context, p parts) error { _, err := e.jobs(ctx, p); return err }, []string{"aws:s3/bucketObjectv2"}},
 		"pipeline":   {func(ctx *pulumi.Context, p parts) error { _, _, err := e.pipeline(ctx, p); return err }, []string{"aws:lambda", "aws:cloudwatch", "aws:s3/bucketNotification", "aws:sns/topicSubscription"}},
+		"alarms":     {e.operations, []string{"aws:cloudwatch/metricAlarm"}},
+		"budget":     {e.operations, []string{"aws:budgets"}},
+		"dashboard":  {e.operations, []string{"aws:cloudwatch/dashboard"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registered := record(t, func(ctx *pulumi.Context) error {

@@ -34,7 +34,7 @@ func (e example) lake(ctx *pulumi.Context) (*DataLake, error) {
 }
 
 func (e example) messaging(ctx *pulumi.Context) (*Messaging, error) {
-	return NewMessaging(ctx, "us", &MessagingArgs{Account: "111122223333", KeyARN: pulumi.String("arn:key"), Tags: tags})
+	return NewMessaging(ctx, "us", &MessagingArgs{Account: "111122223333", KeyARN: pulumi.String("arn:key"), Emails: []string{"ops@example.com"}, Tags: tags})
 }
 
 func (e example) ledger(ctx *pulumi.Context) (*Ledger, error) {

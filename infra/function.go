@@ -38,6 +38,9 @@ type Function struct {
 
 	Name pulumi.StringOutput
 	ARN  pulumi.StringOutput
+
+	TimeoutSeconds int  // TimeoutSeconds ends an invocation.
+	Single         bool // Single runs one invocation at a time.
 }
 
 // LogGroupARN is the log of the function with this physical name.
@@ -52,7 +55,7 @@ func NewFunction(ctx *pulumi.Context, name string, args *FunctionArgs, opts ...p
 		return nil, fmt.Errorf("function %q: %w", name, err)
 	}
 	hash := sha256.Sum256(content)
-	f := &Function{}
+	f := &Function{TimeoutSeconds: withDefault(args.TimeoutSeconds, 60), Single: args.Single}
 	if err := register(ctx, "sluice:compute:Function", name, f, opts); err != nil {
 		return nil, err
 	}
@@ -78,7 +81,7 @@ func NewFunction(ctx *pulumi.Context, name string, args *FunctionArgs, opts ...p
 		Code:             pulumi.NewFileArchive(args.Package),
 		SourceCodeHash:   pulumi.String(base64.StdEncoding.EncodeToString(hash[:])),
 		MemorySize:       pulumi.Int(withDefault(args.MemoryMB, 256)),
-		Timeout:          pulumi.Int(withDefault(args.TimeoutSeconds, 60)),
+		Timeout:          pulumi.Int(f.TimeoutSeconds),
 		KmsKeyArn:        args.KeyARN.ToStringOutput().ToStringPtrOutput(),
 		Environment:      &lambda.FunctionEnvironmentArgs{Variables: pulumi.StringMap{settings.EnvVar: args.Settings}},
 		DeadLetterConfig: &lambda.FunctionDeadLetterConfigArgs{TargetArn: args.DeadLettersARN},

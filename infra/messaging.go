@@ -13,6 +13,7 @@ type MessagingArgs struct {
 	Account           string             // Account is the AWS account whose alarms and rules may publish alerts.
 	KeyARN            pulumi.StringInput // KeyARN is the key that messages are encrypted with.
 	VisibilitySeconds int                // VisibilitySeconds is how long a ticket that was taken stays hidden before it can be taken again, 300 by default; who works on its job renews that.
+	Emails            []string           // Emails hear of every alert, each once its owner has confirmed the mail that AWS sends.
 	MaxReceives       int                // MaxReceives is how often a ticket can be taken before it goes to the dead letters, 100 by default: an outage of some hours loses none.
 	Tags              map[string]string  // Tags go on everything that takes tags.
 }
@@ -23,6 +24,7 @@ type Messaging struct {
 
 	TicketsURL, TicketsARN         pulumi.StringOutput
 	DeadLettersURL, DeadLettersARN pulumi.StringOutput
+	Queues                         []Queue             // Queues are all of them, for alarms and dashboards.
 	JobsARN                        pulumi.StringOutput // JobsARN is the topic that announces jobs.
 	AlertsARN                      pulumi.StringOutput // AlertsARN is the topic that people listen to.
 }
@@ -58,6 +60,13 @@ func NewMessaging(ctx *pulumi.Context, name string, args *MessagingArgs, opts ..
 	if err != nil {
 		return nil, err
 	}
+	for _, email := range args.Emails {
+		if _, err := sns.NewTopicSubscription(ctx, name+"-"+email, &sns.TopicSubscriptionArgs{Topic: alerts.Arn, Protocol: pulumi.String("email"), Endpoint: pulumi.String(email)},
+			pulumi.Parent(m)); err != nil {
+			return nil, err
+		}
+	}
+	m.Queues = []Queue{{Word: "dead-letters", Name: deadLetters.Name, DeadLetters: true}, {Word: "tickets", Name: tickets.Name}}
 	m.TicketsURL, m.TicketsARN = tickets.Url, tickets.Arn
 	m.DeadLettersURL, m.DeadLettersARN = deadLetters.Url, deadLetters.Arn
 	m.JobsARN, m.AlertsARN = jobs.Arn, alerts.Arn

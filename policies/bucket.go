@@ -31,12 +31,14 @@ func Queue(queueARN string) Document { return New(tlsOnly("sqs:*", queueARN)) }
 // Topic is the policy of a topic that only roles of the account publish to.
 func Topic(topicARN string) Document { return New(tlsOnly("sns:Publish", topicARN)) }
 
-// AlertTopic is the policy of a topic that alarms and event rules of the account publish to as well.
+// AlertTopic is the policy of a topic that alarms, event rules and budgets of the account publish to as well.
 func AlertTopic(topicARN, account string) Document {
 	return New(
 		tlsOnly("sns:Publish", topicARN),
 		Statement{Sid: "AlarmsAndEventsOfThisAccount", Effect: "Allow", Principal: &Principal{Service: Strings{"cloudwatch.amazonaws.com", "events.amazonaws.com"}},
 			Action: Strings{"sns:Publish"}, Resource: Strings{topicARN}, Condition: Condition{"StringEquals": {"aws:SourceAccount": {account}}}},
+		Statement{Sid: "BudgetsOfThisAccount", Effect: "Allow", Principal: &Principal{Service: Strings{"budgets.amazonaws.com"}}, Action: Strings{"sns:Publish"}, Resource: Strings{topicARN},
+			Condition: Condition{"StringEquals": {"aws:SourceAccount": {account}}, "ArnLike": {"aws:SourceArn": {"arn:aws:budgets::" + account + ":*"}}}},
 	)
 }
 

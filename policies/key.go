@@ -14,7 +14,7 @@ func Key(account, region string) Document {
 			Action: Strings{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"}, Resource: Strings{"*"},
 			Condition: Condition{"ArnLike": {"kms:EncryptionContext:aws:logs:arn": {"arn:aws:logs:" + region + ":" + account + ":log-group:*"}}}},
 		Statement{Sid: "EventsAlarmsAndTopicsOfThisAccount", Effect: "Allow",
-			Principal: &Principal{Service: Strings{"cloudwatch.amazonaws.com", "events.amazonaws.com", "s3.amazonaws.com", "sns.amazonaws.com"}},
+			Principal: &Principal{Service: Strings{"budgets.amazonaws.com", "cloudwatch.amazonaws.com", "events.amazonaws.com", "s3.amazonaws.com", "sns.amazonaws.com"}},
 			Action:    use, Resource: Strings{"*"}, Condition: ours},
 	)
 }

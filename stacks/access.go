@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -99,7 +98,7 @@ func (c *Config) rules(country *Country) map[string][]access.Rule {
 
 // newPeople creates the roles of the access table in an account; nil when nobody may anything there.
 func newPeople(ctx *pulumi.Context, config *Config, account string, at *place) (*infra.People, error) {
-	args := &infra.PeopleArgs{Stack: config.Stack, Account: account, People: map[string]access.Trust{}, Tags: config.sharedTags()}
+	args := &infra.PeopleArgs{Stack: config.Stack, Account: account, People: map[string]access.Trust{}, Tags: config.tags(sharedCountry)}
 	for i := range config.Countries {
 		if config.Countries[i].Account != account {
 			continue
@@ -146,14 +145,4 @@ func ruleOutputs(rules []access.Rule) pulumi.Array {
 			"prefix": pulumi.String(r.Prefix), "verbs": verbs, "sealed": pulumi.Bool(r.Sealed)})
 	}
 	return list
-}
-
-// sharedTags are the tags of what no country owns.
-func (c *Config) sharedTags() map[string]string {
-	tags := maps.Clone(c.AWS.Tags)
-	if tags == nil {
-		tags = map[string]string{}
-	}
-	maps.Copy(tags, map[string]string{"Product": "sluice", "Stack": c.Stack, "Country": "shared"})
-	return tags
 }

@@ -30,6 +30,8 @@ type Config struct {
 	Functions         Functions    `json:"sluice:functions"`
 	Compute           Compute      `json:"sluice:compute"`
 	Storage           Storage      `json:"sluice:storage"`
+	Trail             Trail        `json:"sluice:trail"`
+	Alerts            Alerts       `json:"sluice:alerts"`
 	Parallel          int          `json:"sluice:parallel"`
 	DataProtection    *bool        `json:"sluice:dataProtection"`
 	AllowDataDeletion []string     `json:"sluice:allowDataDeletion"`
@@ -96,6 +98,18 @@ type Storage struct {
 	LogDays        int `json:"logDays"`
 }
 
+// Trail is what is recorded of who did what in the stack's accounts.
+type Trail struct {
+	Enabled    *bool  `json:"enabled"`
+	DataEvents string `json:"dataEvents"`
+	LogDays    int    `json:"logDays"`
+}
+
+// Alerts is who hears of trouble.
+type Alerts struct {
+	Emails []string `json:"emails"`
+}
+
 // Country is one country of the environment.
 type Country struct {
 	Code           string `json:"code"`
@@ -104,6 +118,8 @@ type Country struct {
 	Region         string `json:"region"`
 	AccountRoleARN string `json:"accountRoleArn"`
 	Parallel       int    `json:"parallel"`
+	BudgetUSD      int    `json:"budgetUSD"`
+	Alerts         Alerts `json:"alerts"`
 	Google         Google `json:"google"`
 	Feeds          []Feed `json:"feeds"`
 
@@ -249,6 +265,9 @@ func (country *Country) derive(c *Config) {
 	}
 	if country.Parallel == 0 {
 		country.Parallel = 5
+	}
+	if country.Alerts.Emails == nil {
+		country.Alerts = c.Alerts
 	}
 	if country.TimeZone == "" {
 		country.TimeZone = "UTC"

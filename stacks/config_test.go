@@ -154,6 +154,7 @@ func TestEveryFaultIsReportedWithItsPath(t *testing.T) {
 		`  aws.accountId: '123' does not match pattern '^[0-9]{12}$'`,
 		`  aws.region: 'Ireland' does not match pattern '^[a-z]{2}(-[a-z]+)+-[0-9]$'`,
 		`  aws.tags: additional properties 'owner' not allowed`,
+		`  aws.tags: missing property 'Owner'`,
 		`  compute: missing property 'coreType'`,
 		`  config: additional properties 'sluice:speed' not allowed`,
 		`  contracts/odd.yaml customProperties[0].value: value must be one of 'marker', 'count', 'window'`,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ssm"
 	"github.com/pulumi/pulumi-gcp/sdk/v7/go/gcp"
@@ -27,12 +26,8 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		code    = country.Code
 		name    = "sluice-" + config.Stack + "-" + code // begins physical names
 		catalog = "sluice_" + config.Stack + "_" + code // begins names of databases, where a hyphen cannot be
-		tags    = maps.Clone(config.AWS.Tags)
+		tags    = config.tags(code)
 	)
-	if tags == nil {
-		tags = map[string]string{}
-	}
-	maps.Copy(tags, map[string]string{"Product": "sluice", "Stack": config.Stack, "Country": code})
 	c := &DeployedCountry{}
 	if err := ctx.RegisterComponentResource("sluice:country:Country", code, c, pulumi.Providers(at.provider, google)); err != nil {
 		return nil, err
@@ -69,7 +64,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	if err != nil {
 		return nil, err
 	}
-	messaging, err := infra.NewMessaging(ctx, code, &infra.MessagingArgs{Account: country.Account, KeyARN: keys.ARN, Tags: tags}, child)
+	messaging, err := infra.NewMessaging(ctx, code, &infra.MessagingArgs{Account: country.Account, KeyARN: keys.ARN, Emails: country.Alerts.Emails, Tags: tags}, child)
 	if err != nil {
 		return nil, err
 	}
@@ -122,6 +117,9 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 			KeyARN: keys.ARN, Tags: tags}, child); err != nil {
 			return nil, err
 		}
+	}
+	if err := newOperations(ctx, config, country, name, messaging, pipeline, tags, child); err != nil {
+		return nil, err
 	}
 
 	granted := pulumi.Map{}

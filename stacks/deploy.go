@@ -40,6 +40,9 @@ func deploy(ctx *pulumi.Context, config *Config, built artifacts) error {
 	}
 	places := map[string]*place{}
 	people := map[string]*infra.People{}
+	if err := newShared(ctx, config, places); err != nil {
+		return err
+	}
 	outputs := pulumi.Map{}
 	for i := range config.Countries {
 		country := &config.Countries[i]

@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"google.golang.org/api/iterator"
 	"google.golang.org/api/option"
@@ -54,6 +55,7 @@ func TestFileBecomesRecordsAndRows(t *testing.T) {
 		{"NorDoesOneFromAnotherFolder", func(t *testing.T) { elsewhere.pulumi(t, "preview", "--expect-no-changes") }},
 		{"FileBecomesRows", func(t *testing.T) { fileBecomesRows(t, d, inputs) }},
 		{"ClosedDayIsRefusedAndNothingChanges", func(t *testing.T) { closedDayIsRefused(t, d, inputs) }},
+		{"DeadLetterIsHeardOf", func(t *testing.T) { deadLetterIsHeardOf(t, d) }},
 		{"BadFileFailsItsJobOnly", func(t *testing.T) { badFileFailsItsJobOnly(t, d, inputs) }},
 		{"NewFeedIsAContractAndALine", func(t *testing.T) { newFeed(t, elsewhere) }},
 		{"DestroyLeavesNothing", func(t *testing.T) { destroyLeavesNothing(t, elsewhere) }},
@@ -287,14 +289,87 @@ func newFeed(t *testing.T, d deployment) {
 	}
 }
 
-// resources lists what a country is made of, as the local AWS sees it.
-func resources(t *testing.T, running status) []string {
-	t.Helper()
-	cfg := aws.Config{
+// account is how the local AWS is reached with the account's own rights.
+func account(running status) aws.Config {
+	return aws.Config{
 		Region:       running.Region,
 		BaseEndpoint: aws.String(running.Endpoints["aws"]),
 		Credentials:  credentials.NewStaticCredentialsProvider(running.Account, "local", ""),
 	}
+}
+
+// deadLetterIsHeardOf puts a message among the dead letters and listens on the alerts topic until the alarm tells of it, which it does
+// only when the deployed policies of topic and key let CloudWatch in.
+func deadLetterIsHeardOf(t *testing.T, d deployment) {
+	var deployed struct {
+		Countries map[string]struct{ Queues, Topics map[string]string }
+	}
+	text, err := d.command(t.Context(), "bin/pulumi", "stack", "output", "--json", "--stack", "local").Output()
+	if err == nil {
+		err = json.Unmarshal(text, &deployed)
+	}
+	if err != nil {
+		t.Fatalf("pulumi stack output: %v", err)
+	}
+	cfg := account(decode[status](t, d, "local", "status"))
+	queues, topics, country := sqs.NewFromConfig(cfg), sns.NewFromConfig(cfg), deployed.Countries["us"]
+
+	ear, err := queues.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("ear")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const arn = "arn:aws:sqs:us-east-1:000000000000:ear"
+	let := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"sns.amazonaws.com"},"Action":"sqs:SendMessage","Resource":"` + arn + `"}]}`
+	if _, err := queues.SetQueueAttributes(t.Context(), &sqs.SetQueueAttributesInput{QueueUrl: ear.QueueUrl, Attributes: map[string]string{"Policy": let}}); err != nil {
+		t.Fatal(err)
+	}
+	hears, err := topics.Subscribe(t.Context(), &sns.SubscribeInput{TopicArn: aws.String(country.Topics["alerts"]), Protocol: aws.String("sqs"), Endpoint: aws.String(arn)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadLetters := country.Queues["deadLetters"]
+	if _, err := queues.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &deadLetters, MessageBody: aws.String("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	d.until(t, "the alarm is heard", func() bool {
+		got, err := queues.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: ear.QueueUrl})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range got.Messages {
+			var envelope struct{ Message string }
+			var alarm struct{ AlarmName, NewStateValue string }
+			if json.Unmarshal([]byte(*m.Body), &envelope) == nil && json.Unmarshal([]byte(envelope.Message), &alarm) == nil &&
+				alarm.AlarmName == "sluice-local-us-dead-letters" && alarm.NewStateValue == "ALARM" {
+				return true
+			}
+		}
+		return false
+	})
+	for _, undo := range []func() error{
+		func() error {
+			_, err := topics.Unsubscribe(t.Context(), &sns.UnsubscribeInput{SubscriptionArn: hears.SubscriptionArn})
+			return err
+		},
+		func() error {
+			_, err := queues.DeleteQueue(t.Context(), &sqs.DeleteQueueInput{QueueUrl: ear.QueueUrl})
+			return err
+		},
+		func() error {
+			_, err := queues.PurgeQueue(t.Context(), &sqs.PurgeQueueInput{QueueUrl: &deadLetters})
+			return err
+		},
+	} {
+		if err := undo(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// resources lists what a country is made of, as the local AWS sees it.
+func resources(t *testing.T, running status) []string {
+	t.Helper()
+	cfg := account(running)
 	found := []string{}
 	buckets, err := s3.NewFromConfig(cfg).ListBuckets(t.Context(), &s3.ListBucketsInput{})
 	if err != nil {

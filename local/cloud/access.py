@@ -109,6 +109,29 @@ def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> Non
     ]
 
 
+def permits(
+    policy: str | Data | None, action: str, resource: str, service: str, source: str, keys: dict[str, str] | None = None
+) -> bool:
+    """Whether a resource's own policy lets a service act on it for this source."""
+    context = EvalContext(
+        principal_arn="*",
+        principal_type="Service",
+        principal_account="",
+        action=action,
+        resource_arn=resource,
+        region=get_region(),
+        service_context={
+            "aws:sourcearn": source,
+            "aws:sourceaccount": get_account_id(),
+            "aws:principalisawsservice": "true",
+            "aws:principalservicename": service,
+        }
+        | {name.lower(): value for name, value in (keys or {}).items()},
+    )
+    decision: str = iam_evaluator.evaluate_resource_policy(policy, context, service=service).decision
+    return decision == "Allow"
+
+
 def resolve(statement: ParsedStatement, ctx: EvalContext) -> ParsedStatement | None:
     """The statement with its policy variables filled in; none when the request lacks one of them."""
     if "${" not in f"{statement.resources}{statement.not_resources}{statement.conditions}":

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ministack.core import iam_evaluator
-from ministack.core.iam_evaluator import EvalContext
-from ministack.core.responses import get_account_id, get_region, request_scope
+from ministack.core.responses import get_account_id, request_scope
 from ministack.services import cloudwatch, cloudwatch_logs, kms, lambda_svc, sns, sqs
+
+from local.cloud import access
 
 _log = logging.getLogger(__name__)
 
@@ -236,17 +236,7 @@ def _admits(topic_arn: str, alarm_arn: str) -> bool:
             (action, key.get("Arn", name), key.get("Policy")) for action in ("kms:GenerateDataKey", "kms:Decrypt")
         ]
     for action, resource, policy in asked:
-        context = EvalContext(
-            principal_arn="*",
-            principal_type="Service",
-            principal_account="",
-            action=action,
-            resource_arn=resource,
-            region=get_region(),
-            service_context={"aws:sourcearn": alarm_arn, "aws:sourceaccount": get_account_id()},
-        )
-        decision = iam_evaluator.evaluate_resource_policy(policy, context, service="cloudwatch.amazonaws.com").decision
-        if decision != "Allow":
+        if not access.permits(policy, action, resource, "cloudwatch.amazonaws.com", alarm_arn):
             _log.error("alarm %s: no %s on %s for CloudWatch", alarm_arn, action, resource)
             return False
     return True

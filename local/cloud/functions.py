@@ -20,10 +20,11 @@ from typing import Any
 
 import boto3
 import botocore.exceptions
-from ministack.core import iam_evaluator, lambda_runtime
-from ministack.core.iam_evaluator import EvalContext
-from ministack.core.responses import get_account_id, get_region, request_scope
+from ministack.core import lambda_runtime
+from ministack.core.responses import get_region, request_scope
 from ministack.services import cloudwatch, eventbridge, lambda_svc, s3, sns
+
+from local.cloud import access
 
 _log = logging.getLogger(__name__)
 
@@ -103,25 +104,10 @@ def _deliver(service: str, source: str, arn: str, event: Any) -> None:
     record, config, name = lambda_svc._get_func_record_for_ref(arn)
     if not record or not config:
         _log.warning("%s → function %s: there is none", source, name)
-    elif not permits(record.get("policy"), config["FunctionArn"], service, source):
+    elif not access.permits(record.get("policy"), "lambda:InvokeFunction", config["FunctionArn"], service, source):
         _log.warning("%s → function %s: its policy does not let %s invoke it", source, name, service)
     else:
         invoke_later(lambda_svc._execution_record_for_config(record, config), event)
-
-
-def permits(policy: Data | None, function_arn: str, service: str, source: str) -> bool:
-    """Whether a function's policy lets a service invoke it for this source."""
-    context = EvalContext(
-        principal_arn="*",
-        principal_type="Service",
-        principal_account="",
-        action="lambda:InvokeFunction",
-        resource_arn=function_arn,
-        region=get_region(),
-        service_context={"aws:sourcearn": source, "aws:sourceaccount": get_account_id()},
-    )
-    decision: str = iam_evaluator.evaluate_resource_policy(policy, context, service=service).decision
-    return decision == "Allow"
 
 
 def _invoke(function: Data, event: Any) -> None:

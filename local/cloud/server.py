@@ -12,7 +12,7 @@ import hypercorn.asyncio
 import hypercorn.config
 from ministack import app
 
-from local.cloud import access, alarms, athena, descriptions, events, functions, machines, processes
+from local.cloud import access, alarms, athena, descriptions, events, functions, machines, processes, trails
 from local.cloud.emr import Emr
 from local.cloud.repeats import Application, Receive, Send, answered_once
 
@@ -36,6 +36,7 @@ def main() -> None:
     athena.install(endpoint)
     descriptions.install()
     alarms.install()
+    trails.install()
     machines.install()
     emr = Emr(args.home, args.jars, endpoint, args.metric_seconds)
     app._loaded_modules["emr"] = emr

@@ -452,3 +452,33 @@ def test_endpoint_of_a_network_keeps_its_policy(root: Account) -> None:
     ec2.modify_vpc_endpoint(VpcEndpointId=created["VpcEndpointId"], PolicyDocument=changed)
     described = ec2.describe_vpc_endpoints(VpcEndpointIds=[created["VpcEndpointId"]])["VpcEndpoints"][0]
     assert described["PolicyDocument"] == changed
+
+
+# --- the trail --------------------------------------------------------------------------------------------------------
+
+
+def test_trail_is_refused_where_it_could_not_deliver_and_keeps_its_tags(root: Account) -> None:
+    trails, s3, kms = root.client("cloudtrail"), root.client("s3"), root.client("kms")
+    arn = "arn:aws:cloudtrail:us-east-1:000000000000:trail/record"
+    trail: dict[str, Any] = {
+        "Name": "record",
+        "S3BucketName": "records",
+        "TagsList": [{"Key": "Owner", "Value": "data"}],
+    }
+    assert denied(trails.create_trail, **trail) == "S3BucketDoesNotExistException"
+    s3.create_bucket(Bucket="records")
+    assert denied(trails.create_trail, **trail) == "InsufficientS3BucketPolicyException"
+    only = {"Effect": "Allow", "Principal": {"Service": "cloudtrail.amazonaws.com"}}
+    of_trail = {"StringEquals": {"aws:SourceArn": arn}}
+    look = {**only, "Action": "s3:GetBucketAcl", "Resource": "arn:aws:s3:::records", "Condition": of_trail}
+    objects = "arn:aws:s3:::records/AWSLogs/000000000000/*"
+    write = {**only, "Action": "s3:PutObject", "Resource": objects, "Condition": of_trail}
+    policy = {"Version": "2012-10-17", "Statement": [look, write]}
+    s3.put_bucket_policy(Bucket="records", Policy=json.dumps(policy))
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    assert denied(trails.create_trail, **trail, KmsKeyId=key) == "InsufficientEncryptionPolicyException"
+    answer = trails.create_trail(**trail)
+    assert_fits("cloudtrail", "CreateTrail", answer)
+    listed = trails.list_tags(ResourceIdList=[answer["TrailARN"]])["ResourceTagList"][0]["TagsList"]
+    assert listed == [{"Key": "Owner", "Value": "data"}]
+    assert denied(trails.update_trail, Name="record", S3BucketName="elsewhere") == "S3BucketDoesNotExistException"

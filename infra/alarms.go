@@ -1,0 +1,162 @@
+package infra
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/cloudwatch"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/sluice-data/sluice/internal/metrics"
+)
+
+// What counts as trouble. docs/operations.md says what to do about each.
+const (
+	failedTries      = 3   // failedTries of a function in a quarter of an hour: an event failed, and failed again both times it was repeated.
+	timeoutPercent   = 80  // timeoutPercent of a function's time-out: a larger day will not end in time.
+	eventAgeMinutes  = 15  // eventAgeMinutes is how long an event may wait for its function.
+	ticketAgeMinutes = 360 // ticketAgeMinutes is how long a job may take from ready to done: nothing starts, or a run hangs.
+	silenceMinutes   = 15  // silenceMinutes is how long start-jobs may be silent, which the clock wakes every minute.
+)
+
+// AlarmsArgs is what Alarms are made of.
+type AlarmsArgs struct {
+	Prefix    string               // Prefix begins the alarms' names, for example "sluice-prod-us".
+	Stack     string               // Stack and Country are the dimensions of what the functions count.
+	Country   string               // Country is the country's code.
+	AlertsARN pulumi.StringInput   // AlertsARN is the topic that hears of each alarm.
+	Functions map[string]*Function // Functions are the country's functions by folder; each gets every alarm that a function has.
+	Queues    []Queue              // Queues are the country's queues; each gets the alarm of its kind.
+	Tags      map[string]string    // Tags go on everything that takes tags.
+}
+
+// Queue is a queue as alarms and dashboards see it.
+type Queue struct {
+	Word        string             // Word tells the queue from the country's others, for example "tickets".
+	Name        pulumi.StringInput // Name is its physical name.
+	DeadLetters bool               // DeadLetters says that it holds what nobody could handle, so that one message is trouble.
+}
+
+// Alarms tell people when a function, a queue or a job of a country is in trouble. They are made from the lists of functions and
+// queues, so that a new one has its alarms without anybody thinking of them.
+type Alarms struct {
+	pulumi.ResourceState
+
+	Names []string // Names are the alarms' physical names.
+}
+
+// alarm is one metric, and what about it is trouble.
+type alarm struct {
+	name        string // name tells the alarm from the country's others
+	description string // description is told to who is woken
+
+	namespace, metric, statistic string
+	dimensions                   pulumi.StringMap
+
+	minutes, periods int     // all of so many periods of so many minutes have to be in trouble
+	threshold        float64 // a value as large as this is trouble
+	missing          string  // what a period without data means
+	silence          bool    // not the value is trouble, but that none comes
+}
+
+// NewAlarms creates Alarms.
+func NewAlarms(ctx *pulumi.Context, name string, args *AlarmsArgs, opts ...pulumi.ResourceOption) (*Alarms, error) {
+	a := &Alarms{}
+	if err := register(ctx, "sluice:operations:Alarms", name, a, opts); err != nil {
+		return nil, err
+	}
+	all := jobAlarms(args.Stack, args.Country)
+	for _, folder := range sortedNames(args.Functions) {
+		all = append(all, functionAlarms(folder, args.Functions[folder])...)
+	}
+	for _, queue := range args.Queues {
+		all = append(all, queueAlarm(queue))
+	}
+	for _, one := range all {
+		if err := a.alarm(ctx, name+"-"+one.name, one, args); err != nil {
+			return nil, err
+		}
+	}
+	return a, ctx.RegisterResourceOutputs(a, pulumi.Map{"names": pulumi.ToStringArray(a.Names)})
+}
+
+// functionAlarms are the alarms of a function. A function that does not run has no data, which is no trouble: whatever should have
+// woken it has an alarm of its own.
+func functionAlarms(folder string, f *Function) []alarm {
+	on := func(a alarm) alarm {
+		a.name, a.namespace, a.dimensions = folder+"-"+a.name, "AWS/Lambda", pulumi.StringMap{"FunctionName": f.Name}
+		if a.missing == "" {
+			a.missing = "notBreaching"
+		}
+		return a
+	}
+	all := []alarm{
+		on(alarm{name: "errors", metric: "Errors", statistic: "Sum", minutes: 15, periods: 1, threshold: failedTries,
+			description: folder + " failed as often as it tries an event"}),
+		on(alarm{name: "duration", metric: "Duration", statistic: "Maximum", minutes: 5, periods: 1, threshold: float64(f.TimeoutSeconds * 1000 * timeoutPercent / 100),
+			description: fmt.Sprintf("%s took %d %% of its time-out of %d s", folder, timeoutPercent, f.TimeoutSeconds)}),
+		on(alarm{name: "event-age", metric: "AsyncEventAge", statistic: "Maximum", minutes: 5, periods: 1, threshold: eventAgeMinutes * 60 * 1000,
+			description: fmt.Sprintf("events wait for %s for %d minutes", folder, eventAgeMinutes)}),
+		on(alarm{name: "lost-events", metric: "DestinationDeliveryFailures", statistic: "Sum", minutes: 5, periods: 1, threshold: 1,
+			description: folder + " failed, and could not say so on the alerts topic"}),
+	}
+	if !f.Single { // one that runs alone is throttled whenever it is woken twice; how long its events wait says whether that hurts
+		all = append(all, on(alarm{name: "throttles", metric: "Throttles", statistic: "Sum", minutes: 5, periods: 3, threshold: 1,
+			description: folder + " has been throttled for 15 minutes: the account's concurrency is used up"}))
+	}
+	if folder == StartJobs {
+		all = append(all, on(alarm{name: "silent", metric: "Invocations", statistic: "Sum", minutes: 5, periods: silenceMinutes / 5, missing: "missing", silence: true,
+			description: fmt.Sprintf("%s, which the clock wakes every minute, has not run for %d minutes", folder, silenceMinutes)}))
+	}
+	return all
+}
+
+// queueAlarm is the alarm of a queue.
+func queueAlarm(q Queue) alarm {
+	a := alarm{name: q.Word, namespace: "AWS/SQS", statistic: "Maximum", dimensions: pulumi.StringMap{"QueueName": q.Name}, minutes: 5, periods: 1}
+	if q.DeadLetters {
+		a.metric, a.threshold, a.description = "ApproximateNumberOfMessagesVisible", 1, q.Word+" has a message that nobody could handle"
+		a.missing = "ignore" // SQS stops reporting on a queue that nobody touched for hours, with the message still in it
+		return a
+	}
+	a.metric, a.threshold, a.missing = "ApproximateAgeOfOldestMessage", ticketAgeMinutes*60, "notBreaching"
+	a.description = fmt.Sprintf("%s has a message of %d hours: nothing starts, or a run hangs", q.Word, ticketAgeMinutes/60)
+	return a
+}
+
+// jobAlarms are the alarms of what the functions count. Nothing counted is nothing happened.
+func jobAlarms(stack, country string) []alarm {
+	all := []alarm{}
+	for _, counted := range []struct {
+		name, description string
+		metric            metrics.Name
+	}{
+		{"runs-failed", "a run ended without publishing its day", metrics.RunsFailed},
+		{"jobs-blocked", "a day's window ended and a prerequisite has not come", metrics.JobsBlocked},
+		{"jobs-held", "a job waits for somebody's decision", metrics.JobsHeld},
+		{"exports-failed", "a day did not get to BigQuery after all tries", metrics.ExportsFailed},
+	} {
+		all = append(all, alarm{name: counted.name, description: counted.description, namespace: metrics.Namespace, metric: string(counted.metric), statistic: "Sum",
+			dimensions: pulumi.StringMap{metrics.Stack: pulumi.String(stack), metrics.Country: pulumi.String(country)},
+			minutes:    5, periods: 1, threshold: 1, missing: "notBreaching"})
+	}
+	return all
+}
+
+// alarm creates an alarm that tells the alerts topic.
+func (a *Alarms) alarm(ctx *pulumi.Context, name string, one alarm, args *AlarmsArgs) error {
+	physical := args.Prefix + "-" + one.name
+	told := pulumi.Array{args.AlertsARN}
+	input := &cloudwatch.MetricAlarmArgs{
+		Name: pulumi.String(physical), AlarmDescription: pulumi.String(one.description),
+		Namespace: pulumi.String(one.namespace), MetricName: pulumi.String(one.metric), Statistic: pulumi.String(one.statistic), Dimensions: one.dimensions,
+		ComparisonOperator: pulumi.String("GreaterThanOrEqualToThreshold"), Threshold: pulumi.Float64(one.threshold),
+		Period: pulumi.Int(one.minutes * 60), EvaluationPeriods: pulumi.Int(one.periods), DatapointsToAlarm: pulumi.Int(one.periods),
+		TreatMissingData: pulumi.String(one.missing), AlarmActions: told, Tags: tagged(args.Tags),
+	}
+	if one.silence { // it never breaches: a new stack, which has no data yet, must not wake anybody
+		input.ComparisonOperator, input.AlarmActions, input.InsufficientDataActions = pulumi.String("LessThanThreshold"), nil, told
+	}
+	a.Names = append(a.Names, physical)
+	_, err := cloudwatch.NewMetricAlarm(ctx, name, input, pulumi.Parent(a))
+	return err
+}
