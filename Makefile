@@ -118,7 +118,7 @@ compute-on: $(deployment) bin/sluice ## Switch it on again, and deploy: make com
 	@$(switch_and_deploy)
 
 # What is recorded stays recorded when the deployment fails: run it again.
-switch_and_deploy = $(start_if_local) && bin/sluice compute $(@:compute-%=%) --stack $(STACK) $(ARGS) && bin/pulumi up --yes --skip-preview $(each_country) --stack $(STACK)
+switch_and_deploy = $(start_if_local) && bin/sluice compute $(@:compute-%=%) --stack $(STACK) $(ARGS) && bin/pulumi up --yes $(each_country) --stack $(STACK)
 
 # A country that cannot be deployed does not stop the others; what failed is listed, and the exit code tells.
 each_country := --continue-on-error

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,11 +22,15 @@ type recorder struct {
 	lock       sync.Mutex
 	registered map[string]string
 	zones      int
+	closed     string                                                      // closed is a region that refuses every look-up.
 	parameters map[string]string                                           // parameters are what the switch wrote, by name
 	arn        func(kind, name string, inputs resource.PropertyMap) string // arn makes ARNs as AWS would; without it they are words.
 }
 
 func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
+	if r.closed != "" && strings.Contains(args.Provider, r.closed) {
+		return nil, errors.New("access denied")
+	}
 	names, values := []resource.PropertyValue{}, []resource.PropertyValue{}
 	switch args.Token {
 	case "aws:index/getAvailabilityZones:getAvailabilityZones":

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -22,6 +23,13 @@ type artifacts struct {
 type place struct {
 	provider pulumi.ProviderResource
 	zones    []string // zones are the availability zones that networks there span.
+	err      error    // err is why no country can be there.
+}
+
+// team is the people of an account, or why there are none.
+type team struct {
+	people *infra.People
+	err    error
 }
 
 // Deploy builds what is deployed, and deploys every country of the configuration.
@@ -39,30 +47,43 @@ func deploy(ctx *pulumi.Context, config *Config, built artifacts) error {
 		return err
 	}
 	places := map[string]*place{}
-	people := map[string]*infra.People{}
+	people := map[string]team{}
+	var faults []error
 	if err := newShared(ctx, config, places); err != nil {
-		return err
+		faults = append(faults, err)
 	}
 	outputs := pulumi.Map{}
 	for i := range config.Countries {
 		country := &config.Countries[i]
-		at, err := newPlace(ctx, config, country, places)
+		deployed, err := deployCountry(ctx, config, country, built, places, people, google)
 		if err != nil {
-			return err
-		}
-		if _, known := people[country.Account]; !known {
-			if people[country.Account], err = newPeople(ctx, config, country.Account, at); err != nil {
-				return fmt.Errorf("access table: %w", err)
-			}
-		}
-		deployed, err := NewCountry(ctx, config, country, built, at, people[country.Account], google)
-		if err != nil {
-			return fmt.Errorf("country %q: %w", country.Code, err)
+			// The others go on: Pulumi deploys what they registered before it reports this, and deletes nothing.
+			faults = append(faults, fmt.Errorf("country %q: %w", country.Code, err))
+			continue
 		}
 		outputs[country.Code] = deployed.Outputs
 	}
+	if len(faults) > 0 {
+		return errors.Join(faults...) // without outputs, so that those of the last deployment stay
+	}
 	ctx.Export("countries", outputs)
 	return nil
+}
+
+func deployCountry(ctx *pulumi.Context, config *Config, country *Country, built artifacts, places map[string]*place, people map[string]team, google *gcp.Provider) (*DeployedCountry, error) {
+	at, err := newPlace(ctx, config, country, places)
+	if err != nil {
+		return nil, err
+	}
+	allowed, known := people[country.Account]
+	if !known {
+		allowed.people, allowed.err = newPeople(ctx, config, country.Account, at)
+		people[country.Account] = allowed
+	}
+	if allowed.err != nil {
+		return nil, fmt.Errorf("access table in account %s: %w", country.Account, allowed.err)
+	}
+	return NewCountry(ctx, config, country, built, at, allowed.people, google)
 }
 
 // build compiles the functions and packs the jobs.
@@ -81,31 +102,36 @@ func build(ctx *pulumi.Context, config *Config) (artifacts, error) {
 func newPlace(ctx *pulumi.Context, config *Config, country *Country, places map[string]*place) (*place, error) {
 	name := "aws-" + country.Account + "-" + country.Region
 	if known, ok := places[name]; ok {
-		return known, nil
+		return known, known.err
 	}
+	at := &place{}
+	places[name] = at
+	at.provider, at.zones, at.err = openPlace(ctx, config, country, name)
+	return at, at.err
+}
+
+func openPlace(ctx *pulumi.Context, config *Config, country *Country, name string) (pulumi.ProviderResource, []string, error) {
 	args := &aws.ProviderArgs{Region: pulumi.String(country.Region), AllowedAccountIds: pulumi.StringArray{pulumi.String(country.Account)}}
 	if country.AccountRoleARN != "" {
 		args.AssumeRole = &aws.ProviderAssumeRoleArgs{RoleArn: pulumi.String(country.AccountRoleARN), SessionName: pulumi.String("sluice-" + config.Stack)}
 	}
 	provider, err := aws.NewProvider(ctx, name, args)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	zones, err := aws.GetAvailabilityZones(ctx, &aws.GetAvailabilityZonesArgs{
 		State:   pulumi.StringRef("available"),
 		Filters: []aws.GetAvailabilityZonesFilter{{Name: "opt-in-status", Values: []string{"opt-in-not-required"}}}, // no local zones: few services are there
 	}, pulumi.Provider(provider))
 	if err != nil {
-		return nil, fmt.Errorf("availability zones of %s: %w", country.Region, err)
+		return nil, nil, fmt.Errorf("availability zones of %s: %w", country.Region, err)
 	}
 	want := config.Network.Zones
 	if want == 0 {
 		want = 2
 	}
 	if len(zones.Names) < want {
-		return nil, fmt.Errorf("region %s has %d availability zones, network.zones is %d", country.Region, len(zones.Names), want)
+		return nil, nil, fmt.Errorf("region %s has %d availability zones, network.zones is %d", country.Region, len(zones.Names), want)
 	}
-	at := &place{provider: provider, zones: zones.Names[:want]}
-	places[name] = at
-	return at, nil
+	return provider, zones.Names[:want], nil
 }

@@ -287,7 +287,7 @@ func (a *app) destroyLocal(ctx context.Context, root, home string) error {
 
 // removeLocalData deletes what belongs to a destroyed stack. Demo files stay: they were downloaded, and serve the next time.
 func removeLocalData(home string) error {
-	for _, name := range []string{"cloud.json", "cloud", "state", "pulumi"} {
+	for _, name := range []string{"cloud.json", "cloud", "state", "rehearsal", "pulumi"} {
 		if err := os.RemoveAll(filepath.Join(home, name)); err != nil {
 			return fmt.Errorf("local cloud: %w", err)
 		}

@@ -77,7 +77,7 @@ func (a *app) runPulumi(ctx context.Context, root string, args ...string) error 
 		if errors.As(context.Cause(ctx), &by) && by.signal == os.Interrupt && isTerminal(a.out) {
 			return nil
 		}
-		return cmd.Process.Signal(syscall.SIGINT)
+		return cmd.Process.Signal(syscall.SIGTERM) // bin/pulumi passes it on as the one interrupt
 	}
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("pulumi %s: %w", args[0], err)

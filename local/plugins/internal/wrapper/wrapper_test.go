@@ -2,16 +2,21 @@
 package wrapper
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+// cli stands for the CLI: it tells how it was called, without the log of events that every deployment gets.
+const cli = "#!/bin/sh\necho \"cli $*\" | sed 's/ --event-log [^ ]*//'\nenv | grep -E '^(AWS|PULUMI|SLUICE)_' | grep -v PULUMI_DEBUG_COMMANDS | sort\n"
 
 // checkout makes a folder with the wrapper and, instead of the CLI, a script that tells how it was called.
 func checkout(t *testing.T) string {
@@ -21,7 +26,7 @@ func checkout(t *testing.T) string {
 	script, err := os.ReadFile("../../../pulumi")
 	require.NoError(t, err)
 	write(t, filepath.Join(root, "bin", "pulumi"), string(script))
-	write(t, filepath.Join(root, "bin", "pulumi-cli"), "#!/bin/sh\necho \"cli $*\"\nenv | grep -E '^(AWS|PULUMI|SLUICE)_' | sort\n")
+	write(t, filepath.Join(root, "bin", "pulumi-cli"), cli)
 	for _, plugin := range []string{"language-go", "resource-aws", "resource-gcp", "resource-random"} {
 		write(t, filepath.Join(root, "bin", "plugins", "pulumi-"+plugin), "#!/bin/sh\n")
 	}
@@ -118,6 +123,121 @@ func TestOtherStacksGetThePlainCLI(t *testing.T) {
 	})
 }
 
+const devYAML = "config:\n  sluice:aws: {region: us-east-1, accountId: \"111111111111\"}\n"
+
+func TestPreviewOfAnotherStackWithoutLoginAndCredentialsIsRehearsed(t *testing.T) {
+	root := checkout(t)
+	home := filepath.Join(root, ".sluice")
+	cloudAlive(t, home)
+	write(t, filepath.Join(root, "Pulumi.yaml"), "name: sluice\n")
+	write(t, filepath.Join(root, "Pulumi.dev.yaml"), devYAML)
+
+	out, err := pulumi(t, root, nil, "preview", "--stack", "dev")
+
+	require.NoError(t, err, out)
+	project := home + "/rehearsal/project"
+	assert.Equal(t, "pulumi: no Pulumi login and no AWS credentials: stack dev is rehearsed on the local cloud, as account 111111111111\n"+
+		"cli preview --stack dev --config-file "+project+"/Pulumi.dev.yaml\n", out[:strings.Index(out, "AWS_")])
+	for _, line := range []string{"AWS_ACCESS_KEY_ID=111111111111", "AWS_ENDPOINT_URL=http://127.0.0.1:4566", "PULUMI_BACKEND_URL=file://" + home + "/rehearsal", "PULUMI_STACK=dev"} {
+		assert.Contains(t, out, line+"\n")
+	}
+	kept, err := os.ReadFile(filepath.Join(root, "Pulumi.dev.yaml"))
+	require.NoError(t, err)
+	assert.Equal(t, devYAML, string(kept))
+	copied, err := os.ReadFile(project + "/Pulumi.dev.yaml")
+	require.NoError(t, err)
+	assert.Equal(t, devYAML, string(copied))
+}
+
+func TestOnlyAPreviewWithNothingConfiguredIsRehearsed(t *testing.T) {
+	login := t.TempDir()
+	write(t, filepath.Join(login, "credentials.json"), `{"current": "https://api.pulumi.com"}`)
+	for name, c := range map[string]struct {
+		env  []string
+		args []string
+	}{
+		"up":               {nil, []string{"up", "--stack", "dev"}},
+		"destroy":          {nil, []string{"destroy", "--stack", "dev"}},
+		"a backend":        {[]string{"PULUMI_BACKEND_URL=s3://state"}, []string{"preview", "--stack", "dev"}},
+		"a token":          {[]string{"PULUMI_ACCESS_TOKEN=pul-1"}, []string{"preview", "--stack", "dev"}},
+		"a login":          {[]string{"PULUMI_HOME=" + login}, []string{"preview", "--stack", "dev"}},
+		"a key":            {[]string{"AWS_ACCESS_KEY_ID=AKIA"}, []string{"preview", "--stack", "dev"}},
+		"a profile":        {[]string{"AWS_PROFILE=dev"}, []string{"preview", "--stack", "dev"}},
+		"own config":       {nil, []string{"preview", "--stack", "dev", "--config-file=mine.yaml"}},
+		"no file of stack": {nil, []string{"preview", "--stack", "other"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := checkout(t)
+			cloudAlive(t, filepath.Join(root, ".sluice"))
+			write(t, filepath.Join(root, "Pulumi.dev.yaml"), devYAML)
+
+			out, err := pulumi(t, root, c.env, c.args...)
+
+			require.NoError(t, err, out)
+			assert.True(t, strings.HasPrefix(out, "cli "+strings.Join(c.args, " ")+"\n"), out)
+			assert.NotContains(t, out, "AWS_ENDPOINT_URL")
+		})
+	}
+}
+
+func TestRehearsalWithoutTheLocalCloudSaysWhatIsMissing(t *testing.T) {
+	root := checkout(t)
+	write(t, filepath.Join(root, "Pulumi.dev.yaml"), devYAML)
+
+	out, err := pulumi(t, root, nil, "preview", "--stack", "dev")
+
+	require.Error(t, err)
+	assert.Equal(t, "pulumi: stack dev: no Pulumi login and no AWS credentials were found. Configure them (docs/deploy.md), or start the local cloud to rehearse on it: ./bin/sluice local up\n", out)
+}
+
+func TestRefusalToDeleteWhatIsProtectedExitsWith3(t *testing.T) {
+	for name, c := range map[string]struct {
+		event string
+		exit  int
+		want  int
+	}{
+		"refused":          {"resource cannot be deleted because it is protected", 255, 3},
+		"failed otherwise": {"access denied", 255, 255},
+		"done":             {"because it is protected", 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := checkout(t)
+			write(t, filepath.Join(root, "bin", "pulumi-cli"), fmt.Sprintf("#!/bin/sh\nread -r typed\necho \"typed $typed\"\nwhile [ $# -gt 0 ]; do [ \"$1\" != --event-log ] || echo '%s' > \"$2\"; shift; done\nexit %d\n", c.event, c.exit))
+			cmd := exec.Command(filepath.Join(root, "bin", "pulumi"), "up", "--stack", "dev")
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir()}
+			cmd.Stdin = strings.NewReader("yes\n")
+
+			out, _ := cmd.CombinedOutput()
+
+			assert.Equal(t, c.want, cmd.ProcessState.ExitCode())
+			assert.True(t, strings.HasPrefix(string(out), "typed yes\n"), string(out))
+			assert.Equal(t, c.want == 3, strings.Contains(string(out), "pulumi: refused: data is protected."), string(out))
+			left, err := os.ReadDir(cmd.Env[2][len("TMPDIR="):])
+			require.NoError(t, err)
+			assert.Empty(t, left)
+		})
+	}
+}
+
+func TestRequestToEndReachesTheCLIAsOneInterruptAndItsExitCodeComesBack(t *testing.T) {
+	root := checkout(t)
+	write(t, filepath.Join(root, "bin", "pulumi-cli"), "#!/usr/bin/env bash\n"+
+		"exec python3 -c 'import signal, sys, time\nn = 0\ndef told(*_):\n    global n\n    n += 1\nsignal.signal(signal.SIGINT, told)\nprint(\"ready\", flush=True)\nwhile not n: time.sleep(0.01)\ntime.sleep(0.3)\nprint(n, flush=True)\nsys.exit(7)'\n")
+	cmd := exec.Command(filepath.Join(root, "bin", "pulumi"), "up", "--stack", "dev")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	lines := bufio.NewScanner(stdout)
+	require.True(t, lines.Scan())
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+
+	require.True(t, lines.Scan())
+	assert.Equal(t, "1", lines.Text())
+	_ = cmd.Wait()
+	assert.Equal(t, 7, cmd.ProcessState.ExitCode())
+}
+
 func TestDeploymentWithoutTheLocalCloudSaysHowToStartIt(t *testing.T) {
 	for _, verb := range []string{"up", "preview", "refresh", "destroy"} {
 		out, err := pulumi(t, checkout(t), nil, verb)
@@ -149,7 +269,7 @@ func TestFirstDeploymentMakesTheStack(t *testing.T) {
 	home := filepath.Join(root, ".sluice")
 	cloudAlive(t, home)
 	require.NoError(t, os.RemoveAll(filepath.Join(home, "state")))
-	write(t, filepath.Join(root, "bin", "pulumi-cli"), "#!/bin/sh\necho \"cli $*\" >> "+root+"/calls\n")
+	write(t, filepath.Join(root, "bin", "pulumi-cli"), "#!/bin/sh\necho \"cli $*\" | sed 's/ --event-log [^ ]*//' >> "+root+"/calls\n")
 
 	out, err := pulumi(t, root, nil, "up", "--yes")
 

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sluice-data/sluice/internal/compute"
+)
+
+// of are the resources of a country, as they were registered; "" are those of none, providers left out.
+func of(code string, registered map[string]string) map[string]string {
+	own := map[string]string{}
+	for id, text := range registered {
+		if !strings.HasPrefix(id, "pulumi:") && (country(id) == code || code == "" && country(id) != "us" && country(id) != "uy") {
+			own[id] = text
+		}
+	}
+	return own
+}
+
+// differ are the ids of what is not the same in both.
+func differ(a, b map[string]string) []string {
+	ids := []string{}
+	for id := range maps.Keys(a) {
+		if b[id] != a[id] {
+			ids = append(ids, id)
+		}
+	}
+	for id := range maps.Keys(b) {
+		if _, there := a[id]; !there {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func TestWhateverHappensToACountryChangesNoOther(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker), "items.yaml": contractText("items", marker)})
+	with := func(text string, parameters map[string]string) (map[string]string, error) {
+		t.Helper()
+		return deployed(t, "test", head+"  sluice:countries:\n"+text, root, &recorder{zones: 3, parameters: parameters})
+	}
+	before, err := with(us+uy, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(of("us", before)) < 100 || len(of("uy", before)) != len(of("us", before)) {
+		t.Fatalf("%d and %d resources: this is not the whole program", len(of("us", before)), len(of("uy", before)))
+	}
+	off := map[string]string{}
+	for _, part := range compute.Parts {
+		off[compute.ParameterName("test", "uy", part.Name)] = compute.Off
+	}
+	for name, c := range map[string]struct {
+		countries  string
+		parameters map[string]string
+		fails      string
+	}{
+		"added":            {us + uy + "    - {code: ar, cidr: 10.18.0.0/16, feeds: [orders]}\n", nil, ""},
+		"added first":      {"    - {code: ar, cidr: 10.18.0.0/16, feeds: [orders]}\n" + us + uy, nil, ""},
+		"removed":          {us, nil, ""},
+		"with more feeds":  {us + "    - {code: uy, cidr: 10.17.0.0/16, feeds: [orders, items]}\n", nil, ""},
+		"resized":          {us + "    - {code: uy, cidr: 10.99.0.0/20, feeds: [orders], parallel: 9, timeZone: America/Montevideo}\n", nil, ""},
+		"elsewhere":        {us + "    - {code: uy, cidr: 10.17.0.0/16, feeds: [orders], region: sa-east-1}\n", nil, ""},
+		"switched off":     {us + uy, off, ""},
+		"broken":           {us + uy, map[string]string{compute.ParameterName("test", "uy", compute.NAT): "neither"}, `country "uy": parameter /sluice/test/compute/uy/nat is "neither"`},
+		"broken and first": {uy + us, map[string]string{compute.ParameterName("test", "uy", compute.NAT): "neither"}, `country "uy": parameter /sluice/test/compute/uy/nat is "neither"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			after, err := with(c.countries, c.parameters)
+			if c.fails == "" && err != nil || c.fails != "" && (err == nil || !strings.Contains(err.Error(), c.fails) || strings.Contains(err.Error(), `country "us"`)) {
+				t.Fatal(err)
+			}
+			if changed := differ(of("us", before), of("us", after)); len(changed) != 0 {
+				t.Errorf("changed in us: %q", changed)
+			}
+			gone := strings.HasPrefix(name, "removed")
+			if left := of("uy", after); gone && len(left) != 0 {
+				t.Errorf("%d resources of uy are left", len(left))
+			}
+		})
+	}
+}
+
+func TestPlaceThatCannotBeOpenedStopsItsOwnCountriesOnly(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	text := head + "  sluice:countries:\n" + us +
+		"    - {code: uy, cidr: 10.17.0.0/16, feeds: [orders], region: sa-east-1}\n" +
+		"    - {code: ar, cidr: 10.18.0.0/16, feeds: [orders], region: sa-east-1}\n"
+	alone, err := deployed(t, "test", head+"  sluice:countries:\n"+us, root, &recorder{zones: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := deployed(t, "test", text, root, &recorder{zones: 3, closed: "sa-east-1"})
+	for _, want := range []string{`country "uy": availability zones of sa-east-1: access denied`, `country "ar": availability zones of sa-east-1: access denied`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %s", err, want)
+		}
+	}
+	if changed := differ(of("us", alone), of("us", after)); len(changed) != 0 {
+		t.Errorf("changed in us: %q", changed)
+	}
+	if len(of("uy", after))+len(of("ar", after)) != 0 {
+		t.Error("resources were registered where nothing can be")
+	}
+}
