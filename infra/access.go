@@ -24,15 +24,49 @@ func (a Access) Job(databases ...string) pulumi.StringOutput {
 	return a.render(func(c policies.Country) (policies.Document, error) { return policies.Job(c, databases...), nil }, nil)
 }
 
+// ServerlessJob is what the record job may do on EMR Serverless.
+func (a Access) ServerlessJob(databases ...string) pulumi.StringOutput {
+	return a.render(func(c policies.Country) (policies.Document, error) {
+		return policies.ServerlessJob(c, databases...), nil
+	}, nil)
+}
+
+// GlueJob is what the record job may do on Glue; its log groups' names begin with logs.
+func (a Access) GlueJob(logs string, databases ...string) pulumi.StringOutput {
+	return a.render(func(c policies.Country) (policies.Document, error) {
+		return policies.GlueJob(c, logs, databases...), nil
+	}, nil)
+}
+
+// UpkeepJob is what the upkeep of the stages' tables may do.
+func (a Access) UpkeepJob(logs string, databases ...string) pulumi.StringOutput {
+	return a.render(func(c policies.Country) (policies.Document, error) {
+		return policies.UpkeepJob(c, logs, databases...), nil
+	}, nil)
+}
+
+// Crawler is what the crawler of landed files may do.
+func (a Access) Crawler(database string) pulumi.StringOutput {
+	return a.render(func(c policies.Country) (policies.Document, error) { return policies.Crawler(c, database), nil }, nil)
+}
+
+// Engines are what computes a country's runs.
+type Engines struct {
+	Cluster    *Cluster
+	Serverless *Serverless
+	Glue       *Glue
+}
+
 // Function is what the function of this folder and physical name may do.
-func (a Access) Function(folder, functionName string, cluster *Cluster) pulumi.StringOutput {
+func (a Access) Function(folder, functionName string, engines Engines) pulumi.StringOutput {
 	return a.render(func(c policies.Country) (policies.Document, error) {
 		document, ok := policies.Function(folder, LogGroupARN(a.Account, a.Region, functionName), c)
 		if !ok {
 			return document, fmt.Errorf("function %s: no policy; write it in policies/functions.go", folder)
 		}
 		return document, nil
-	}, pulumi.StringMap{"clusterService": cluster.ServiceRoleARN, "clusterNode": cluster.NodeRoleARN})
+	}, pulumi.StringMap{"clusterService": engines.Cluster.ServiceRoleARN, "clusterNode": engines.Cluster.NodeRoleARN,
+		"serverless": engines.Serverless.ApplicationARN, "serverlessRole": engines.Serverless.RoleARN, "glueJob": engines.Glue.JobARN})
 }
 
 // Person is what somebody may do in the country by these rules.
@@ -86,6 +120,7 @@ func (a Access) render(document func(policies.Country) (policies.Document, error
 			TicketsARN: arn["tickets"], DeadLettersARN: arn["deadLetters"],
 			JobsTopicARN: arn["jobsTopic"], AlertsTopicARN: arn["alertsTopic"],
 			ClusterServiceRoleARN: arn["clusterService"], ClusterNodeRoleARN: arn["clusterNode"],
+			ServerlessARN: arn["serverless"], ServerlessRoleARN: arn["serverlessRole"], GlueJobARN: arn["glueJob"],
 		})
 		if err != nil {
 			return "", err

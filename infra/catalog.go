@@ -11,6 +11,7 @@ type CatalogArgs struct {
 	Name    string             // Name is the workgroup's name and begins the databases' names, for example "sluice_prod_us".
 	Lake    *DataLake          // Lake has the buckets that the databases describe, and takes query results among its artifacts.
 	KeyARN  pulumi.StringInput // KeyARN is the key that query results are encrypted with.
+	ScanGB  int                // ScanGB ends a query that reads more gigabytes, 100 by default.
 	Protect bool               // Protect refuses to delete the databases.
 	Tags    map[string]string  // Tags go on everything that takes tags.
 }
@@ -57,6 +58,7 @@ func NewCatalog(ctx *pulumi.Context, name string, args *CatalogArgs, opts ...pul
 		Configuration: &athena.WorkgroupConfigurationArgs{
 			EnforceWorkgroupConfiguration:   pulumi.Bool(true), // a client cannot write its results elsewhere or in plain text
 			PublishCloudwatchMetricsEnabled: pulumi.Bool(true),
+			BytesScannedCutoffPerQuery:      pulumi.Int(withDefault(args.ScanGB, 100) * 1_000_000_000), // what is read is paid
 			ResultConfiguration: &athena.WorkgroupConfigurationResultConfigurationArgs{
 				OutputLocation: pulumi.Sprintf("s3://%s/queries/", args.Lake.Names["artifacts"]),
 				EncryptionConfiguration: &athena.WorkgroupConfigurationResultConfigurationEncryptionConfigurationArgs{

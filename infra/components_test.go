@@ -3,6 +3,7 @@ package infra
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -32,6 +33,23 @@ func TestEachComponentRegistersExactlyItsInventory(t *testing.T) {
 	}{
 		"catalog":    {func(ctx *pulumi.Context, p parts) error { _, err := e.catalog(ctx, p); return err }, []string{"aws:glue", "aws:athena"}},
 		"cluster":    {func(ctx *pulumi.Context, p parts) error { _, err := e.cluster(ctx, p); return err }, []string{"aws:emr", "aws:iam", "aws:vpc", "aws:s3/bucketObjectv2"}},
+		"serverless": {func(ctx *pulumi.Context, p parts) error { _, err := e.serverless(ctx, p); return err }, []string{"aws:emrserverless", "aws:iam"}},
+		"glue":       {func(ctx *pulumi.Context, p parts) error { _, err := e.glue(ctx, p); return err }, []string{"aws:glue", "aws:iam", "aws:cloudwatch"}},
+		"nightly": {func(ctx *pulumi.Context, p parts) error {
+			catalog, err := e.catalog(ctx, p)
+			if err != nil {
+				return err
+			}
+			glue, err := e.glue(ctx, p)
+			if err != nil {
+				return err
+			}
+			jobs, err := e.jobs(ctx, p)
+			if err == nil {
+				_, err = e.nightly(ctx, p, catalog, glue, jobs)
+			}
+			return err
+		}, []string{"aws:glue/crawler", "aws:glue/classifier", "aws:glue/trigger", "aws:glue/workflow", "aws:glue/job:Job", "aws:iam"}},
 		"jobpackage": {func(ctx *pulumi.Context, p parts) error { _, err := e.jobs(ctx, p); return err }, []string{"aws:s3/bucketObjectv2"}},
 		"pipeline":   {func(ctx *pulumi.Context, p parts) error { _, _, err := e.pipeline(ctx, p); return err }, []string{"aws:lambda", "aws:cloudwatch", "aws:s3/bucketNotification", "aws:sns/topicSubscription"}},
 		"alarms":     {e.operations, []string{"aws:cloudwatch/metricAlarm"}},
@@ -152,5 +170,56 @@ func TestBigQueryTypes(t *testing.T) {
 	}
 	if _, err := BigQueryType("object", ""); err == nil || !strings.HasPrefix(err.Error(), `logicalType "object": take one of boolean`) {
 		t.Error(err)
+	}
+}
+
+func TestWorkersAreKeptReadyOnlyWhenAskedForAndSwitchedOn(t *testing.T) {
+	for _, c := range []struct {
+		enabled bool
+		warm    int
+		want    []any
+	}{
+		{true, 0, nil}, {false, 3, nil},
+		{true, 3, []any{map[string]any{"initialCapacityType": "Driver", "initialCapacityConfig": map[string]any{"workerCount": 1.0, "workerConfiguration": map[string]any{"cpu": "4 vCPU", "memory": "16 GB"}}},
+			map[string]any{"initialCapacityType": "Executor", "initialCapacityConfig": map[string]any{"workerCount": 3.0, "workerConfiguration": map[string]any{"cpu": "4 vCPU", "memory": "16 GB"}}}}},
+	} {
+		e := newExample(t)
+		e.enabled, e.warm = c.enabled, c.warm
+		application := only(record(t, e.all), "aws:emrserverless/application:Application")[0]
+		if got, _ := application.Inputs["initialCapacities"].([]any); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("enabled %v, %d executors: %v", c.enabled, c.warm, got)
+		}
+	}
+}
+
+func TestScheduleIsPausedWhenSwitchedOff(t *testing.T) {
+	for _, enabled := range []bool{true, false} {
+		e := newExample(t)
+		e.enabled = enabled
+		triggers := only(record(t, e.all), "aws:glue/trigger:Trigger")
+		if len(triggers) != 2 {
+			t.Fatalf("%d triggers", len(triggers))
+		}
+		for _, trigger := range triggers {
+			if trigger.Inputs["enabled"] != enabled {
+				t.Errorf("enabled %v: trigger %s is %v", enabled, trigger.Name, trigger.Inputs["enabled"])
+			}
+		}
+	}
+}
+
+func TestQueriesAreLimitedAndCannotLeaveTheirPlace(t *testing.T) {
+	group := only(record(t, newExample(t).all), "aws:athena/workgroup:Workgroup")[0].Inputs["configuration"].(map[string]any)
+	if group["enforceWorkgroupConfiguration"] != true || group["bytesScannedCutoffPerQuery"] != 100e9 {
+		t.Errorf("workgroup: %v", group)
+	}
+}
+
+func TestTablesAreWhatIAMSaysWhateverLakeFormationsDefault(t *testing.T) {
+	for _, database := range only(record(t, newExample(t).all), "aws:glue/catalogDatabase:CatalogDatabase") {
+		want := []any{map[string]any{"permissions": []any{"ALL"}, "principal": map[string]any{"dataLakePrincipalIdentifier": "IAM_ALLOWED_PRINCIPALS"}}}
+		if got := database.Inputs["createTableDefaultPermissions"]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v", database.Name, got)
+		}
 	}
 }

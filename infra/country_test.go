@@ -16,6 +16,8 @@ var tags = map[string]string{"Product": "sluice", "Stack": "prod", "Country": "u
 // example is a country's components, each made as package main makes it.
 type example struct {
 	protect bool
+	enabled bool // enabled switches on what costs by the hour.
+	warm    int  // warm is how many executors are kept ready.
 	root    string
 }
 
@@ -91,6 +93,34 @@ func (e example) cluster(ctx *pulumi.Context, p parts) (*Cluster, error) {
 		ArtifactsBucket: p.lake.Names["artifacts"], LogsBucket: p.lake.Names["logs"], JobPolicy: p.access.Job("sluice_prod_us_validated"), Tags: tags})
 }
 
+func (e example) serverless(ctx *pulumi.Context, p parts) (*Serverless, error) {
+	return NewServerless(ctx, "us", &ServerlessArgs{Name: "sluice-prod-us", Account: "111122223333", Region: "eu-west-1", ReleaseLabel: "emr-7.13.0",
+		JobPolicy: p.access.ServerlessJob("sluice_prod_us_validated"), WarmExecutors: e.warm, Enabled: e.enabled, Tags: tags})
+}
+
+func (e example) glue(ctx *pulumi.Context, p parts) (*Glue, error) {
+	return NewGlue(ctx, "us", &GlueArgs{Prefix: "sluice-prod-us", Account: "111122223333", Region: "eu-west-1", Parallel: 5, KeyARN: p.keys.ARN,
+		ArtifactsBucket: p.lake.Names["artifacts"], MainKey: "jobs/0123456789abcdef/main.py", JobPolicy: p.access.GlueJob(GlueLogs("sluice-prod-us"), "sluice_prod_us_validated"), Tags: tags})
+}
+
+func (e example) nightly(ctx *pulumi.Context, p parts, catalog *Catalog, glue *Glue, jobs *JobPackage) (*Nightly, error) {
+	return NewNightly(ctx, "us", &NightlyArgs{Prefix: "sluice-prod-us", Enabled: e.enabled, Feeds: map[string]string{"airports": ",", "flights": ",", "weather": ";"},
+		Landing: p.lake.Names["landing"], LandingDatabase: catalog.Databases["landing"], Databases: []string{"sluice_prod_us_validated", "sluice_prod_us_curated"},
+		CrawlerPolicy: p.access.Crawler("sluice_prod_us_landing"), UpkeepPolicy: p.access.UpkeepJob(GlueLogs("sluice-prod-us"), "sluice_prod_us_validated"),
+		Glue: glue, Jobs: jobs, Curated: p.lake.Names["curated"], Tags: tags})
+}
+
+func (e example) engines(ctx *pulumi.Context, p parts) (engines Engines, err error) {
+	if engines.Cluster, err = e.cluster(ctx, p); err != nil {
+		return engines, err
+	}
+	if engines.Serverless, err = e.serverless(ctx, p); err != nil {
+		return engines, err
+	}
+	engines.Glue, err = e.glue(ctx, p)
+	return engines, err
+}
+
 func (e example) jobs(ctx *pulumi.Context, p parts) (*JobPackage, error) {
 	packed, err := PackJobs(e.root, filepath.Join(e.root, "out"))
 	if err != nil {
@@ -104,12 +134,15 @@ func (e example) pipeline(ctx *pulumi.Context, p parts) (*Pipeline, *Cluster, er
 	if err != nil {
 		return nil, nil, err
 	}
-	cluster, err := e.cluster(ctx, p)
+	engines, err := e.engines(ctx, p)
 	if err != nil {
 		return nil, nil, err
 	}
 	jobs, err := e.jobs(ctx, p)
 	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := e.nightly(ctx, p, catalog, engines.Glue, jobs); err != nil {
 		return nil, nil, err
 	}
 	packages := map[string]string{}
@@ -119,11 +152,11 @@ func (e example) pipeline(ctx *pulumi.Context, p parts) (*Pipeline, *Cluster, er
 			return nil, nil, err
 		}
 	}
-	pipeline, err := NewPipeline(ctx, "us", &PipelineArgs{Prefix: "sluice-prod-us", StepPrefix: "sluice/prod/us/", Packages: packages, Architecture: "arm64", Access: p.access, Cluster: cluster,
+	pipeline, err := NewPipeline(ctx, "us", &PipelineArgs{Prefix: "sluice-prod-us", StepPrefix: "sluice/prod/us/", Packages: packages, Architecture: "arm64", Access: p.access, Engines: engines,
 		Settings: Settings(SettingsArgs{Country: settings.Country{Stack: "prod", Country: "us", Region: "eu-west-1", TimeZone: "UTC", Parallel: 5,
 			Google: settings.Google{Project: "sluice-prod", Location: "EU"}},
-			Lake: p.lake, Ledger: p.ledger, Messaging: p.messaging, Catalog: catalog, Keys: p.keys, Warehouse: p.warehouse, Jobs: jobs}), Tags: tags})
-	return pipeline, cluster, err
+			Lake: p.lake, Ledger: p.ledger, Messaging: p.messaging, Catalog: catalog, Keys: p.keys, Warehouse: p.warehouse, Jobs: jobs, Engines: engines}), Tags: tags})
+	return pipeline, engines.Cluster, err
 }
 
 // standing is a standing cluster with the values that are no defaults left out.
@@ -148,7 +181,7 @@ func (e example) all(ctx *pulumi.Context) error {
 }
 
 func newExample(t *testing.T) example {
-	return example{root: module(t, map[string]string{"jobs/__init__.py": "", "jobs/records/main.py": "x = 1\n"})}
+	return example{root: module(t, map[string]string{"jobs/__init__.py": "", "jobs/records/main.py": "x = 1\n", "jobs/upkeep/main.py": "x = 2\n"})}
 }
 
 func TestEverythingOfACountryHasAParentAndItsTags(t *testing.T) {
@@ -156,7 +189,7 @@ func TestEverythingOfACountryHasAParentAndItsTags(t *testing.T) {
 	untagged := map[string]bool{}
 	for _, kind := range []string{"cloudwatch/eventTarget:EventTarget", "dynamodb/tableItem:TableItem", "ec2/route:Route", "ec2/routeTableAssociation:RouteTableAssociation",
 		"emr/instanceFleet:InstanceFleet", "emr/managedScalingPolicy:ManagedScalingPolicy",
-		"emr/securityConfiguration:SecurityConfiguration", "lambda/invocation:Invocation", "iam/rolePolicy:RolePolicy", "iam/rolePolicyAttachment:RolePolicyAttachment", "kms/alias:Alias",
+		"emr/securityConfiguration:SecurityConfiguration", "glue/classifier:Classifier", "glue/securityConfiguration:SecurityConfiguration", "lambda/invocation:Invocation", "iam/rolePolicy:RolePolicy", "iam/rolePolicyAttachment:RolePolicyAttachment", "kms/alias:Alias",
 		"lambda/functionEventInvokeConfig:FunctionEventInvokeConfig", "lambda/permission:Permission", "s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2",
 		"s3/bucketLoggingV2:BucketLoggingV2", "s3/bucketNotification:BucketNotification", "s3/bucketObjectv2:BucketObjectv2", "s3/bucketOwnershipControls:BucketOwnershipControls",
 		"s3/bucketPolicy:BucketPolicy", "s3/bucketPublicAccessBlock:BucketPublicAccessBlock",

@@ -55,5 +55,13 @@ func withDefault(value, fallback int) int {
 	return value
 }
 
+// withDefaultText is text, or fallback when text is empty.
+func withDefaultText(text, fallback string) string {
+	if text == "" {
+		return fallback
+	}
+	return text
+}
+
 // sortedNames are the keys of a map in order, so that resources are always registered in the same one.
 func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

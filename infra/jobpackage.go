@@ -11,8 +11,11 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// JobMain is the record job's start, below the folder that has the package jobs.
-const JobMain = "jobs/records/main.py"
+// The jobs' starts, below the folder that has the package jobs.
+const (
+	JobMain    = "jobs/records/main.py" // JobMain is the record job's.
+	UpkeepMain = "jobs/upkeep/main.py"  // UpkeepMain is the upkeep's.
+)
 
 // ContractKey is a feed's compiled contract in the artifacts bucket.
 func ContractKey(feed string) string { return "contracts/" + feed + ".json" }
@@ -31,11 +34,12 @@ type JobPackageArgs struct {
 	Contracts map[string]string  // Contracts are the compiled contracts by feed.
 }
 
-// JobPackage is what engines run and by which contracts: the record job and its package, and each feed's contract.
+// JobPackage is what engines run and by which contracts: the jobs' starts and their package, and each feed's contract.
 type JobPackage struct {
 	pulumi.ResourceState
 
-	MainKey    string // MainKey is the job's start in the artifacts bucket.
+	MainKey    string // MainKey is the record job's start in the artifacts bucket.
+	UpkeepKey  string // UpkeepKey is the upkeep's.
 	PackageKey string // PackageKey is the zip of its package there.
 }
 
@@ -59,10 +63,6 @@ func PackJobs(root, out string) (string, error) {
 
 // NewJobPackage creates a JobPackage.
 func NewJobPackage(ctx *pulumi.Context, name string, args *JobPackageArgs, opts ...pulumi.ResourceOption) (*JobPackage, error) {
-	main := filepath.Join(args.Root, filepath.FromSlash(JobMain))
-	if _, err := os.Stat(main); err != nil {
-		return nil, fmt.Errorf("job package %q: %w", name, err)
-	}
 	packed, err := os.ReadFile(args.Package)
 	if err != nil {
 		return nil, fmt.Errorf("job package %q: %w", name, err)
@@ -70,15 +70,22 @@ func NewJobPackage(ctx *pulumi.Context, name string, args *JobPackageArgs, opts 
 	// The keys carry the package's hash, and a package that is replaced stays: Spark fetches it more than once while a step starts, and
 	// fails when a deployment changes it in between.
 	folder := "jobs/" + Hash(string(packed))[:16] + "/"
-	p := &JobPackage{MainKey: folder + "main.py", PackageKey: folder + "jobs.zip"}
+	p := &JobPackage{MainKey: folder + "main.py", UpkeepKey: folder + "upkeep.py", PackageKey: folder + "jobs.zip"}
 	if err := register(ctx, "sluice:compute:JobPackage", name, p, opts); err != nil {
 		return nil, err
 	}
-	if _, err := s3.NewBucketObjectv2(ctx, name+"-main", &s3.BucketObjectv2Args{Bucket: args.Bucket, Key: pulumi.String(p.MainKey), Source: pulumi.NewFileAsset(main)}, pulumi.Parent(p), pulumi.RetainOnDelete(true)); err != nil {
-		return nil, err
-	}
-	if _, err := s3.NewBucketObjectv2(ctx, name+"-package", &s3.BucketObjectv2Args{Bucket: args.Bucket, Key: pulumi.String(p.PackageKey), Source: pulumi.NewFileAsset(args.Package)}, pulumi.Parent(p), pulumi.RetainOnDelete(true)); err != nil {
-		return nil, err
+	for _, file := range []struct{ child, key, path string }{
+		{name + "-main", p.MainKey, filepath.Join(args.Root, filepath.FromSlash(JobMain))},
+		{name + "-upkeep", p.UpkeepKey, filepath.Join(args.Root, filepath.FromSlash(UpkeepMain))},
+		{name + "-package", p.PackageKey, args.Package},
+	} {
+		if _, err := os.Stat(file.path); err != nil {
+			return nil, fmt.Errorf("job package %q: %w", name, err)
+		}
+		if _, err := s3.NewBucketObjectv2(ctx, file.child, &s3.BucketObjectv2Args{Bucket: args.Bucket, Key: pulumi.String(file.key), Source: pulumi.NewFileAsset(file.path)},
+			pulumi.Parent(p), pulumi.RetainOnDelete(true)); err != nil {
+			return nil, err
+		}
 	}
 	for _, feed := range sortedNames(args.Contracts) {
 		if _, err := s3.NewBucketObjectv2(ctx, name+"-contract-"+feed, &s3.BucketObjectv2Args{Bucket: args.Bucket, Key: pulumi.String(ContractKey(feed)),

@@ -51,7 +51,7 @@ type PipelineArgs struct {
 	LogDays      int                // LogDays is how long the functions' logs are kept, 30 by default.
 	SweepMinutes int                // SweepMinutes is how often queue-jobs looks for what events missed, 15 by default.
 	Access       Access             // Access says what the functions may do, and has what they are wired to.
-	Cluster      *Cluster           // Cluster is the definition that start-jobs starts clusters from.
+	Engines      Engines            // Engines are what start-jobs starts runs on, and what tells finish-job of their ends.
 	Settings     pulumi.StringInput // Settings are the country's settings as JSON.
 	Tags         map[string]string  // Tags go on everything that takes tags.
 }
@@ -78,7 +78,7 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 		function := needs[folder]
 		function.FunctionName = FunctionName(args.Prefix, folder)
 		function.Package, function.Architecture, function.LogDays, function.Tags = args.Packages[folder], args.Architecture, args.LogDays, args.Tags
-		function.Policy, function.Settings = args.Access.Function(folder, function.FunctionName, args.Cluster), args.Settings
+		function.Policy, function.Settings = args.Access.Function(folder, function.FunctionName, args.Engines), args.Settings
 		function.KeyARN, function.AlertsARN, function.DeadLettersARN = args.Access.Keys.ARN, args.Access.Messaging.AlertsARN, args.Access.Messaging.DeadLettersARN
 		created, err := NewFunction(ctx, name+"-"+folder, &function, pulumi.Parent(p))
 		if err != nil {
@@ -107,6 +107,10 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 		{name + "-tick", StartJobs, cloudwatch.EventRuleArgs{Description: pulumi.String("Starts what a message missed"), ScheduleExpression: every(1)}},
 		{name + "-sweep", QueueJobs, cloudwatch.EventRuleArgs{Description: pulumi.String("Finds files that an event missed, and days that ended"), ScheduleExpression: every(withDefault(args.SweepMinutes, 15))}},
 		{name + "-ended", FinishJob, cloudwatch.EventRuleArgs{Description: pulumi.String("EMR steps and clusters of the country that ended"), EventPattern: endedPattern(args)}},
+		{name + "-ended-serverless", FinishJob, cloudwatch.EventRuleArgs{Description: pulumi.String("EMR Serverless runs of the country that ended"),
+			EventPattern: endedRunPattern("aws.emr-serverless", "EMR Serverless Job Run State Change", "applicationId", args.Engines.Serverless.ApplicationID, "SUCCESS", "FAILED", "CANCELLED")}},
+		{name + "-ended-glue", FinishJob, cloudwatch.EventRuleArgs{Description: pulumi.String("Runs of the country's Glue job that ended"),
+			EventPattern: endedRunPattern("aws.glue", "Glue Job State Change", "jobName", args.Engines.Glue.JobName, "SUCCEEDED", "FAILED", "TIMEOUT", "STOPPED")}},
 	} {
 		if err := p.onEvent(ctx, wake.child, wake.folder, &wake.rule, args); err != nil {
 			return nil, err
@@ -165,7 +169,7 @@ func (p *Pipeline) clusters(ctx *pulumi.Context, name string, args *PipelineArgs
 	}
 	p.Certificate = certificate
 	_, err = lambda.NewInvocation(ctx, name+"-last", &lambda.InvocationArgs{FunctionName: p.Functions[StopCluster].Name, LifecycleScope: pulumi.String("CRUD"),
-		Input: pulumi.String("{}")}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{args.Cluster})) // so it is taken away before the clusters' groups
+		Input: pulumi.String("{}")}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{args.Engines.Cluster})) // so it is taken away before the clusters' groups
 	return err
 }
 
@@ -191,6 +195,17 @@ func endedPattern(args *PipelineArgs) pulumi.StringPtrInput {
 	return pulumi.StringPtr(string(text))
 }
 
+// endedRunPattern matches the end of job runs: events of a kind from a source, whose detail has one value in a field and one of these
+// states.
+func endedRunPattern(source, kind, field string, value pulumi.StringInput, states ...string) pulumi.StringPtrInput {
+	return value.ToStringOutput().ApplyT(func(value string) (*string, error) {
+		text, err := json.Marshal(map[string]any{
+			"source": []string{source}, "detail-type": []string{kind}, "detail": map[string][]string{field: {value}, "state": states}})
+		pattern := string(text)
+		return &pattern, err
+	}).(pulumi.StringPtrOutput)
+}
+
 // SettingsArgs is what a country's settings are made of; each part says what it is in package settings.
 type SettingsArgs struct {
 	Country   settings.Country // Country has what is known without any resource.
@@ -201,6 +216,7 @@ type SettingsArgs struct {
 	Keys      *Keys
 	Warehouse *Warehouse
 	Jobs      *JobPackage
+	Engines   Engines
 
 	QuietMinutes int // QuietMinutes is how long a standing cluster must be quiet before it is ended, 30 by default.
 }
@@ -210,6 +226,7 @@ func Settings(args SettingsArgs) pulumi.StringOutput {
 	values := pulumi.StringMap{
 		"tickets": args.Messaging.TicketsURL, "deadLetters": args.Messaging.DeadLettersURL,
 		"jobsTopic": args.Messaging.JobsARN, "alertsTopic": args.Messaging.AlertsARN, "key": args.Keys.ARN,
+		"serverless": args.Engines.Serverless.ApplicationID, "serverlessRole": args.Engines.Serverless.RoleARN, "glueJob": args.Engines.Glue.JobName,
 		"dataset": args.Warehouse.Dataset, "loadBucket": args.Warehouse.LoadBucket, "audience": args.Warehouse.Audience, "serviceAccount": args.Warehouse.ServiceAccount,
 	}
 	for word, name := range args.Lake.Names {
@@ -231,6 +248,7 @@ func Settings(args SettingsArgs) pulumi.StringOutput {
 		c.Queues = settings.Queues{Tickets: v["tickets"], DeadLetters: v["deadLetters"]}
 		c.Topics = settings.Topics{Jobs: v["jobsTopic"], Alerts: v["alertsTopic"]}
 		c.Compute = settings.Compute{TemplateKey: TemplateKey, MainKey: args.Jobs.MainKey, PackageKey: args.Jobs.PackageKey, KMSKeyARN: v["key"],
+			Serverless: settings.Serverless{ApplicationID: v["serverless"], RoleARN: v["serverlessRole"]}, GlueJob: v["glueJob"],
 			CertificateKey: CertificateKey, QuietMinutes: withDefault(args.QuietMinutes, DefaultQuietMinutes)}
 		c.Google.Dataset, c.Google.LoadBucket, c.Google.Audience, c.Google.ServiceAccount = v["dataset"], v["loadBucket"], v["audience"], v["serviceAccount"]
 		text, err := json.Marshal(c)

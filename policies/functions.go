@@ -18,6 +18,9 @@ type Country struct {
 	JobsTopicARN, AlertsTopicARN string
 
 	ClusterServiceRoleARN, ClusterNodeRoleARN string
+
+	ServerlessARN, ServerlessRoleARN string // the application on EMR Serverless, and the role of its runs
+	GlueJobARN                       string
 }
 
 // Function is the document of the function called name ("receive-file"): its own work, its log, the country's key, and the places
@@ -58,12 +61,14 @@ func queueJobs(c Country) []Statement {
 	return append(receiveFile(c), readRuns(c)...)
 }
 
-// startJobs takes tickets, and finds or starts the clusters and steps of their jobs.
+// startJobs takes tickets, and finds or starts the clusters, steps and job runs of their jobs.
 func startJobs(c Country) []Statement {
 	start := allow("StartTaggedClusters", Strings{"elasticmapreduce:AddTags", "elasticmapreduce:RunJobFlow"}, Strings{"*"}) // RunJobFlow knows no resource before the cluster exists
 	start.Condition = Condition{"StringEquals": {"aws:RequestTag/Stack": {c.Stack}, "aws:RequestTag/Country": {c.Code}}}
 	pass := allow("PassClusterRoles", Strings{"iam:PassRole"}, Strings{c.ClusterServiceRoleARN, c.ClusterNodeRoleARN})
 	pass.Condition = Condition{"StringEquals": {"iam:PassedToService": {"ec2.amazonaws.com", "elasticmapreduce.amazonaws.com"}}}
+	passServerless := allow("PassServerlessRole", Strings{"iam:PassRole"}, Strings{c.ServerlessRoleARN})
+	passServerless.Condition = Condition{"StringEquals": {"iam:PassedToService": {"emr-serverless.amazonaws.com"}}}
 	return append(readRuns(c),
 		readLedger(c),
 		writeTables("RecordRuns", c.RunsARN),
@@ -77,6 +82,10 @@ func startJobs(c Country) []Statement {
 		ownClusters(c, "RunStepsOnOwnClusters", "elasticmapreduce:AddJobFlowSteps", "elasticmapreduce:CancelSteps", "elasticmapreduce:DescribeCluster",
 			"elasticmapreduce:DescribeStep", "elasticmapreduce:ListSteps"),
 		pass,
+		allow("RunOnOwnApplication", Strings{"emr-serverless:ListJobRuns", "emr-serverless:StartJobRun", "emr-serverless:TagResource"}, Strings{c.ServerlessARN, c.ServerlessARN + "/jobruns/*"}),
+		allow("LookAfterServerlessRuns", Strings{"emr-serverless:CancelJobRun", "emr-serverless:GetJobRun"}, Strings{c.ServerlessARN + "/jobruns/*"}),
+		passServerless,
+		allow("RunOwnGlueJob", Strings{"glue:BatchStopJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:StartJobRun"}, Strings{c.GlueJobARN}),
 	)
 }
 
@@ -88,6 +97,8 @@ func finishJob(c Country) []Statement {
 		updateTables("RecordOutcome", c.JobsARN, c.RunsARN, c.FilesARN, c.ProgressARN),
 		allow("ReplaceTickets", Strings{"sqs:DeleteMessage", "sqs:SendMessage"}, Strings{c.TicketsARN}),
 		ownClusters(c, "LookAtOwnClusters", "elasticmapreduce:DescribeCluster", "elasticmapreduce:DescribeStep"),
+		allow("LookAtServerlessRuns", Strings{"emr-serverless:GetJobRun"}, Strings{c.ServerlessARN + "/jobruns/*"}),
+		allow("LookAtGlueRuns", Strings{"glue:GetJobRun"}, Strings{c.GlueJobARN}),
 		publish("AnnounceJobs", c.JobsTopicARN),
 	)
 }

@@ -26,6 +26,8 @@ func country() Country {
 		TicketsARN: "arn:aws:sqs:eu-west-1:111122223333:us-tickets", DeadLettersARN: "arn:aws:sqs:eu-west-1:111122223333:us-dead-letters",
 		JobsTopicARN: "arn:aws:sns:eu-west-1:111122223333:us-jobs", AlertsTopicARN: "arn:aws:sns:eu-west-1:111122223333:us-alerts",
 		ClusterServiceRoleARN: "arn:aws:iam::111122223333:role/us-emr", ClusterNodeRoleARN: "arn:aws:iam::111122223333:role/us-job",
+		ServerlessARN: "arn:aws:emr-serverless:eu-west-1:111122223333:/applications/00f1", ServerlessRoleARN: "arn:aws:iam::111122223333:role/us-serverless",
+		GlueJobARN: "arn:aws:glue:eu-west-1:111122223333:job/sluice-prod-us-records",
 	}
 }
 
@@ -40,6 +42,9 @@ func documents(t *testing.T) map[string]Document {
 		"trust-lambda": AssumedBy("lambda.amazonaws.com"), "trust-emr": AssumedByEMR(c.Account, c.Region),
 		"s3-endpoint": S3Endpoint(c.Account, c.Region), "endpoint": Endpoint(c.Account),
 		"cluster-service": ClusterService(c.ClusterNodeRoleARN, c.KeyARN), "job": Job(c, "sluice_prod_us_validated", "sluice_prod_us_curated"),
+		"serverless-job": ServerlessJob(c, "sluice_prod_us_validated", "sluice_prod_us_curated"), "glue-job": GlueJob(c, "/aws-glue/jobs/sluice-prod-us", "sluice_prod_us_validated", "sluice_prod_us_curated"),
+		"upkeep-job": UpkeepJob(c, "/aws-glue/jobs/sluice-prod-us", "sluice_prod_us_validated", "sluice_prod_us_curated"), "crawler": Crawler(c, "sluice_prod_us_landing"),
+		"trust-serverless": AssumedByServerless(c.Account, c.Region), "trust-glue": AssumedByGlue(c.Account, c.Region),
 		"read-prefix": New(ReadPrefix(c.CuratedARN, "flights/")...),
 	}
 	for name, d := range people(c) {
@@ -119,9 +124,9 @@ func TestRolesNameWhatTheyTouch(t *testing.T) {
 	unbound := map[string]bool{"elasticmapreduce:ListClusters": true, "elasticmapreduce:RunJobFlow": true, "elasticmapreduce:AddTags": true,
 		"cloudwatch:GetMetricData": true, "cloudwatch:PutMetricData": true,
 		"cloudwatch:DescribeAlarmHistory": true, "cloudwatch:DescribeAlarms": true, "cloudwatch:GetDashboard": true, "cloudwatch:GetMetricStatistics": true,
-		"cloudwatch:ListDashboards": true, "cloudwatch:ListMetrics": true, "emr-serverless:ListApplications": true, "logs:DescribeLogGroups": true}
+		"cloudwatch:ListDashboards": true, "cloudwatch:ListMetrics": true, "emr-serverless:ListApplications": true, "logs:DescribeLogGroups": true, "glue:GetSecurityConfiguration": true}
 	for name, d := range documents(t) {
-		if !strings.HasPrefix(name, "function-") && !strings.HasPrefix(name, "person-") && !strings.HasPrefix(name, "operator") && name != "job" && name != "cluster-service" {
+		if !strings.HasPrefix(name, "function-") && !strings.HasPrefix(name, "person-") && !strings.HasPrefix(name, "operator") && !strings.HasSuffix(name, "job") && name != "crawler" && name != "cluster-service" {
 			continue
 		}
 		for _, s := range d.Statement {

@@ -7,10 +7,22 @@ func AssumedBy(service string) Document {
 
 // AssumedByEMR is the trust of EMR's service role, for clusters of this account and region only.
 func AssumedByEMR(account, region string) Document {
-	d := AssumedBy("elasticmapreduce.amazonaws.com")
-	d.Statement[0].Condition = Condition{
-		"StringEquals": {"aws:SourceAccount": {account}},
-		"ArnLike":      {"aws:SourceArn": {"arn:aws:elasticmapreduce:" + region + ":" + account + ":*"}},
-	}
+	return assumedFor("elasticmapreduce.amazonaws.com", account, "arn:aws:elasticmapreduce:"+region+":"+account+":*")
+}
+
+// AssumedByServerless is the trust of a role that runs on EMR Serverless take, for applications of this account and region only.
+func AssumedByServerless(account, region string) Document {
+	return assumedFor("emr-serverless.amazonaws.com", account, "arn:aws:emr-serverless:"+region+":"+account+":/applications/*")
+}
+
+// AssumedByGlue is the trust of a role that Glue's jobs and crawlers of this account and region take.
+func AssumedByGlue(account, region string) Document {
+	return assumedFor("glue.amazonaws.com", account, "arn:aws:glue:"+region+":"+account+":*")
+}
+
+// assumedFor is the trust of a role that a service takes on behalf of an account's own resources.
+func assumedFor(service, account, sourceARN string) Document {
+	d := AssumedBy(service)
+	d.Statement[0].Condition = Condition{"StringEquals": {"aws:SourceAccount": {account}}, "ArnLike": {"aws:SourceArn": {sourceARN}}}
 	return d
 }

@@ -32,6 +32,7 @@ type Config struct {
 	Storage           Storage      `json:"sluice:storage"`
 	Trail             Trail        `json:"sluice:trail"`
 	Alerts            Alerts       `json:"sluice:alerts"`
+	Athena            Athena       `json:"sluice:athena"`
 	Parallel          int          `json:"sluice:parallel"`
 	DataProtection    *bool        `json:"sluice:dataProtection"`
 	AllowDataDeletion []string     `json:"sluice:allowDataDeletion"`
@@ -66,7 +67,7 @@ type Functions struct {
 	SweepMinutes int    `json:"sweepMinutes"`
 }
 
-// Compute is what clusters are made of; a country can have other values of its own.
+// Compute is what clusters, and the engines without clusters, are made of; a country can have other values of its own.
 type Compute struct {
 	ReleaseLabel string  `json:"releaseLabel"`
 	PrimaryType  string  `json:"primaryType"`
@@ -76,6 +77,9 @@ type Compute struct {
 	Size         string  `json:"size"`
 	Scaling      Scaling `json:"scaling"`
 	Idle         Idle    `json:"idle"`
+
+	Serverless Serverless `json:"serverless"`
+	Glue       Glue       `json:"glue"`
 }
 
 // Scaling is the limits of the standing cluster's size.
@@ -92,9 +96,29 @@ type Idle struct {
 	EndMinutes int `json:"endMinutes"`
 }
 
+// Serverless is how much EMR Serverless may take.
+type Serverless struct {
+	MaxVCPUs      int `json:"maxVCPUs"`
+	IdleMinutes   int `json:"idleMinutes"`
+	WarmExecutors int `json:"warmExecutors"`
+}
+
+// Glue is how Glue runs jobs.
+type Glue struct {
+	Version        string `json:"version"`
+	TimeoutMinutes int    `json:"timeoutMinutes"`
+	Schedule       string `json:"schedule"`
+}
+
+// Athena is what a query may cost.
+type Athena struct {
+	ScanLimitGB int `json:"scanLimitGB"`
+}
+
 // Storage is how long buckets keep what is not current.
 type Storage struct {
 	NoncurrentDays int `json:"noncurrentDays"`
+	SnapshotDays   int `json:"snapshotDays"`
 	LogDays        int `json:"logDays"`
 }
 

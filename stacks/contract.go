@@ -28,6 +28,7 @@ type Contract struct {
 	Attempts      int
 	Prerequisites []string
 	ClientSide    bool           // ClientSide says that who puts a file encrypts it.
+	Delimiter     string         // Delimiter stands between the fields of a file; a comma by default.
 	Columns       []infra.Column // Columns are those of the feed's table at BigQuery.
 }
 
@@ -120,7 +121,7 @@ func newContract(wrong *faults, file, feed string, document map[string]any, sql 
 	for i, custom := range read.CustomProperties {
 		target, known := map[string]any{
 			"sluice.completeness": &c.Completeness, "sluice.expectedFiles": &c.ExpectedFiles, "sluice.windowMinutes": &c.WindowMinutes, "sluice.attempts": &c.Attempts,
-			"sluice.prerequisites": &c.Prerequisites, "sluice.curatedColumns": &curated, "sluice.clientSide": &c.ClientSide,
+			"sluice.prerequisites": &c.Prerequisites, "sluice.curatedColumns": &curated, "sluice.clientSide": &c.ClientSide, "sluice.delimiter": &c.Delimiter,
 		}[custom.Property]
 		if !known || custom.Value == nil {
 			continue
@@ -128,6 +129,9 @@ func newContract(wrong *faults, file, feed string, document map[string]any, sql 
 		if err := json.Unmarshal(custom.Value, target); err != nil {
 			wrong.add(fmt.Sprintf("%s customProperties[%d]", file, i), "%v", err)
 		}
+	}
+	if c.Delimiter == "" {
+		c.Delimiter = ","
 	}
 	if c.Completeness == "" {
 		wrong.add(file+" customProperties", "no sluice.completeness; say when a day is complete: marker, count or window")

@@ -72,7 +72,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	if err != nil {
 		return nil, err
 	}
-	tables, err := infra.NewCatalog(ctx, code, &infra.CatalogArgs{Name: catalog, Lake: lake, KeyARN: keys.ARN, Protect: country.Protected, Tags: tags}, child)
+	tables, err := infra.NewCatalog(ctx, code, &infra.CatalogArgs{Name: catalog, Lake: lake, KeyARN: keys.ARN, ScanGB: config.Athena.ScanLimitGB, Protect: country.Protected, Tags: tags}, child)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +90,21 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	if err != nil {
 		return nil, err
 	}
+	serverless, err := infra.NewServerless(ctx, code, &infra.ServerlessArgs{
+		Name: name, Account: country.Account, Region: country.Region, ReleaseLabel: country.Compute.ReleaseLabel, JobPolicy: access.ServerlessJob(jobDatabases(catalog)...),
+		MaxVCPUs: country.Compute.Serverless.MaxVCPUs, IdleMinutes: country.Compute.Serverless.IdleMinutes, WarmExecutors: country.Compute.Serverless.WarmExecutors,
+		Enabled: switched.On(compute.Serverless), Tags: tags}, child)
+	if err != nil {
+		return nil, err
+	}
+	glue, err := infra.NewGlue(ctx, code, &infra.GlueArgs{
+		Prefix: name, Account: country.Account, Region: country.Region, Version: country.Compute.Glue.Version, Parallel: country.Parallel,
+		TimeoutMinutes: country.Compute.Glue.TimeoutMinutes, KeyARN: keys.ARN, ArtifactsBucket: lake.Names["artifacts"], MainKey: jobs.MainKey,
+		JobPolicy: access.GlueJob(infra.GlueLogs(name), jobDatabases(catalog)...), LogDays: config.Functions.LogDays, Tags: tags}, child)
+	if err != nil {
+		return nil, err
+	}
+	engines := infra.Engines{Cluster: cluster, Serverless: serverless, Glue: glue}
 	warehouse, err := infra.NewWarehouse(ctx, code, &infra.WarehouseArgs{
 		Project: config.Google.Project, Location: country.Google.Location, Dataset: catalog, Prefix: name, Suffix: suffix,
 		AWSAccount: country.Account, AWSRole: infra.FunctionName(name, infra.ExportTable),
@@ -99,11 +114,11 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	}
 	pipeline, err := infra.NewPipeline(ctx, code, &infra.PipelineArgs{
 		Prefix: name, StepPrefix: "sluice/" + config.Stack + "/" + code + "/", Packages: built.functions, Architecture: config.Functions.Architecture,
-		LogDays: config.Functions.LogDays, SweepMinutes: config.Functions.SweepMinutes, Access: access, Cluster: cluster,
+		LogDays: config.Functions.LogDays, SweepMinutes: config.Functions.SweepMinutes, Access: access, Engines: engines,
 		Settings: infra.Settings(infra.SettingsArgs{
 			Country: settings.Country{Stack: config.Stack, Country: code, Region: country.Region, TimeZone: country.TimeZone, Parallel: country.Parallel,
 				Google: settings.Google{Project: config.Google.Project, Location: country.Google.Location}},
-			Lake: lake, Ledger: ledger, Messaging: messaging, Catalog: tables, Keys: keys, Warehouse: warehouse, Jobs: jobs,
+			Lake: lake, Ledger: ledger, Messaging: messaging, Catalog: tables, Keys: keys, Warehouse: warehouse, Jobs: jobs, Engines: engines,
 			QuietMinutes: country.Compute.Idle.Minutes}),
 		Tags: tags}, child)
 	if err != nil {

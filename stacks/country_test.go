@@ -83,7 +83,7 @@ func deployed(t *testing.T, stack, text, root string, r *recorder) (map[string]s
 		t.Fatal(err)
 	}
 	built := artifacts{root: root, functions: map[string]string{}, jobs: filepath.Join(root, "jobs.zip")}
-	files := map[string]string{filepath.Join(root, infra.JobMain): "x = 1\n", built.jobs: "zip"}
+	files := map[string]string{filepath.Join(root, infra.JobMain): "x = 1\n", filepath.Join(root, infra.UpkeepMain): "x = 1\n", built.jobs: "zip"}
 	for _, name := range infra.Functions {
 		built.functions[name] = filepath.Join(root, name+".zip")
 		files[built.functions[name]] = name

@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
+	"github.com/sluice-data/sluice/internal/spark"
 )
 
 // EMR runs each run as a step of a cluster on EC2. Clusters are found by their names: the standing one, where the country has one, then
@@ -248,7 +249,7 @@ func (e *EMR) addStep(ctx context.Context, r job.Run, name string) (string, erro
 		Steps: []types.StepConfig{{
 			Name:            &name,
 			ActionOnFailure: types.ActionOnFailureContinue, // the cluster has other runs' steps
-			HadoopJarStep:   &types.HadoopJarStepConfig{Jar: aws.String("command-runner.jar"), Args: StepArgs(e.country, r.Order)},
+			HadoopJarStep:   &types.HadoopJarStepConfig{Jar: aws.String("command-runner.jar"), Args: spark.StepArgs(e.country, r.Order)},
 		}},
 	})
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
+	"github.com/sluice-data/sluice/internal/spark"
 )
 
 var country = settings.Country{
@@ -336,7 +337,7 @@ func TestStepSubmitsTheRecordJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(StepArgs(country, run.Order), "\n") + "\n"; got != string(want) {
+	if got := strings.Join(spark.StepArgs(country, run.Order), "\n") + "\n"; got != string(want) {
 		t.Errorf("got\n%s", got)
 	}
 }

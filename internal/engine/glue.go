@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
+	"github.com/sluice-data/sluice/internal/spark"
 )
 
 // Glue runs each run as a job run of the country's Glue job, on workers of its own.
@@ -42,7 +43,7 @@ func (g *Glue) Start(ctx context.Context, r job.Run, save func(job.Run) error) (
 	if id == "" {
 		started, err := g.client.StartJobRun(ctx, &glue.StartJobRunInput{
 			JobName:         &r.ClusterID,
-			Arguments:       GlueArguments(g.country, r.Order, name),
+			Arguments:       spark.GlueArguments(g.country, r.Order, name),
 			WorkerType:      types.WorkerType(size.Glue.Type),
 			NumberOfWorkers: aws.Int32(size.Glue.Workers),
 		})
@@ -64,7 +65,7 @@ func (g *Glue) find(ctx context.Context, job, run string, since time.Time) (stri
 			return "", fmt.Errorf("glue: runs of job %s: %w", job, err)
 		}
 		for _, found := range page.JobRuns {
-			if found.Arguments[runArgument] == run {
+			if found.Arguments[spark.GlueRun] == run {
 				return aws.ToString(found.Id), nil
 			}
 			if found.StartedOn != nil && found.StartedOn.Before(since.Add(-clockSkew)) {

@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
+	"github.com/sluice-data/sluice/internal/spark"
 )
 
 // Serverless runs each run as a job run of the country's EMR Serverless application, on workers of its own.
@@ -42,7 +43,7 @@ func (s *Serverless) Start(ctx context.Context, r job.Run, save func(job.Run) er
 		return r, fmt.Errorf("emr serverless: no size %q", r.Sizing.Size)
 	}
 	name := StepName(s.country.Stack, s.country.Country, r.ID, r.Token)
-	main, args, submit := ServerlessSubmit(s.country, r.Order, size.Serverless)
+	main, args, submit := spark.ServerlessSubmit(s.country, r.Order, size.Serverless)
 	started, err := s.client.StartJobRun(ctx, &emrserverless.StartJobRunInput{
 		ApplicationId:           &r.ClusterID,
 		ClientToken:             aws.String(clientToken(name)),

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,8 +23,12 @@ _VARIABLE = re.compile(r"\$\{([^},]+)(?:,\s*'([^']*)')?\}")
 _request: contextvars.ContextVar[Data | None] = contextvars.ContextVar("access_request", default=None)
 
 
-def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> None:
-    """Puts the corrections in place; `emr_tags` lists clusters' ARNs with their tags."""
+Tagged = Callable[[], Iterable[tuple[str, dict[str, str]]]]
+
+
+def install(tagged: dict[str, Tagged]) -> None:
+    """Puts the corrections in place; `tagged` lists the ARNs and tags of what each of our own services has."""
+    emr_tags = tagged["elasticmapreduce"]
     stock_key, stock_match, stock_action, stock_arn, stock_enforce = (
         iam_evaluator._resolve_condition_key,
         iam_evaluator._first_match,
@@ -54,6 +59,11 @@ def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> Non
             found = glue_resources(operation, body, f"arn:aws:glue:{region}:{account_id}")
             if found:
                 arn, *extra = found
+        elif service == "emr-serverless":
+            # The part of the path that names an application, and a run where it does, is the resource's name.
+            name = re.match(r"/applications/[^/]+(/jobruns/[^/]+)?|/tags/(.+)", path)
+            tagged_arn = unquote(name[2]) if name and name[2] else ""
+            arn = tagged_arn or f"arn:aws:emr-serverless:{region}:{account_id}:{name[0] if name else '/*'}"
         elif service == "athena":
             arn = f"arn:aws:athena:{region}:{account_id}:workgroup/{_workgroup(body)}"
         _request.set({"headers": headers, "path": path, "query": query_params, "extra": extra, "body": body})
@@ -99,14 +109,21 @@ def install(emr_tags: Callable[[], Iterable[tuple[str, dict[str, str]]]]) -> Non
 
     # Botocore calls the service by another name; without it a request's tags are not seen.
     iam_actions._BOTOCORE_SERVICE_MAP["elasticmapreduce"] = ["emr"]
+    # MiniStack lets pass what services ask that it has not heard of.
+    iam_actions._BOTOCORE_SERVICE_MAP["emr-serverless"] = ["emr-serverless"]
+    iam_actions.SERVICE_TO_IAM_NAMESPACE["emr-serverless"] = "emr-serverless"
     iam_evaluator._resolve_condition_key = resolve_condition_key
     iam_evaluator._first_match = first_match
     iam_actions.extract_iam_action = extract_iam_action
     iam_actions.extract_resource_arn = extract_resource_arn
     iam_evaluator.enforce = enforce
-    tagging._RESOURCE_TAG_COLLECTORS["elasticmapreduce"] = lambda: [
-        (arn, [{"Key": name, "Value": value} for name, value in tags.items()]) for arn, tags in emr_tags()
-    ]
+    for service, tags_of in tagged.items():
+        tagging._RESOURCE_TAG_COLLECTORS[service] = partial(_collected, tags_of)
+
+
+def _collected(tags_of: Tagged) -> list[tuple[str, list[dict[str, str]]]]:
+    """What a service has, as MiniStack's tagging lists it."""
+    return [(arn, [{"Key": name, "Value": value} for name, value in tags.items()]) for arn, tags in tags_of()]
 
 
 def permits(

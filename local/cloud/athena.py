@@ -1,4 +1,4 @@
-"""Athena: SELECT over the Iceberg tables of the Glue catalog, answered by DuckDB from what pyiceberg reads.
+"""Athena: SELECT over the Iceberg tables of the Glue catalog, and over CSV as a crawler describes it, answered by DuckDB.
 
 MiniStack keeps workgroups, executions and results; this module takes its place where a query runs. The tables are read
 with the caller's own credentials, so the caller needs the rights that Athena would need. What may have another meaning
@@ -28,11 +28,13 @@ from ministack.core.responses import error_response_json, get_account_id, get_re
 from ministack.core.router import extract_access_key_id
 from ministack.services import athena
 from pyiceberg.catalog.glue import GlueCatalog
-from pyiceberg.exceptions import NoSuchIcebergTableError, NoSuchTableError
+from pyiceberg.exceptions import NoSuchIcebergTableError, NoSuchPropertyException, NoSuchTableError
 from pyiceberg.table import Table
 from sqlglot import exp
 from sqlglot.optimizer.annotate_types import annotate_types
 from sqlglot.optimizer.qualify import qualify
+
+from local.cloud import athena_files
 
 _log = logging.getLogger(__name__)
 _caller: contextvars.ContextVar[str] = contextvars.ContextVar("athena_caller", default="")
@@ -71,6 +73,10 @@ _TYPES = {
     '"NULL"': "varchar",
 }
 _ICEBERG_TO_SQL = {"long": "bigint", "string": "varchar", "binary": "varbinary"}
+
+
+class OverLimit(Exception):
+    """A query that would read more than its workgroup lets it."""
 
 
 class Failed(Exception):
@@ -122,6 +128,8 @@ def install(endpoint: str) -> None:
         started = time.monotonic()
         try:
             answer = await asyncio.to_thread(_answer, query, database, catalog, endpoint, execution)
+        except OverLimit as error:
+            execution["Status"].update(State="CANCELLED", StateChangeReason=str(error))
         except Exception as error:
             _log.warning("query %s: %s", query_id, error)
             if execution["Status"]["State"] != "CANCELLED":
@@ -169,7 +177,10 @@ def _answer(query: str, database: str, catalog: str | None, endpoint: str, execu
     connection = duckdb.connect(":memory:", config={"python_enable_replacements": "false"})
     try:
         connection.execute("SET TimeZone = 'UTC'")
-        tables = _load_tables(tree, database, _catalog(session, endpoint), connection)
+        tables = _load_tables(tree, database, session, endpoint, connection)
+        limit = athena._workgroups[execution["WorkGroup"]].get("Configuration", {}).get("BytesScannedCutoffPerQuery")
+        if limit and sum(table.scanned for table in tables) > limit:
+            raise OverLimit("Bytes scanned limit was exceeded")
         sql = _translate(tree, tables)
         connection.execute("SET enable_external_access = false")
         answer = _read(connection.execute(sql), tables)
@@ -201,13 +212,14 @@ class _Loaded:
 
 
 def _load_tables(
-    tree: exp.Query, database: str, catalog: GlueCatalog, connection: duckdb.DuckDBPyConnection
+    tree: exp.Query, database: str, session: boto3.Session, endpoint: str, connection: duckdb.DuckDBPyConnection
 ) -> list[_Loaded]:
     """Reads every table that the query names, and makes the query name what was read."""
     common = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
     wanted = {identifier.name.lower() for identifier in tree.find_all(exp.Identifier)}
     star = any(not isinstance(node.parent, exp.Count) for node in tree.find_all(exp.Star))
     loaded: dict[str, _Loaded] = {}
+    catalog = _catalog(session, endpoint)
     for reference in list(tree.find_all(exp.Table)):
         if not reference.db and reference.name.lower() in common:
             continue
@@ -217,7 +229,9 @@ def _load_tables(
             raise Failed(f"the local Athena cannot read {reference.sql('athena')}")
         source = f"{reference.db or database}.{reference.name}".lower()
         if source not in loaded:
-            loaded[source] = _load(catalog, source, f"t{len(loaded)}", None if star else wanted, connection)
+            loaded[source] = _load(
+                catalog, session, endpoint, source, f"t{len(loaded)}", None if star else wanted, connection
+            )
         if not reference.alias:
             reference.set("alias", exp.TableAlias(this=exp.to_identifier(reference.name.lower(), quoted=True)))
         reference.set("this", exp.to_identifier(loaded[source].name))
@@ -227,14 +241,20 @@ def _load_tables(
 
 
 def _load(
-    catalog: GlueCatalog, source: str, name: str, wanted: set[str] | None, connection: duckdb.DuckDBPyConnection
+    catalog: GlueCatalog,
+    session: boto3.Session,
+    endpoint: str,
+    source: str,
+    name: str,
+    wanted: set[str] | None,
+    connection: duckdb.DuckDBPyConnection,
 ) -> _Loaded:
     try:
         table: Table = catalog.load_table(source)
     except NoSuchTableError as error:
         raise Failed(f"TABLE_NOT_FOUND: line 1:1: Table 'awsdatacatalog.{source}' does not exist") from error
-    except NoSuchIcebergTableError as error:
-        raise Failed(f"{source} is no Iceberg table; the local Athena reads no others") from error
+    except (NoSuchIcebergTableError, NoSuchPropertyException):
+        return _load_files(session, endpoint, source, name, connection)
     fields = [field for field in table.schema().fields if wanted is None or field.name.lower() in wanted]
     fields = fields or [next(field for field in table.schema().fields if field.field_type.is_primitive)]
     scan = table.scan(selected_fields=tuple(field.name for field in fields))
@@ -244,6 +264,17 @@ def _load(
     columns = {column: _ICEBERG_TO_SQL.get(kind, kind) for column, kind in types.items()}
     scanned = sum(task.file.file_size_in_bytes for task in scan.plan_files())
     return _Loaded(name, columns, scanned)
+
+
+def _load_files(
+    session: boto3.Session, endpoint: str, source: str, name: str, connection: duckdb.DuckDBPyConnection
+) -> _Loaded:
+    try:
+        files, scanned = athena_files.read(session, endpoint, *source.split(".", 1))
+    except athena_files.Unreadable as error:
+        raise Failed(f"{source}: the local Athena does not read this table: {error}") from error
+    connection.register(name, files)
+    return _Loaded(name, dict.fromkeys(files.column_names, "varchar"), scanned)
 
 
 def _translate(tree: exp.Query, tables: Iterable[_Loaded]) -> str:

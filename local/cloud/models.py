@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import re
 from functools import cache
 from typing import Any
+from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 import botocore.session
@@ -34,6 +36,38 @@ def check_input(name: str, operation: str, data: dict[str, Any]) -> None:
     if report.has_errors():
         raise Invalid(report.generate_report())
     _check_enums(data, shape, operation)
+
+
+def route(name: str, method: str, path: str, query: dict[str, Any], body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The operation that a REST request asks for, and its input, from where the service model says that it is."""
+    for operation in service(name).operation_names:
+        model = service(name).operation_model(operation)
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(model.http["requestUri"].partition("?")[0]))
+        match = re.fullmatch(pattern, path.rstrip("/") or "/") if model.http["method"] == method else None
+        if match is None:
+            continue
+        data = dict(body)
+        for member, shape in (model.input_shape.members if model.input_shape else {}).items():
+            place, wire = shape.serialization.get("location"), shape.serialization.get("name", member)
+            if place == "uri" and wire in match.groupdict():
+                data[member] = unquote(match[wire])
+            elif place == "querystring" and wire in query:
+                data[member] = _from_text(query[wire], shape)
+        return operation, data
+    raise Invalid(f"{method} {path} is no operation of {name}")
+
+
+def _from_text(value: Any, shape: Shape) -> Any:
+    """A member as it stands in a query: once for each item of a list, numbers and times as text."""
+    values = value if isinstance(value, list) else [value]
+    if isinstance(shape, ListShape):
+        return [_from_text(item, shape.member) for item in values]
+    text = str(values[0])
+    if shape.type_name in ("integer", "long"):
+        return int(text)
+    if shape.type_name == "timestamp":
+        return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return text
 
 
 def query_xml(value: Any, shape: Shape) -> str:

@@ -59,6 +59,16 @@ def check_pass(caller_key: str, record: dict[str, Any], service: str) -> None:
         raise Refused(f"the caller is not authorized to perform: iam:PassRole on resource: {record['Arn']}")
 
 
+def check_may(caller_key: str, action: str, arn: str) -> None:
+    """Refuses a caller who may not do something that the request asks for besides its own action."""
+    service = action.partition(":")[0]
+    if (
+        iam_evaluator.enforce(caller_key, action, service, get_region(), resource_arn=arn, service_context={})
+        is not None
+    ):
+        raise Refused(f"the caller is not authorized to perform: {action} on resource: {arn}")
+
+
 def assume(record: dict[str, Any], service: str, session: str) -> dict[str, str]:
     """What sts:AssumeRole gives the service: temporary credentials, as environment variables."""
     check_trust(record, service)

@@ -14,7 +14,9 @@ from ministack import app
 
 from local.cloud import access, alarms, athena, descriptions, events, functions, machines, processes, trails
 from local.cloud.emr import Emr
+from local.cloud.glue import Glue
 from local.cloud.repeats import Application, Receive, Send, answered_once
+from local.cloud.serverless import Serverless
 
 UNSAVED = "cloud/unsaved"  # there while the server runs; still there after it was killed, and its state with it
 
@@ -38,17 +40,22 @@ def main() -> None:
     alarms.install()
     trails.install()
     machines.install()
-    emr = Emr(args.home, args.jars, endpoint, args.metric_seconds)
-    app._loaded_modules["emr"] = emr
-    access.install(emr.tags)
+    where = (args.home, args.jars, endpoint)
+    emr, serverless, glue = Emr(*where, args.metric_seconds), Serverless(*where), Glue(*where)
+    app._loaded_modules |= {"emr": emr, "emr_serverless": serverless, "glue": glue}
+    # A service that MiniStack has not heard of.
+    app.SERVICE_REGISTRY[Serverless.name] = {"module": "emr_serverless"}
+    app.SERVICE_HANDLERS[Serverless.name] = app._lazy_handler("emr_serverless")
+    app._state_map["emr_serverless"] = "emr_serverless"
+    access.install({"elasticmapreduce": emr.tags, Serverless.name: serverless.tags})
     try:
-        asyncio.run(_serve(args.port, emr, args.home / UNSAVED))
+        asyncio.run(_serve(args.port, [emr, serverless, glue], args.home / UNSAVED))
     finally:
         # Lambda processes may start children of their own; nothing of either may stay.
         processes.kill_children()
 
 
-async def _serve(port: int, emr: Emr, unsaved: Path) -> None:
+async def _serve(port: int, engines: list[Emr | Serverless | Glue], unsaved: Path) -> None:
     config = hypercorn.config.Config()
     config.bind = [f"127.0.0.1:{port}"]
     # Longer than any client keeps an idle connection: who closes first loses the other side's next request.
@@ -57,11 +64,13 @@ async def _serve(port: int, emr: Emr, unsaved: Path) -> None:
     stopped = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
-    await hypercorn.asyncio.serve(answered_once(_with_lifetime(emr, unsaved)), config, shutdown_trigger=stopped.wait)
+    await hypercorn.asyncio.serve(
+        answered_once(_with_lifetime(engines, unsaved)), config, shutdown_trigger=stopped.wait
+    )
 
 
-def _with_lifetime(emr: Emr, unsaved: Path) -> Application:
-    """MiniStack's application; EMR's clock runs from when all state is loaded until it is saved.
+def _with_lifetime(engines: list[Emr | Serverless | Glue], unsaved: Path) -> Application:
+    """MiniStack's application; the engines' clocks run from when all state is loaded until it is saved.
 
     Between the two, what MiniStack holds is in memory only, and the file `unsaved` tells so.
     """
@@ -70,7 +79,8 @@ def _with_lifetime(emr: Emr, unsaved: Path) -> Application:
         async def hear() -> Any:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
-                emr.stop()
+                for engine in engines:
+                    engine.stop()
             return message
 
         async def tell(message: Any) -> None:
@@ -81,7 +91,8 @@ def _with_lifetime(emr: Emr, unsaved: Path) -> Application:
                 unsaved.touch()
                 events.start()
                 alarms.start()
-                emr.start()
+                for engine in engines:
+                    engine.start()
 
         if scope["type"] == "lifespan":
             await app.app(scope, hear, tell)

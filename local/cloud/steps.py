@@ -43,6 +43,8 @@ _HOST_OPTIONS = frozenset(
         "--num-executors",
     }
 )
+# Settings that do the same.
+_HOST_SETTINGS = re.compile(r"spark\.(driver|executor)\.(cores|memory|instances)=|spark\.dynamicAllocation\.")
 
 
 @dataclass
@@ -72,6 +74,8 @@ class Step:
     """The S3 address under which the logs are kept."""
     logs_key: str | None = None
     """The key that the logs are encrypted with; the bucket's own by default."""
+    log_names: Sequence[str] = ("controller", "stdout", "stderr")
+    """The logs that are kept there."""
     _process: subprocess.Popen[bytes] | None = None
     _cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -148,7 +152,7 @@ class Step:
         )
         encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.logs_key} if self.logs_key else {}
         try:
-            for name in ("controller", "stdout", "stderr"):
+            for name in self.log_names:
                 path = self.folder / name
                 body = gzip.compress(path.read_bytes() if path.exists() else b"")
                 s3.put_object(
@@ -180,10 +184,12 @@ def _without_host_options(args: Iterable[str]) -> Iterable[str]:
             next(rest, None)
         elif arg.partition("=")[0] in _HOST_OPTIONS:
             continue
-        elif arg.startswith("--"):
+        elif arg.startswith("--") and ("=" in arg or arg in ("--verbose", "--supervise")):
             yield arg
-            if "=" not in arg and arg not in ("--verbose", "--supervise"):
-                yield from (value for value in [next(rest, None)] if value is not None)
+        elif arg.startswith("--"):
+            value = next(rest, None)
+            if not (arg == "--conf" and value and _HOST_SETTINGS.match(value)):
+                yield from (arg, value) if value is not None else (arg,)
         else:
             yield arg
             yield from rest

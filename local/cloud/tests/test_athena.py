@@ -87,9 +87,8 @@ def execute(account: Account, workgroup: str, sql: str) -> dict[str, Any]:
     def ended() -> Any:
         answer = athena.get_query_execution(QueryExecutionId=query)
         assert_fits("athena", "GetQueryExecution", answer)
-        return (
-            answer["QueryExecution"] if answer["QueryExecution"]["Status"]["State"] in ("SUCCEEDED", "FAILED") else None
-        )
+        over = answer["QueryExecution"]["Status"]["State"] in ("SUCCEEDED", "FAILED", "CANCELLED")
+        return answer["QueryExecution"] if over else None
 
     execution: dict[str, Any] = wait_for(ended)
     return execution
@@ -192,3 +191,55 @@ def test_caller_needs_the_rights_that_athena_needs(root: Account, workgroup: str
     with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
         execute(outsider, workgroup, "SELECT 1")
     assert states == {"nothing": "FAILED", "catalog": "FAILED", "reader": "FAILED", "analyst": "SUCCEEDED"}
+
+
+def test_query_that_reads_too_much_is_ended(root: Account, bucket: str, flights: str) -> None:
+    configuration = {"ResultConfiguration": {"OutputLocation": f"s3://{bucket}/athena/"}}
+    limited = {**configuration, "BytesScannedCutoffPerQuery": 10_000_000, "EnforceWorkGroupConfiguration": True}
+    root.client("athena").create_work_group(Name="limited", Configuration=limited)
+    root.client("s3").put_object(Bucket=bucket, Key="big/a.csv", Body=b"n\n" + b"1\n" * 6_000_000)
+    describe(root, "big", f"s3://{bucket}/big/", ["n"], [])
+    assert execute(root, "limited", "SELECT count(*) FROM flights")["Status"]["State"] == "SUCCEEDED"
+    status = execute(root, "limited", "SELECT count(*) FROM big")["Status"]
+    assert (status["State"], status["StateChangeReason"]) == ("CANCELLED", "Bytes scanned limit was exceeded")
+
+
+def test_landed_files_are_text_in_partitions(root: Account, workgroup: str, bucket: str, flights: str) -> None:
+    s3 = root.client("s3")
+    for key, text in {
+        "orders/2024-01-01/a.csv": 'id,note\n1,"a,b"\n',
+        "orders/2024-01-02/b.csv": "id,note\n2\n3,c,d\n",
+        "orders/2024-01-02/_COMPLETE": "x",
+    }.items():
+        s3.put_object(Bucket=bucket, Key=f"files/{key}", Body=text.encode())
+    describe(root, "orders", f"s3://{bucket}/files/orders/", ["id", "note"], ["2024-01-01", "2024-01-02"])
+    types, rows = ask(root, workgroup, "SELECT id, note, partition_0 FROM orders ORDER BY id")
+    assert types == ["varchar", "varchar", "varchar"]
+    assert rows == [["1", "a,b", "2024-01-01"], ["2", None, "2024-01-02"], ["3", "c", "2024-01-02"]]
+    glue = root.client("glue")
+    glue.create_table(DatabaseName="validated", TableInput={"Name": "odd", "StorageDescriptor": {"Columns": []}})
+    status = execute(root, workgroup, "SELECT * FROM odd")["Status"]
+    assert status["State"] == "FAILED"
+    assert "neither an Iceberg table nor CSV" in status["StateChangeReason"]
+
+
+def describe(root: Account, name: str, location: str, columns: list[str], days: list[str]) -> None:
+    """A table of the catalog, as a crawler describes files."""
+    serde = {"SerializationLibrary": "org.apache.hadoop.hive.serde2.OpenCSVSerde", "Parameters": {"separatorChar": ","}}
+    storage = {
+        "Columns": [{"Name": column, "Type": "string"} for column in columns],
+        "Location": location,
+        "SerdeInfo": serde,
+    }
+    keys = [{"Name": "partition_0", "Type": "string"}] if days else []
+    table = {
+        "Name": name,
+        "StorageDescriptor": storage,
+        "PartitionKeys": keys,
+        "Parameters": {"skip.header.line.count": "1"},
+    }
+    glue = root.client("glue")
+    glue.create_table(DatabaseName="validated", TableInput=table)
+    for day in days:
+        partition = {"Values": [day], "StorageDescriptor": {**storage, "Location": f"{location}{day}/"}}
+        glue.create_partition(DatabaseName="validated", TableName=name, PartitionInput=partition)

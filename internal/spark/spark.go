@@ -1,4 +1,6 @@
-package engine
+// Package spark renders how the jobs are submitted on each engine: the lake's catalog, which is the same for all, and the ways to ask for
+// it, which are not. It imports no AWS SDK.
+package spark
 
 import (
 	"fmt"
@@ -39,25 +41,29 @@ func ServerlessSubmit(c settings.Country, order string, w sizing.ServerlessWorke
 	return artifact(c, c.Compute.MainKey), []string{"--order", order}, strings.Join(line, " ")
 }
 
-// GlueArguments are a Glue run's own arguments, over those of its job. Glue brings Iceberg itself when asked by name, and takes several
-// Spark settings as the value of one argument.
+// GlueArguments are a Glue run's own arguments, over those of its job.
 func GlueArguments(c settings.Country, order, run string) map[string]string {
-	var conf []string
-	for _, s := range Catalog(c) {
-		conf = append(conf, s[0]+"="+s[1])
-	}
 	return map[string]string{
 		"--scriptLocation":   artifact(c, c.Compute.MainKey), // the version that the order was written for, whatever is deployed meanwhile
 		"--extra-py-files":   artifact(c, c.Compute.PackageKey),
 		"--datalake-formats": "iceberg",
-		"--conf":             strings.Join(conf, " --conf "),
+		"--conf":             GlueConf(c),
 		"--order":            order,
-		runArgument:          run,
+		GlueRun:              run,
 	}
 }
 
-// runArgument is the argument by which a Glue run is found again: the job ignores it.
-const runArgument = "--run"
+// GlueConf is the catalog as Glue takes it: several settings as the value of one argument. Iceberg itself Glue brings, when asked by name.
+func GlueConf(c settings.Country) string {
+	var conf []string
+	for _, s := range Catalog(c) {
+		conf = append(conf, s[0]+"="+s[1])
+	}
+	return strings.Join(conf, " --conf ")
+}
+
+// GlueRun is the argument by which a Glue run is found again: the job ignores it.
+const GlueRun = "--run"
 
 func artifact(c settings.Country, key string) string {
 	return "s3://" + c.Buckets.Artifacts + "/" + key

@@ -1,0 +1,62 @@
+"""Keeps the country's Iceberg tables small: drops snapshots that are older than so many days, and the files that only those had.
+
+`main.py --databases A,B --days 30`. What readers see does not change, and neither does what a run is about to publish: Iceberg keeps
+every snapshot that a branch needs. The newest ones are kept whatever their age.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import boto3
+from pyspark.sql import SparkSession
+
+CATALOG = "lake"
+KEEP = 10  # snapshots that are kept whatever their age: enough to see what the last runs did
+
+
+def iceberg_tables(glue: Any, databases: Sequence[str]) -> Iterator[str]:
+    """The names of the Iceberg tables in the databases, as Spark finds them."""
+    for database in databases:
+        for page in glue.get_paginator("get_tables").paginate(DatabaseName=database):
+            for table in page["TableList"]:
+                if table.get("Parameters", {}).get("table_type", "").upper() == "ICEBERG":
+                    yield f"`{database}`.`{table['Name']}`"
+
+
+def expire(spark: SparkSession, table: str, before: datetime) -> int:
+    """Drops a table's snapshots from before a time, and returns how many files went with them."""
+    row = spark.sql(
+        f"call {CATALOG}.system.expire_snapshots(table => '{table}', retain_last => {KEEP}, "
+        f"older_than => timestamp'{before.strftime('%Y-%m-%d %H:%M:%S')}')"
+    ).first()
+    assert row is not None
+    return sum(int(count) for name, count in row.asDict().items() if name.startswith("deleted_") and count)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Expires the snapshots of every table; what fails with one table keeps no other back. Returns the exit code."""
+    parser = argparse.ArgumentParser(description="Drops old snapshots of Iceberg tables.", allow_abbrev=False)
+    parser.add_argument("--databases", required=True, help="names of Glue databases, with commas between")
+    parser.add_argument("--days", required=True, type=int, help="how many days a snapshot is kept")
+    args = parser.parse_known_args(argv)[0]  # Glue gives a script its own arguments too
+    before = datetime.now(timezone.utc) - timedelta(days=args.days)
+    spark = SparkSession.builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()
+    failed = False
+    for table in iceberg_tables(boto3.client("glue"), args.databases.split(",")):
+        try:
+            print(json.dumps({"table": table, "deletedFiles": expire(spark, table, before)}), flush=True)
+        except Exception as error:
+            failed = True
+            print(json.dumps({"table": table, "error": str(error).strip().splitlines()[0][:1000]}), flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    if code := main(sys.argv[1:]):
+        sys.exit(code)  # never with 0: Glue has taken any SystemExit for a failure

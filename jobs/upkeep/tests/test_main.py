@@ -1,0 +1,81 @@
+"""Upkeep's promises: old snapshots and their files go, what is current or on a branch stays."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.upkeep.main import KEEP, expire, iceberg_tables
+
+CHECKOUT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lake")
+
+
+@pytest.fixture(scope="module")
+def spark(lake: Path) -> Iterator[SparkSession]:
+    jars = sorted((CHECKOUT / ".jars").glob("iceberg-spark-runtime-*.jar"))
+    assert jars, "Spark's jars are missing: run `make test`, or local/jars.py, first"
+    settings = {
+        "spark.master": "local[1]",
+        "spark.jars": str(jars[0]),
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": "1",
+        "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
+        "spark.sql.catalog.lake.type": "hadoop",
+        "spark.sql.catalog.lake.warehouse": f"file:{lake}",
+    }
+    os.environ["PYSPARK_SUBMIT_ARGS"] = (
+        " ".join(f"--conf {key}={value}" for key, value in settings.items()) + " pyspark-shell"
+    )
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    spark = SparkSession.builder.getOrCreate()
+    yield spark
+    spark.stop()
+
+
+def test_old_snapshots_go_and_what_somebody_needs_stays(spark: SparkSession, lake: Path) -> None:
+    spark.sql("create table lake.db.t (n int) using iceberg")
+    for n in range(KEEP + 4):
+        spark.sql(f"insert overwrite lake.db.t values ({n})")
+        if n == 0:
+            spark.sql("alter table lake.db.t create branch run_1")
+    files = sorted((lake / "db/t/data").glob("*.parquet"))
+    assert expire(spark, "`db`.`t`", datetime.now(timezone.utc) - timedelta(days=1)) == 0
+    assert sorted((lake / "db/t/data").glob("*.parquet")) == files
+    assert expire(spark, "`db`.`t`", datetime.now(timezone.utc) + timedelta(days=1)) > 0
+    assert spark.sql("select count(*) n from lake.db.t.snapshots").first() == (KEEP + 1,)  # and the branch's
+    left = sorted((lake / "db/t/data").glob("*.parquet"))
+    assert len(left) == KEEP + 1
+    assert spark.sql("select n from lake.db.t").collect() == [(KEEP + 3,)]
+    assert spark.sql("select n from lake.db.t version as of 'run_1'").collect() == [(0,)]
+
+
+class Pages:
+    """Glue's paginator over tables in memory."""
+
+    def get_paginator(self, name: str) -> Pages:
+        assert name == "get_tables"
+        return self
+
+    def paginate(self, DatabaseName: str) -> list[dict[str, Any]]:
+        iceberg = {"Name": "a", "Parameters": {"table_type": "ICEBERG"}}
+        return [{"TableList": [iceberg, {"Name": "files"}]}, {"TableList": [{**iceberg, "Name": f"{DatabaseName}_b"}]}]
+
+
+def test_only_iceberg_tables_are_kept_small() -> None:
+    assert list(iceberg_tables(Pages(), ["x", "y"])) == ["`x`.`a`", "`x`.`x_b`", "`y`.`a`", "`y`.`y_b`"]
