@@ -130,7 +130,8 @@ func jobAlarms(stack, country string) []alarm {
 		name, description string
 		metric            metrics.Name
 	}{
-		{"runs-failed", "a run ended without publishing its day", metrics.RunsFailed},
+		{"jobs-failed", "a day's files are no good", metrics.JobsFailed},
+		{"jobs-dead", "a job failed in all its attempts", metrics.JobsDead},
 		{"jobs-blocked", "a day's window ended and a prerequisite has not come", metrics.JobsBlocked},
 		{"jobs-held", "a job waits for somebody's decision", metrics.JobsHeld},
 		{"exports-failed", "a day did not get to BigQuery after all tries", metrics.ExportsFailed},

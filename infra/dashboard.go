@@ -151,8 +151,8 @@ func (f facts) alarmStates() map[string]any {
 }
 
 func (f facts) jobs() map[string]any {
-	return f.graph("Jobs by how they ended, or what they wait for", "Sum",
-		f.counted(metrics.RunsSucceeded, metrics.RunsFailed, metrics.JobsBlocked, metrics.JobsHeld, metrics.ExportsFailed), stacked())
+	return f.graph("Runs by how they ended, and jobs that are stuck", "Sum",
+		f.counted(metrics.RunsSucceeded, metrics.RunsFailed, metrics.JobsFailed, metrics.JobsDead, metrics.JobsBlocked, metrics.JobsHeld, metrics.ExportsFailed), stacked())
 }
 
 func (f facts) bytes() map[string]any {

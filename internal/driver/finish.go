@@ -215,8 +215,9 @@ func (t Teller) settle(ctx context.Context, n job.Notice) error {
 	return errors.Join(faults...)
 }
 
-// waits are the metrics of notices that somebody has to do something about; failed runs are counted where they end.
-var waits = map[job.NoticeType]metrics.Name{job.NoticeBlocked: metrics.JobsBlocked, job.NoticeHeld: metrics.JobsHeld}
+// stuck are the metrics of notices that somebody has to do something about.
+var stuck = map[job.NoticeType]metrics.Name{
+	job.NoticeFailed: metrics.JobsFailed, job.NoticeDead: metrics.JobsDead, job.NoticeBlocked: metrics.JobsBlocked, job.NoticeHeld: metrics.JobsHeld}
 
 func (t Teller) trouble(ctx context.Context, n job.Notice) error {
 	if n.Tries > 0 && t.Now().Sub(n.At) < tellPatience {
@@ -239,8 +240,8 @@ func (t Teller) trouble(ctx context.Context, n job.Notice) error {
 			return err
 		}
 	}
-	if count := waits[n.Type]; count != "" {
-		slog.WarnContext(ctx, "job waits", "job", n.ID.String(), "state", n.Type, "reason", n.Reason, metrics.Add(t.Now(), count, 1))
+	if count := stuck[n.Type]; count != "" {
+		slog.WarnContext(ctx, "job stuck", "job", n.ID.String(), "state", n.Type, "reason", n.Reason, metrics.Add(t.Now(), count, 1))
 	}
 	if n.Type != job.NoticeBlocked && n.Type != job.NoticeHeld { // a run ended: its slot is free
 		if err := t.Topics.Announce(ctx, n.Type, n.ID, n.Token); err != nil {

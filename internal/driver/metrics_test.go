@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
@@ -24,7 +25,13 @@ func TestOutcomesAndBytesAreCountedOnce(t *testing.T) {
 	w.work()
 	w.finish(airports2, 1, engine.Status{State: engine.Failed, Reason: "out of memory"})
 	w.finish(airports2, 1, engine.Status{State: engine.Failed, Reason: "out of memory"}) // so the event
-	w.is(airports2, job.Waiting, w.retry(2, "out of memory"))
+	for range 2 {
+		w.now = w.now.Add(time.Hour)
+		w.tick()
+		w.work()
+		w.fail(airports2, "out of memory")
+	}
+	w.is(airports2, job.Dead, "out of memory")
 
 	counted := map[string]float64{}
 	for _, line := range bytes.Split(bytes.TrimSpace(log.Bytes()), []byte("\n")) {
@@ -32,13 +39,13 @@ func TestOutcomesAndBytesAreCountedOnce(t *testing.T) {
 		if err := json.Unmarshal(line, &members); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{"RunsSucceeded", "RunsFailed", "BytesLanded", "JobsBlocked", "JobsHeld", "ExportsFailed"} {
+		for _, name := range []string{"RunsSucceeded", "RunsFailed", "BytesLanded", "JobsFailed", "JobsDead", "JobsBlocked", "JobsHeld", "ExportsFailed"} {
 			if value, ok := members[name].(float64); ok {
 				counted[name] += value
 			}
 		}
 	}
-	if want := map[string]float64{"RunsFailed": 1, "RunsSucceeded": 1, "BytesLanded": 4 + 9}; !reflect.DeepEqual(counted, want) {
+	if want := map[string]float64{"RunsFailed": 3, "JobsDead": 1, "RunsSucceeded": 1, "BytesLanded": 4 + 9}; !reflect.DeepEqual(counted, want) {
 		t.Errorf("counted %v, want %v", counted, want)
 	}
 }

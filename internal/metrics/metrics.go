@@ -24,9 +24,11 @@ type Name string
 // The metrics, each counted by one log line.
 const (
 	RunsSucceeded Name = "RunsSucceeded" // RunsSucceeded counts runs that published.
-	RunsFailed    Name = "RunsFailed"    // RunsFailed counts runs that ended without.
-	JobsBlocked   Name = "JobsBlocked"   // JobsBlocked counts alerts of jobs whose prerequisites did not come.
-	JobsHeld      Name = "JobsHeld"      // JobsHeld counts alerts of jobs that wait for somebody's decision.
+	RunsFailed    Name = "RunsFailed"    // RunsFailed counts runs that ended without, those that are tried again among them.
+	JobsFailed    Name = "JobsFailed"    // JobsFailed counts jobs whose files are no good.
+	JobsDead      Name = "JobsDead"      // JobsDead counts jobs that no attempt is left of.
+	JobsBlocked   Name = "JobsBlocked"   // JobsBlocked counts jobs whose prerequisites did not come.
+	JobsHeld      Name = "JobsHeld"      // JobsHeld counts jobs that wait for somebody's decision.
 	ExportsFailed Name = "ExportsFailed" // ExportsFailed counts days that did not get to BigQuery after all tries.
 	BytesLanded   Name = "BytesLanded"   // BytesLanded sums the sizes of recorded files.
 )
