@@ -232,10 +232,30 @@ type demoKey struct{ country, feed, day string }
 // of tells whether a job is the one of a day's files.
 func (j job) of(d demoDay) bool { return j.Country == d.country && j.Feed == d.feed && j.Day == d.day }
 
-// deployLocal brings the stack local up with Pulumi, also after a deployment that was killed.
+// deployLocal brings the stack local up with Pulumi, also after a deployment that was killed. What such a one was creating may be
+// there without Pulumi knowing it; where that is in the way, the local cloud starts over, as nobody could have used the half of it.
 func (a *app) deployLocal(ctx context.Context, root, home string) error {
 	if err := unlockState(ctx, root, home); err != nil {
 		return err
 	}
-	return a.runPulumi(ctx, root, "up", "--yes", "--skip-preview", "--suppress-outputs", "--parallel", parallelOperations, "--stack", localStack)
+	up := []string{"up", "--yes", "--skip-preview", "--suppress-outputs", "--parallel", parallelOperations, "--stack", localStack}
+	failed := a.runPulumi(ctx, root, up...)
+	if failed == nil || ctx.Err() != nil {
+		return failed
+	}
+	killed, err := hasPendingCreates(home)
+	if err != nil || !killed {
+		return errors.Join(failed, err)
+	}
+	fprintf(a.err, "sluice: %v\nsluice: an earlier deployment was killed and left resources that Pulumi does not know; starting with an empty local cloud\n", failed)
+	if err := stopCloud(ctx, home); err != nil {
+		return err
+	}
+	if err := removeLocalData(home); err != nil {
+		return err
+	}
+	if err := a.localUp(ctx); err != nil {
+		return err
+	}
+	return a.runPulumi(ctx, root, up...)
 }

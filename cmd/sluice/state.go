@@ -11,13 +11,50 @@ import (
 	"syscall"
 )
 
+// stateFiles matches the state of the stack local; the folder between is the project's.
+func stateFiles(home string) string {
+	return filepath.Join(home, "state", ".pulumi", "stacks", "*", localStack+".json")
+}
+
 // hasState tells whether a home holds the state of a deployed stack.
 func hasState(home string) (bool, error) {
-	found, err := filepath.Glob(filepath.Join(home, "state", ".pulumi", "stacks", "*", localStack+".json"))
+	found, err := filepath.Glob(stateFiles(home))
 	if err != nil {
 		return false, fmt.Errorf("state: %w", err)
 	}
 	return len(found) > 0, nil
+}
+
+// hasPendingCreates tells whether the state of the stack names resources whose creation nobody saw the end of.
+func hasPendingCreates(home string) (bool, error) {
+	states, err := filepath.Glob(stateFiles(home))
+	if err != nil {
+		return false, fmt.Errorf("state: %w", err)
+	}
+	for _, path := range states {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return false, fmt.Errorf("state: %w", err)
+		}
+		var state struct {
+			Checkpoint struct {
+				Latest struct {
+					PendingOperations []struct {
+						Type string `json:"type"`
+					} `json:"pending_operations"`
+				} `json:"latest"`
+			} `json:"checkpoint"`
+		}
+		if err := json.Unmarshal(text, &state); err != nil {
+			return false, fmt.Errorf("state: %s: %w", path, err)
+		}
+		for _, operation := range state.Checkpoint.Latest.PendingOperations {
+			if operation.Type == "creating" {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // lock is what Pulumi's file backend writes while it works on a stack.
