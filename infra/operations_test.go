@@ -1,6 +1,13 @@
 package infra
 
-import "github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
 
 // operations is what people run a country with.
 func (e example) operations(ctx *pulumi.Context, p parts) error {
@@ -25,4 +32,50 @@ func (e example) trail(ctx *pulumi.Context) (*Trail, error) {
 	return NewTrail(ctx, "shared-111122223333", &TrailArgs{TrailName: "sluice-prod", Account: "111122223333", Region: "eu-west-1",
 		BucketName: pulumi.String("sluicetrail-prod-1a2b3c4d"), LakePrefix: "sluice-prod-", Protect: e.protect,
 		Tags: map[string]string{"Product": "sluice", "Stack": "prod", "Country": "shared"}})
+}
+
+func TestEveryAlarmIsInTheRunbook(t *testing.T) {
+	runbook, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registered := record(t, func(ctx *pulumi.Context) error {
+		e := newExample(t)
+		p, err := e.parts(ctx)
+		if err != nil {
+			return err
+		}
+		return e.operations(ctx, p)
+	})
+	for _, r := range only(registered, "aws:cloudwatch/metricAlarm:MetricAlarm") {
+		name := strings.TrimPrefix(r.Name, "us-")
+		for _, folder := range Functions {
+			if kind, of := strings.CutPrefix(name, folder+"-"); of && kind != "silent" {
+				name = "<function>-" + kind
+			}
+		}
+		if !strings.Contains(string(runbook), "`"+name+"`") {
+			t.Errorf("docs/operations.md does not say what to do about %s", name)
+		}
+	}
+}
+
+func TestBucketOfTheTrailIsNoneThatItRecords(t *testing.T) {
+	registered := record(t, func(ctx *pulumi.Context) error { _, err := newExample(t).trail(ctx); return err })
+	trail := only(registered, "aws:cloudtrail/trail:Trail")[0]
+	text, err := json.Marshal(trail.Inputs["advancedEventSelectors"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), `{"field":"resources.ARN","startsWiths":["arn:aws:s3:::sluice-prod-"]}`) {
+		t.Errorf("selectors: %s", text)
+	}
+	if bucket := trail.Inputs["s3BucketName"].(string); strings.HasPrefix(bucket, "sluice-prod-") {
+		t.Errorf("each delivery to %s would be recorded, and delivered", bucket)
+	}
+	for _, kind := range []string{AllDataEvents, DataWrites, NoDataEvents} {
+		if got, want := len(selectors(&TrailArgs{DataEvents: kind})), map[string]int{AllDataEvents: 2, DataWrites: 2, NoDataEvents: 1}[kind]; got != want {
+			t.Errorf("%s: %d selectors, want %d", kind, got, want)
+		}
+	}
 }
