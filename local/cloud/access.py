@@ -64,6 +64,8 @@ def install(tagged: dict[str, Tagged]) -> None:
             name = re.match(r"/applications/[^/]+(/jobruns/[^/]+)?|/tags/(.+)", path)
             tagged_arn = unquote(name[2]) if name and name[2] else ""
             arn = tagged_arn or f"arn:aws:emr-serverless:{region}:{account_id}:{name[0] if name else '/*'}"
+        elif service == "elasticmapreduce" and (clusters := _clusters(body)):
+            arn, *extra = [f"arn:aws:elasticmapreduce:{region}:{account_id}:cluster/{name}" for name in clusters]
         elif service == "athena":
             arn = f"arn:aws:athena:{region}:{account_id}:workgroup/{_workgroup(body)}"
         _request.set({"headers": headers, "path": path, "query": query_params, "extra": extra, "body": body})
@@ -82,18 +84,20 @@ def install(tagged: dict[str, Tagged]) -> None:
         resource_arn: str = "*",
         service_context: Data | None = None,
     ) -> Any:
-        context = dict(service_context or {})
-        if service == "elasticmapreduce":
-            for arn, tags in emr_tags():
-                if arn == resource_arn:
-                    context |= {f"elasticmapreduce:ResourceTag/{name}": value for name, value in tags.items()}
-            context |= {
-                name.replace("aws:requesttag/", "elasticmapreduce:RequestTag/"): value
-                for name, value in context.items()
-                if name.startswith("aws:requesttag/")
-            }
-        denied = stock_enforce(access_key_id, iam_action, service, region, resource_arn, context)
-        checks = [(service, iam_action, arn, context) for arn in (_request.get() or {}).get("extra", [])]
+        def context_of(arn: str) -> Data:
+            context = dict(service_context or {})
+            if service == "elasticmapreduce":
+                tags = dict(emr_tags()).get(arn, {})
+                context |= {f"elasticmapreduce:ResourceTag/{name}": value for name, value in tags.items()}
+                context |= {
+                    name.replace("aws:requesttag/", "elasticmapreduce:RequestTag/"): value
+                    for name, value in context.items()
+                    if name.startswith("aws:requesttag/")
+                }
+            return context
+
+        denied = stock_enforce(access_key_id, iam_action, service, region, resource_arn, context_of(resource_arn))
+        checks = [(service, iam_action, arn, context_of(arn)) for arn in (_request.get() or {}).get("extra", [])]
         checks += [
             ("kms", action, key, {"kms:ViaService": f"{service}.{region}.amazonaws.com"})
             for action, key in _key_uses(service, iam_action, resource_arn)
@@ -147,6 +151,16 @@ def permits(
     )
     decision: str = iam_evaluator.evaluate_resource_policy(policy, context, service=service).decision
     return decision == "Allow"
+
+
+def _clusters(body: bytes) -> list[str]:
+    """The clusters that a request to EMR names where MiniStack does not look."""
+    try:
+        data = json.loads(body or b"{}")
+    except ValueError:
+        return []
+    found = data.get("JobFlowIds") or [data.get("ResourceId")]
+    return [name for name in found if isinstance(name, str)]
 
 
 def resolve(statement: ParsedStatement, ctx: EvalContext) -> ParsedStatement | None:

@@ -348,7 +348,7 @@ def test_tags_of_a_cluster_decide_who_may_use_it(root: Account, service_role: st
     }
     own = {
         "Effect": "Allow",
-        "Action": "elasticmapreduce:AddJobFlowSteps",
+        "Action": ["elasticmapreduce:AddJobFlowSteps", "elasticmapreduce:TerminateJobFlows"],
         "Resource": "arn:aws:elasticmapreduce:us-east-1:000000000000:cluster/*",
         "Condition": {"StringEquals": {"elasticmapreduce:ResourceTag/country": "us"}},
     }
@@ -356,7 +356,11 @@ def test_tags_of_a_cluster_decide_who_may_use_it(root: Account, service_role: st
     assert len(us.add_job_flow_steps(JobFlowId=clusters["us"], Steps=[step("true")])["StepIds"]) == 1
     with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
         us.add_job_flow_steps(JobFlowId=clusters["pr"], Steps=[step("true")])
-    emr.terminate_job_flows(JobFlowIds=list(clusters.values()))
+    for both in (list(clusters.values()), list(clusters.values())[::-1]):
+        with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
+            us.terminate_job_flows(JobFlowIds=both)
+    us.terminate_job_flows(JobFlowIds=[clusters["us"]])
+    emr.terminate_job_flows(JobFlowIds=[clusters["pr"]])
 
 
 def fleets(task_spot: int = 1) -> list[dict[str, Any]]:
