@@ -65,6 +65,14 @@ test/access/node_modules/.installed: test/access/package.json test/access/packag
 	cd test/access && npm ci --silent
 	@touch $@
 
+.PHONY: soak
+soak: deps ## Play random schedules of jobs for a while: make soak FOR=10m
+	SOAK=$(or $(FOR),10m) go test -count 1 -timeout 0 -run TestSoak -v ./internal/driver | grep -v '^20'
+
+.PHONY: mutants
+mutants: deps ## Plant bugs in rules and adapters one at a time, and see each of them caught
+	@$(PYTHON) internal/driver/mutants.py
+
 .PHONY: lint
 lint: build bin/staticcheck ## Check formatting, types and common mistakes of Go and Python
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \

@@ -1,7 +1,9 @@
 package emulator
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -11,8 +13,14 @@ import (
 	"github.com/sluice-data/sluice/internal/settings"
 )
 
+// Items writes items: DynamoDB's client, or a Memory.
+type Items interface {
+	PutItem(ctx context.Context, in *dynamodb.PutItemInput, options ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
+	UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, options ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
+}
+
 // Tables creates a ledger's empty tables as the deployment does, under a prefix, and writes the feeds.
-func Tables(t testing.TB, db *dynamodb.Client, prefix string, feeds ...map[string]types.AttributeValue) settings.Tables {
+func Tables(t testing.TB, db Items, prefix string, feeds ...map[string]types.AttributeValue) settings.Tables {
 	t.Helper()
 	names := settings.Tables{Feeds: prefix + "-feeds", Jobs: prefix + "-jobs", Runs: prefix + "-runs", Files: prefix + "-files", Progress: prefix + "-progress"}
 	type key struct {
@@ -28,8 +36,12 @@ func Tables(t testing.TB, db *dynamodb.Client, prefix string, feeds ...map[strin
 			in.AttributeDefinitions = append(in.AttributeDefinitions, types.AttributeDefinition{AttributeName: &k.name, AttributeType: k.kind})
 			in.KeySchema = append(in.KeySchema, types.KeySchemaElement{AttributeName: &k.name, KeyType: []types.KeyType{types.KeyTypeHash, types.KeyTypeRange}[i]})
 		}
+		real, ok := db.(*dynamodb.Client)
+		if !ok {
+			continue // a Memory makes its tables itself
+		}
 		exists := (*types.ResourceInUseException)(nil) // by a call whose answer got lost
-		if _, err := db.CreateTable(t.Context(), in); err != nil && !errors.As(err, &exists) {
+		if _, err := real.CreateTable(t.Context(), in); err != nil && !errors.As(err, &exists) {
 			t.Fatal(err)
 		}
 	}
@@ -56,13 +68,16 @@ func Feed(name string, prerequisites ...string) map[string]types.AttributeValue 
 }
 
 // Set is one attribute of an item, for tests that play somebody else's part.
-func Set(t testing.TB, db *dynamodb.Client, table string, key map[string]types.AttributeValue, values map[string]types.AttributeValue) {
+func Set(t testing.TB, db Items, table string, key map[string]types.AttributeValue, values map[string]types.AttributeValue) {
 	t.Helper()
-	update := map[string]types.AttributeValueUpdate{}
+	in := &dynamodb.UpdateItemInput{TableName: &table, Key: key, ExpressionAttributeNames: map[string]string{}, ExpressionAttributeValues: map[string]types.AttributeValue{}}
+	var sets []string
 	for name, value := range values {
-		update[name] = types.AttributeValueUpdate{Action: types.AttributeActionPut, Value: value}
+		in.ExpressionAttributeNames["#"+name], in.ExpressionAttributeValues[":"+name] = name, value
+		sets = append(sets, "#"+name+" = :"+name)
 	}
-	if _, err := db.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{TableName: aws.String(table), Key: key, AttributeUpdates: update}); err != nil {
+	in.UpdateExpression = aws.String("SET " + strings.Join(sets, ", "))
+	if _, err := db.UpdateItem(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
 }

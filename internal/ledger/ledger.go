@@ -37,14 +37,25 @@ const (
 // rejectedFiles is the key in the files table under which files without a job are kept.
 const rejectedFiles = "#rejected"
 
+// DB is the part of DynamoDB that a ledger needs; *dynamodb.Client has it.
+type DB interface {
+	dynamodb.QueryAPIClient
+	dynamodb.ScanAPIClient
+	GetItem(ctx context.Context, in *dynamodb.GetItemInput, options ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
+	BatchGetItem(ctx context.Context, in *dynamodb.BatchGetItemInput, options ...func(*dynamodb.Options)) (*dynamodb.BatchGetItemOutput, error)
+	PutItem(ctx context.Context, in *dynamodb.PutItemInput, options ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
+	UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, options ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
+	TransactWriteItems(ctx context.Context, in *dynamodb.TransactWriteItemsInput, options ...func(*dynamodb.Options)) (*dynamodb.TransactWriteItemsOutput, error)
+}
+
 // Ledger is the ledger of one country.
 type Ledger struct {
-	db     *dynamodb.Client
+	db     DB
 	tables settings.Tables
 }
 
 // New opens a ledger. It does not touch the network.
-func New(db *dynamodb.Client, tables settings.Tables) *Ledger { return &Ledger{db, tables} }
+func New(db DB, tables settings.Tables) *Ledger { return &Ledger{db, tables} }
 
 type item = map[string]types.AttributeValue
 

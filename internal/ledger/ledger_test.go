@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,12 +29,26 @@ var flights = job.ID{Feed: "flights", Day: "2013-01-01"}
 var cfg aws.Config
 
 func TestMain(m *testing.M) {
-	os.Exit(emulator.Main(m, func(c aws.Config) { cfg = c }))
+	// Every promise holds on the emulator and on the database in memory, which tests of many steps use.
+	code := emulator.Main(m, func(c aws.Config) { cfg = c })
+	inMemory = true
+	os.Exit(max(code, m.Run()))
 }
 
-func open(t *testing.T) (*Ledger, *dynamodb.Client) {
+// database is what both have.
+type database interface {
+	DB
+	emulator.Items
+}
+
+var inMemory bool
+
+func open(t *testing.T) (*Ledger, database) {
 	t.Helper()
-	db := dynamodb.NewFromConfig(cfg)
+	var db database = dynamodb.NewFromConfig(cfg)
+	if inMemory {
+		db = emulator.NewMemory()
+	}
 	return New(db, emulator.Tables(t, db, t.Name(), emulator.Feed("airports"), emulator.Feed("flights", "airports"))), db
 }
 
@@ -234,7 +249,7 @@ func TestManyWorkersGetFiveSlotsAndEachJobOnce(t *testing.T) {
 	var mu sync.Mutex
 	started := map[job.ID]int{}
 	var workers sync.WaitGroup
-	for range 4 {
+	for range 10 { // a hundred workers
 		for _, id := range ids {
 			workers.Go(func() {
 				r := job.Run{ID: id, Token: 1, Engine: "emr", StartedAt: now}
@@ -261,6 +276,28 @@ func TestManyWorkersGetFiveSlotsAndEachJobOnce(t *testing.T) {
 	}
 	if b := board(t, l); len(b.Slots) != 5 {
 		t.Errorf("%d slots are taken", len(b.Slots))
+	}
+}
+
+func TestHundredWorkersClaimOneJobOnce(t *testing.T) {
+	l, _ := open(t)
+	create(t, l, flights)
+	move(t, l, flights, job.Ready)
+	var workers sync.WaitGroup
+	var claimed atomic.Int64
+	for range 100 {
+		workers.Go(func() {
+			err := l.Start(context.WithoutCancel(t.Context()), job.Run{ID: flights, Token: 1, Engine: "emr", StartedAt: now}, 5)
+			if err == nil {
+				claimed.Add(1)
+			} else if !errors.Is(err, ErrChanged) {
+				t.Error(err)
+			}
+		})
+	}
+	workers.Wait()
+	if b := board(t, l); claimed.Load() != 1 || len(b.Slots) != 1 || b.Jobs[flights].Token != 1 {
+		t.Errorf("%d workers have the job; %+v", claimed.Load(), b)
 	}
 }
 

@@ -1,0 +1,252 @@
+package driver
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/sluice-data/sluice/internal/emulator"
+	"github.com/sluice-data/sluice/internal/engine"
+	"github.com/sluice-data/sluice/internal/job"
+)
+
+// steps is how many steps a schedule has.
+const steps = 100
+
+// TestNoScheduleBreaksAPromise plays random schedules of deliveries, events, ticks, ends, deaths, lost answers, zombies and acts of
+// people on the functions, the rules and the ledger, and holds what the outside shows against the model. Whatever happened, in the end
+// every day that was delivered is read, once.
+func TestNoScheduleBreaksAPromise(t *testing.T) {
+	quiet(t)
+	// rapid's own default is a hundred schedules.
+	if flag.Lookup("rapid.checks").Value.String() == "100" {
+		if err := flag.Set("rapid.checks", "1000"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = flag.Set("rapid.checks", "100") })
+	}
+	rapid.Check(t, func(rt *rapid.T) { playSchedule(t, rt) })
+}
+
+func playSchedule(t *testing.T, rt *rapid.T) {
+	days := []job.Day{"2013-01-01", "2013-01-02", "2013-01-03"}
+	feeds := []string{"airports", "planes", "flights", "delays"}
+	s := newStage(t, rapid.IntRange(1, 3).Draw(rt, "parallel"),
+		emulator.Feed("airports"), emulator.Feed("planes"), emulator.Feed("flights", "airports", "planes"), emulator.Feed("delays", "flights"))
+	any := func() job.ID {
+		return job.ID{Feed: rapid.SampledFrom(feeds).Draw(rt, "feed"), Day: rapid.SampledFrom(days).Draw(rt, "day")}
+	}
+	var told []string
+	for range steps {
+		s.port = port{}
+		if rapid.IntRange(0, 4).Draw(rt, "mishap?") == 0 {
+			s.port.at = rapid.IntRange(1, 40).Draw(rt, "call")
+			s.port.how = rapid.SampledFrom([]mishap{diesBefore, diesAfter, loses}).Draw(rt, "mishap")
+		}
+		runs := s.sorted()
+		pick := func() *played {
+			if len(runs) == 0 {
+				return nil
+			}
+			return rapid.SampledFrom(runs).Draw(rt, "run")
+		}
+		switch rapid.SampledFrom([]string{"deliver", "event", "sweep", "start", "start", "progress", "progress", "progress", "fail", "vanish", "ended", "time", "act"}).Draw(rt, "step") {
+		case "deliver":
+			id := any()
+			if s.model.wanted[id] > 0 && s.model.closed(id) {
+				continue // a closed day's late files have tests of their own
+			}
+			told = append(told, s.deliver(id)...)
+		case "event": // any of them, again, in any order
+			if len(told) > 0 {
+				s.receive(rapid.SampledFrom(told).Draw(rt, "event"))
+			}
+		case "sweep":
+			s.sweep()
+		case "start":
+			s.start()
+		case "progress":
+			if p := pick(); p != nil {
+				s.progress(p)
+			}
+		case "fail": // the step fails, and its process is gone
+			if p := pick(); p != nil && p.status.State == engine.Active {
+				p.dead = true
+				s.over(p, engine.Failed, "no memory")
+			}
+		case "vanish": // the cluster is lost to its engine, but the process lives on and may publish late
+			if p := pick(); p != nil && p.status.State == engine.Active {
+				s.over(p, engine.Failed, "the cluster ended")
+			}
+		case "ended":
+			if p := pick(); p != nil && p.status.State != engine.Active {
+				s.end(p)
+			}
+		case "time":
+			s.now = s.now.Add(rapid.SampledFrom([]time.Duration{time.Minute, time.Hour, 24 * time.Hour, -time.Minute}).Draw(rt, "time"))
+		case "act":
+			id := any()
+			verb := rapid.SampledFrom([]job.Verb{job.Hold, job.Release, job.Cancel, job.Redrive, job.Restate}).Draw(rt, "verb")
+			s.itself(func() {
+				if is, err := s.operator.Do(context.Background(), id, verb, "because"); err == nil && is.State != job.Running {
+					s.wants(is)
+				}
+			})
+		}
+		if len(s.model.faults) > 0 {
+			rt.Fatalf("%s", strings.Join(s.model.faults, "\n"))
+		}
+	}
+	for _, feed := range feeds { // what others wait for comes at last
+		for _, day := range days {
+			if id := (job.ID{Feed: feed, Day: day}); s.model.wanted[id] == 0 {
+				s.deliver(id)
+			}
+		}
+	}
+	s.settled(rt)
+}
+
+// settled brings everything to its end and checks it.
+func (s *stage) settled(t interface{ Fatalf(string, ...any) }) {
+	s.rest()
+	b, err := s.ledger.Board(context.Background())
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	outbox, err := s.ledger.Outbox(context.Background())
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	if missing := s.model.missing(); len(s.model.faults)+len(missing)+len(b.Slots)+len(outbox) > 0 {
+		var states []string
+		jobs, _ := s.ledger.List(context.Background())
+		for _, j := range jobs {
+			states = append(states, fmt.Sprintf("%s %s r%d #%d commit %+v: %s", j.ID, j.State, j.Revision, j.Token, j.Commit, j.Reason))
+		}
+		t.Fatalf("faults %v\nmissing %v\nslots %v\noutbox %+v\n%s", s.model.faults, missing, b.Slots, outbox, strings.Join(states, "\n"))
+	}
+}
+
+// TestSoak plays schedules for as long as SOAK says, for example 10m, and prints how many and how many broke a promise.
+func TestSoak(t *testing.T) {
+	limit, err := time.ParseDuration(os.Getenv("SOAK"))
+	if err != nil {
+		limit = time.Second // a taste of it, so that it is known to work
+	}
+	quiet(t)
+	checks := flag.Lookup("rapid.checks").Value.String()
+	if err := flag.Set("rapid.checks", "20"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = flag.Set("rapid.checks", checks) })
+	until, schedules := time.Now().Add(limit), 0
+	for seed := 0; time.Now().Before(until); seed++ {
+		if err := flag.Set("rapid.seed", fmt.Sprint(time.Now().UnixNano()%1e9+int64(seed))); err != nil {
+			t.Fatal(err)
+		}
+		ok := t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			rapid.Check(t, func(rt *rapid.T) { playSchedule(t, rt); schedules++ })
+		})
+		if !ok {
+			fmt.Printf("%d schedules of %d steps, 1 violation\n", schedules, steps)
+			return
+		}
+	}
+	_ = flag.Set("rapid.seed", "0")
+	fmt.Printf("%d schedules of %d steps, 0 violations\n", schedules, steps)
+}
+
+// scenario is a day of two feeds with a failure, a late file and a restatement; it makes every kind of call there is.
+func scenario(s *stage) {
+	airports, flights := job.ID{Feed: "airports", Day: "2013-01-01"}, job.ID{Feed: "flights", Day: "2013-01-01"}
+	works := func() {
+		s.start()
+		for _, p := range s.sorted() {
+			for range 3 {
+				s.progress(p)
+			}
+		}
+		for _, p := range s.sorted() {
+			s.end(p)
+		}
+	}
+	s.put("README.txt")
+	s.receive("README.txt")
+	s.receive(s.deliver(flights)...)
+	s.receive(s.deliver(airports)...)
+	s.start()
+	for _, p := range s.sorted() {
+		p.dead = true
+		s.overIfActive(p, engine.Failed, "no memory")
+		s.end(p)
+	}
+	s.now = s.now.Add(time.Minute)
+	s.sweep()
+	works()
+	works()
+	s.put(airports.String() + "/late.csv")
+	s.receive(airports.String() + "/late.csv")
+	s.itself(func() {
+		if is, err := s.operator.Do(context.Background(), airports, job.Restate, "late file"); err == nil {
+			s.wants(is)
+		}
+	})
+	s.sweep()
+	works()
+	s.sweep()
+}
+
+// TestDeathAroundEveryCallEndsAsTheUndisturbedRun counts the calls of a scenario and plays it again for each, with the function dying
+// before it, after it, and with its answer lost.
+func TestDeathAroundEveryCallEndsAsTheUndisturbedRun(t *testing.T) {
+	quiet(t)
+	play := func(at int, how mishap) (*stage, int) {
+		s := newStage(t, 5, emulator.Feed("airports"), emulator.Feed("flights", "airports"))
+		s.port = port{at: at, how: how}
+		scenario(s)
+		calls := s.port.calls
+		s.settled(t)
+		return s, calls
+	}
+	calm, calls := play(0, "")
+	if calls < 200 {
+		t.Fatalf("the scenario makes %d calls only", calls)
+	}
+	told := func(s *stage) []string {
+		all := slices.Clone(s.alerts)
+		slices.Sort(all)
+		return all
+	}
+	want := slices.Compact(told(calm))
+	if len(want) != len(calm.alerts) {
+		t.Errorf("undisturbed, a fault was told twice: %q", calm.alerts)
+	}
+	if want := []string{"file.late airports/2013-01-01#0 airports/2013-01-01/late.csv", "file.rejected /#0 README.txt", "job.retry airports/2013-01-01#1 "}; !slices.Equal(told(calm), want) {
+		t.Errorf("alerts: %q", calm.alerts)
+	}
+	for at := 1; at <= calls; at++ {
+		for _, how := range []mishap{diesBefore, diesAfter, loses} {
+			s, _ := play(at, how)
+			for id, revision := range calm.model.wanted {
+				if s.model.wanted[id] > revision && s.model.readable[id][s.model.wanted[id]] == 0 {
+					t.Errorf("%s call %d: %s", how, at, id)
+				}
+			}
+			got := slices.Compact(told(s))
+			for _, alert := range want {
+				if !strings.HasPrefix(alert, "job.retry") && !strings.HasPrefix(alert, "file.late") && !slices.Contains(got, alert) {
+					t.Errorf("%s call %d: nobody was told of %s", how, at, alert)
+				}
+			}
+		}
+	}
+	t.Logf("%d calls, %d plays", calls, 3*calls)
+}

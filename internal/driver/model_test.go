@@ -1,0 +1,98 @@
+package driver
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sluice-data/sluice/internal/job"
+)
+
+// model is what the outside of a country may show: which days were delivered and asked for, which runs are on an engine, and what
+// readers see. It knows no ledger, no queue and no state; everything that happens outside is told to it, and it says what must not be.
+type model struct {
+	feeds    map[string]job.Feed
+	parallel int
+	wanted   map[job.ID]int64           // the revision that people want of a day; 1 when it was delivered
+	readable map[job.ID]map[int64]int64 // which run's output readers got, by revision
+	said     map[job.ID]int64           // the last revision whose run could say that it is published
+	active   map[job.ID]int64           // runs that an engine computes, by token
+	tokens   map[job.ID]int64           // the largest token seen
+	stopped  map[job.ID]bool            // held or cancelled before it started
+	faults   []string
+}
+
+func newModel(feeds map[string]job.Feed, parallel int) *model {
+	return &model{feeds: feeds, parallel: parallel, wanted: map[job.ID]int64{}, readable: map[job.ID]map[int64]int64{}, said: map[job.ID]int64{}, active: map[job.ID]int64{},
+		tokens: map[job.ID]int64{}, stopped: map[job.ID]bool{}}
+}
+
+func (m *model) wrong(format string, args ...any) {
+	m.faults = append(m.faults, fmt.Sprintf(format, args...))
+}
+
+func (m *model) delivered(id job.ID) { m.wanted[id] = max(m.wanted[id], 1) }
+
+func (m *model) closed(id job.ID) bool { return len(m.readable[id]) > 0 }
+
+// started: an engine begins a run that it did not have.
+func (m *model) started(id job.ID, token int64) {
+	_, twice := m.active[id]
+	switch {
+	case twice:
+		m.wrong("%s#%d starts while #%d runs", id, token, m.active[id])
+	case len(m.active) >= m.parallel:
+		m.wrong("%s#%d is run number %d at once", id, token, len(m.active)+1)
+	case token <= m.tokens[id]:
+		m.wrong("%s#%d starts after #%d", id, token, m.tokens[id])
+	case m.wanted[id] == 0:
+		m.wrong("%s#%d starts, but nobody delivered it", id, token)
+	case m.said[id] >= m.wanted[id]:
+		m.wrong("%s#%d starts, but revision %d is closed", id, token, m.said[id])
+	case m.stopped[id]:
+		m.wrong("%s#%d starts, but somebody stopped it", id, token)
+	}
+	for _, p := range m.feeds[id.Feed].Prerequisites {
+		if !m.closed(job.ID{Feed: p, Day: id.Day}) {
+			m.wrong("%s#%d starts before %s", id, token, p)
+		}
+	}
+	for other := range m.active {
+		if other.Feed == id.Feed && other != id {
+			m.wrong("%s#%d starts while %s runs", id, token, other)
+		}
+	}
+	m.active[id], m.tokens[id] = token, max(m.tokens[id], token)
+}
+
+// ended: an engine says that a run is over.
+func (m *model) ended(id job.ID, token int64) {
+	if m.active[id] == token {
+		delete(m.active, id)
+	}
+}
+
+// published: a run made its output, or that of a dead run which it resumes, what readers see.
+func (m *model) published(id job.ID, revision, token int64) {
+	if m.readable[id] == nil {
+		m.readable[id] = map[int64]int64{}
+	}
+	switch by := m.readable[id][revision]; {
+	case by != 0 && by != token:
+		m.wrong("%s revision %d is published by #%d and by #%d", id, revision, by, token)
+	case revision > m.wanted[id]:
+		m.wrong("%s revision %d is published, but %d is wanted", id, revision, m.wanted[id])
+	}
+	m.readable[id][revision] = token
+}
+
+// missing are the days that were delivered or asked for, and that readers do not have.
+func (m *model) missing() []string {
+	var days []string
+	for id, revision := range m.wanted {
+		if m.readable[id][revision] == 0 {
+			days = append(days, id.String())
+		}
+	}
+	slices.Sort(days)
+	return days
+}

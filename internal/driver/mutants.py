@@ -1,0 +1,162 @@
+"""Plants bugs in the rules and their adapters, one at a time, and sees whether the tests catch each of them.
+
+Works on a copy of the module, so that the checkout stays as it is. Prints a line a bug and, at last, "N planted, M caught"; exits with 1
+unless all are caught, or when a bug cannot be planted any more because the code has changed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# What is planted: a file, the text that is there once, what is put in its place, and the bug in words.
+BUGS = [
+    (
+        "job/plan.go",
+        "free := max(b.Parallel-len(b.Slots), 0)",
+        "free := max(b.Parallel-len(b.Slots)+1, 0)",
+        "one slot too many",
+    ),
+    ("job/plan.go", "cmp.Compare(p.path(b), p.path(a)))", "cmp.Compare(p.path(a), p.path(b)))", "shortest path first"),
+    ("job/plan.go", "if leased[j.Feed] {", "if false {", "two days of a feed start together"),
+    ("job/plan.go", "case ok && other.Done():", "case ok:", "a prerequisite need not have succeeded"),
+    ("job/plan.go", "j.Revision <= 1 && j.Day < last", "false", "an earlier day is not held"),
+    ("job/plan.go", "if p.Now.Before(j.RetryAt) {", "if false {", "no back-off between attempts"),
+    ("job/plan.go", "id.Feed == j.Feed && id.Day < j.Day && id.Day > before && !settled", "false", "days out of order"),
+    (
+        "job/plan.go",
+        "if id.Feed == j.Feed && id.Day > j.Day && p.Jobs[id].State == Running {",
+        "if false {",
+        "the lease is ignored",
+    ),
+    ("job/end.go", "case used < f.attempts():", "case used <= f.attempts():", "one attempt too many"),
+    ("job/end.go", 'case j.Cancel != "" && !publishing:', 'case j.Cancel != "":', "cancels what began to publish"),
+    ("job/end.go", "e.Notice.Quiet = used > 1", "e.Notice.Quiet = false", "an alert for every attempt"),
+    ("job/act.go", "		j.Revision++\n", "", "a restatement without a new revision"),
+    ("job/act.go", "		case publishing:\n", "		case false:\n", "cancel is allowed while publishing"),
+    ("job/feed.go", "return count >= f.ExpectedFiles", "return count > f.ExpectedFiles", "one file more than expected"),
+    ("job/feed.go", "return marked", "return true", "complete without its marker"),
+    ("job/key.go", "end = end.Add(time.Hour)", "end = end.Add(0)", "midnight that a clock change skips"),
+    ("job/key.go", "if len(parts) != 3 {", "if len(parts) < 3 {", "keys with further folders"),
+    (
+        "ledger/writes.go",
+        'condition: "#state = :ready AND #token = :last"',
+        'condition: "#state = :ready"',
+        "a start without its fencing token",
+    ),
+    ("ledger/writes.go", "size(jobs) < :parallel AND NOT", "NOT", "the ledger does not count slots"),
+    (
+        "ledger/writes.go",
+        'condition: "attribute_not_exists(lease)"',
+        'condition: ""',
+        "the ledger does not know the lease",
+    ),
+    (
+        "ledger/writes.go",
+        'condition: "#state = :running AND #token = :token"',
+        'condition: "#state = :running"',
+        "an old run ends the new one",
+    ),
+    ("ledger/writes.go", '"attribute_not_exists(feed)"', '""', "creating twice starts anew"),
+    (
+        "ledger/writes.go",
+        'update: "DELETE jobs :set, #open :set"',
+        'update: "DELETE #open :set"',
+        "a slot is never given back",
+    ),
+    ("ledger/writes.go", '"REMOVE lease"', '"SET other = :run"', "a lease is never given back"),
+    (
+        "ledger/writes.go",
+        " AND revision = :was AND (attribute_not_exists(acts) OR size(acts) = :acts)",
+        " AND :was = :was AND :acts = :acts",
+        "acts overtake each other",
+    ),
+    (
+        "ledger/writes.go",
+        'c.condition = "#notice.tries = :known"',
+        'c.condition = ":known = :known"',
+        "everybody tells a notice",
+    ),
+    (
+        "ledger/reads.go",
+        "for _, id := range slices.Concat(b.Slots, open) {",
+        "for _, id := range b.Slots {",
+        "restated days are not on the board",
+    ),
+    (
+        "driver/start.go",
+        'if err == nil && status.State == engine.Active && j.Cancel != "" {',
+        "if false {",
+        "a cancelled run is never ended",
+    ),
+    ("driver/start.go", "if j.Commit.State == job.Committing {", "if false {", "a commit that began is not resumed"),
+    (
+        "driver/start.go",
+        "f.State == job.Late && j.Revision <= 1",
+        "f.State == job.Late",
+        "a restatement without the late files",
+    ),
+    (
+        "driver/finish.go",
+        "if j.State != job.Running || j.Token != r.Token {",
+        "if false {",
+        "finishing twice is not noticed",
+    ),
+    ("driver/finish.go", "told.Kind == uselessKind", "false", "a bad file is tried three times"),
+    ("driver/intake.go", "closed := hasJob && j.Done()", "closed := false", "a late file is not late"),
+]
+
+
+def main() -> int:
+    """Plants the bugs, and returns the exit code."""
+    caught = 0
+    with tempfile.TemporaryDirectory(prefix="mutants") as folder:
+        copy = Path(folder) / "sluice"
+        copy.mkdir()
+        for name in ["go.mod", "go.sum"]:
+            shutil.copy(ROOT / name, copy)
+        shutil.copytree(ROOT / "internal", copy / "internal", ignore=shutil.ignore_patterns("rapid"))
+        (copy / ".venv").symlink_to((ROOT / ".venv").resolve())
+        if (verdict := judge(copy)) != "NOT CAUGHT":
+            print(f"without any bug: {verdict}")
+            return 1
+        for file, text, bug, words in BUGS:
+            path = copy / "internal" / file
+            good = path.read_text()
+            if good.count(text) != 1:
+                print(f"cannot plant: {words}: internal/{file} has {text!r} {good.count(text)} times", flush=True)
+                continue
+            path.write_text(good.replace(text, bug))
+            verdict = judge(copy)
+            path.write_text(good)
+            caught += verdict.startswith("caught")
+            print(f"{verdict}: {words} (internal/{file})", flush=True)
+    print(f"{len(BUGS)} planted, {caught} caught")
+    return 0 if caught == len(BUGS) else 1
+
+
+def judge(copy: Path) -> str:
+    """Runs the tests from fast to slow until one fails."""
+    for package in ["job", "ledger", "driver"]:
+        schedules = [] if package == "ledger" else ["-rapid.checks=99", "-rapid.nofailfile", "-rapid.shrinktime=0s"]
+        ran = subprocess.run(
+            ["go", "test", "-failfast", f"./internal/{package}", *schedules],
+            cwd=copy,
+            capture_output=True,
+            text=True,
+        )
+        if "[build failed]" in ran.stdout or "[setup failed]" in ran.stdout:
+            return "does not compile"
+        if ran.returncode != 0:
+            failed = [line.split()[2] for line in ran.stdout.splitlines() if line.startswith("--- FAIL: ")]
+            return f"caught by {(failed or ['a panic'])[0]}"
+    return "NOT CAUGHT"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

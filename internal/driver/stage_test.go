@@ -1,0 +1,456 @@
+package driver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sluice-data/sluice/internal/emulator"
+	"github.com/sluice-data/sluice/internal/engine"
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/ledger"
+	"github.com/sluice-data/sluice/internal/messages"
+	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/store"
+)
+
+// port is what every effect of every function goes through. It counts calls, and can end the function before or after one of them, or
+// lose its answer.
+type port struct {
+	calls int
+	at    int // at is the call that something happens to; 0: none.
+	how   mishap
+	busy  func() bool // busy tells whether a call is throttled.
+}
+
+type mishap string
+
+const (
+	diesBefore mishap = "dies before"
+	diesAfter  mishap = "dies after"
+	loses      mishap = "loses the answer of"
+)
+
+// died is what a function's process ends with.
+type died struct{}
+
+var (
+	errLost = errors.New("the answer got lost")
+	errBusy = errors.New("throttled")
+)
+
+func (p *port) before() error {
+	p.calls++
+	if p.calls == p.at && p.how == diesBefore {
+		panic(died{})
+	}
+	if p.busy != nil && p.busy() {
+		return errBusy
+	}
+	return nil
+}
+
+func (p *port) after() error {
+	if p.calls == p.at && p.how == diesAfter {
+		panic(died{})
+	}
+	if p.calls == p.at && p.how == loses {
+		return errLost
+	}
+	return nil
+}
+
+// through makes a call through the port.
+func through[T any](p *port, f func() (T, error)) (T, error) {
+	var zero T
+	if err := p.before(); err != nil {
+		return zero, err
+	}
+	out, err := f()
+	if lost := p.after(); lost != nil {
+		return zero, lost
+	}
+	return out, err
+}
+
+// played is a run on the engine of a stage.
+type played struct {
+	run       job.Run
+	status    engine.Status
+	dead      bool // dead: its process has ended; otherwise it may publish, whatever the engine says.
+	claimed   bool
+	revision  int64
+	publishes int64 // publishes is the token of the commit that it finishes.
+}
+
+// stage is a country in memory: the real functions and rules, the real ledger on a database in memory, everything else played.
+type stage struct {
+	port    port
+	model   *model
+	db      *emulator.Memory
+	now     time.Time
+	tables  settings.Tables
+	landed  map[string]job.File
+	objects map[string][]byte
+	queue   []job.ID
+	alerts  []string
+	runs    map[string]*played
+	version int
+
+	ledger   *ledger.Ledger
+	intake   Intake
+	promoter Promoter
+	starter  Starter
+	teller   Teller
+	operator Operator
+}
+
+func newStage(t testing.TB, parallel int, feeds ...map[string]types.AttributeValue) *stage {
+	s := &stage{db: emulator.NewMemory(), now: time.Date(2013, 1, 5, 12, 0, 0, 0, time.UTC), landed: map[string]job.File{}, objects: map[string][]byte{},
+		runs: map[string]*played{}}
+	s.tables = emulator.Tables(t, s.db, "stage", feeds...)
+	s.ledger = ledger.New(s.db, s.tables)
+	known, err := s.ledger.Feeds(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.model = newModel(known, parallel)
+	for name := range known {
+		s.objects["contracts/"+name+".json"] = []byte("{}")
+	}
+	s.db.Before, s.db.After = s.port.before, s.port.after
+	clock := func() time.Time { return s.now }
+	country := settings.Country{Stack: "test", Country: "us", Parallel: parallel, Tables: s.tables}
+	s.intake = Intake{Ledger: s.ledger, Landing: s, Alerts: s, Zone: time.UTC, Now: clock}
+	s.promoter = Promoter{Ledger: s.ledger, Landing: s, Tickets: s, Topics: s, Zone: time.UTC, Parallel: parallel, Now: clock}
+	s.starter = Starter{Ledger: s.ledger, Tickets: s, Engine: engineOf{s}, Clusters: engineOf{s}, Switch: &playedSwitch{}, Artifacts: s, Country: country, Zone: time.UTC, Now: clock,
+		Finisher: Finisher{Ledger: s.ledger, Artifacts: s, Tickets: s, Now: clock}}
+	s.teller = Teller{Ledger: s.ledger, Artifacts: s, Topics: s, Now: clock}
+	s.operator = Operator{Ledger: s.ledger, By: "ann", Now: clock}
+	return s
+}
+
+// quiet drops the functions' log lines for a test of many steps.
+func quiet(t testing.TB) {
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1})))
+	t.Cleanup(func() { slog.SetDefault(before) })
+}
+
+func (s *stage) List(_ context.Context, prefix, after string) ([]job.File, error) {
+	return through(&s.port, func() ([]job.File, error) {
+		var found []job.File
+		for _, key := range slices.Sorted(maps.Keys(s.landed)) {
+			if strings.HasPrefix(key, prefix) && key > after {
+				found = append(found, s.landed[key])
+			}
+		}
+		return found, nil
+	})
+}
+
+func (s *stage) URI(key string) string { return "s3://artifacts/" + key }
+
+func (s *stage) ReadJSON(_ context.Context, key string, out any) error {
+	_, err := through(&s.port, func() (any, error) {
+		text, ok := s.objects[key]
+		if !ok {
+			return nil, store.ErrNotFound
+		}
+		return nil, json.Unmarshal(text, out)
+	})
+	return err
+}
+
+func (s *stage) WriteJSON(_ context.Context, key string, document any) error {
+	_, err := through(&s.port, func() (any, error) {
+		text, err := json.Marshal(document)
+		s.objects[key] = text
+		return nil, err
+	})
+	return err
+}
+
+func (s *stage) Send(_ context.Context, id job.ID) error {
+	_, err := through(&s.port, func() (any, error) { s.queue = append(s.queue, id); return nil, nil })
+	return err
+}
+
+func (s *stage) Receive(context.Context) ([]messages.Received, error) {
+	return through(&s.port, func() ([]messages.Received, error) {
+		var all []messages.Received
+		for i, id := range s.queue {
+			all = append(all, messages.Received{Job: id, Ticket: job.Ticket{ID: fmt.Sprint(id, i), Receipt: fmt.Sprint(id, i)}})
+		}
+		s.queue = nil
+		return all, nil
+	})
+}
+
+func (s *stage) Renew(context.Context, []string) error {
+	_, err := through(&s.port, func() (any, error) { return nil, nil })
+	return err
+}
+
+func (s *stage) Delete(context.Context, string) error { return s.Renew(nil, nil) }
+
+func (s *stage) Announce(context.Context, job.NoticeType, job.ID, int64) error {
+	return s.Renew(nil, nil)
+}
+
+func (s *stage) Alert(_ context.Context, e messages.Event) error {
+	_, err := through(&s.port, func() (any, error) {
+		s.alerts = append(s.alerts, fmt.Sprintf("%s %s/%s#%d %s", e.Type, e.Feed, e.Day, e.Token, e.File))
+		return nil, nil
+	})
+	return err
+}
+
+// engineOf is the stage's engine.
+type engineOf struct{ *stage }
+
+func (s engineOf) Sizes(context.Context) ([]string, error) {
+	return through(&s.port, func() ([]string, error) { return []string{"small"}, nil })
+}
+
+func (s engineOf) Start(_ context.Context, r job.Run, save func(job.Run) error) (job.Run, error) {
+	name := fmt.Sprintf("%s#%d", r.ID, r.Token)
+	_, err := through(&s.port, func() (any, error) {
+		if s.runs[name] == nil {
+			s.model.started(r.ID, r.Token)
+			s.runs[name] = &played{run: r, status: engine.Status{State: engine.Active}}
+		}
+		return nil, nil
+	})
+	if err != nil {
+		return r, err
+	}
+	r.ClusterID, r.StepID = "j-1", name
+	return r, save(r)
+}
+
+func (s engineOf) Status(_ context.Context, r job.Run) (engine.Status, error) {
+	return through(&s.port, func() (engine.Status, error) { return s.runs[r.StepID].status, nil })
+}
+
+func (s engineOf) Cancel(_ context.Context, r job.Run) error {
+	_, err := through(&s.port, func() (any, error) {
+		if p := s.runs[r.StepID]; p.status.State == engine.Active {
+			s.over(p, engine.Cancelled, "")
+		}
+		return nil, nil
+	})
+	return err
+}
+
+// over has the engine say that a run is over.
+func (s *stage) over(p *played, state engine.State, reason string) {
+	p.status = engine.Status{State: state, Reason: reason}
+	s.model.ended(p.run.ID, p.run.Token)
+}
+
+// function runs one function until it returns, fails or dies. What it did not do, a later one does.
+func (s *stage) function(f func(ctx context.Context) error) {
+	defer func() {
+		if r := recover(); r != nil {
+			if _, ok := r.(died); !ok {
+				panic(r)
+			}
+		}
+	}()
+	_ = f(context.Background()) // Lambda calls it again, or the next tick does
+}
+
+func (s *stage) receive(keys ...string) {
+	s.function(func(ctx context.Context) error {
+		var files []job.File
+		for _, k := range keys {
+			files = append(files, job.File{Key: k})
+		}
+		_, err := s.intake.Keys(ctx, files)
+		return errors.Join(err, s.promoter.Promote(ctx))
+	})
+}
+
+func (s *stage) sweep() {
+	s.function(func(ctx context.Context) error {
+		_, err := s.intake.Sweep(ctx, true)
+		return errors.Join(err, s.promoter.Promote(ctx), s.teller.Tell(ctx))
+	})
+}
+
+func (s *stage) start() { s.function(s.starter.Work) }
+
+// end is finish-job, woken by the end of a run.
+func (s *stage) end(p *played) {
+	s.function(func(ctx context.Context) error {
+		r, err := s.ledger.Run(ctx, p.run.ID, p.run.Token)
+		if err != nil {
+			return err
+		}
+		r.ClusterID, r.StepID = "j-1", fmt.Sprintf("%s#%d", r.ID, r.Token)
+		return errors.Join(s.starter.Finisher.Finish(ctx, r, p.status), s.promoter.Promote(ctx), s.teller.Tell(ctx))
+	})
+}
+
+// put lands an object.
+func (s *stage) put(key string) {
+	s.version++
+	s.landed[key] = job.File{Key: key, Bytes: 10, ETag: fmt.Sprint(s.version), VersionID: fmt.Sprint(s.version), LandedAt: s.now}
+}
+
+func (s *stage) deliver(id job.ID) (keys []string) {
+	keys = []string{id.String() + "/data.csv", id.String() + "/_COMPLETE"}
+	for _, k := range keys {
+		s.put(k)
+	}
+	s.model.delivered(id)
+	return keys
+}
+
+// itself runs something that is no function's: no mishap comes to it.
+func (s *stage) itself(f func()) {
+	saved := s.port
+	s.port = port{}
+	f()
+	s.port = saved
+}
+
+func (s *stage) job(id job.ID) (j job.Job) {
+	s.itself(func() { j, _ = s.ledger.Get(context.Background(), id) })
+	return j
+}
+
+// progress is one step of a run's process, as the record job does it: it claims, publishes, says so, ends. It tells whether it went on.
+func (s *stage) progress(p *played) {
+	s.itself(func() {
+		if p.dead {
+			return
+		}
+		write := func(update, condition string, values map[string]types.AttributeValue) bool {
+			_, err := s.db.UpdateItem(context.Background(), &dynamodb.UpdateItemInput{TableName: &s.tables.Jobs, Key: map[string]types.AttributeValue{
+				"feed": &types.AttributeValueMemberS{Value: p.run.ID.Feed}, "day": &types.AttributeValueMemberS{Value: string(p.run.ID.Day)}},
+				UpdateExpression: aws.String(update), ConditionExpression: aws.String(condition),
+				ExpressionAttributeNames: map[string]string{"#state": "state", "#token": "token"}, ExpressionAttributeValues: values})
+			return err == nil
+		}
+		text := func(v string) types.AttributeValue { return &types.AttributeValueMemberS{Value: v} }
+		number := func(n int64) types.AttributeValue { return &types.AttributeValueMemberN{Value: fmt.Sprint(n)} }
+		token := p.run.Token
+		values := map[string]types.AttributeValue{":running": text("running"), ":t": number(token), ":committed": text("committed")}
+		fails := func() { p.dead = true; s.overIfActive(p, engine.Failed, "may not publish") }
+		if !p.claimed {
+			var o Order
+			if err := json.Unmarshal(s.objects[orderKey(p.run.ID, token)], &o); err != nil {
+				panic(err)
+			}
+			j := s.job(p.run.ID)
+			p.revision, p.publishes = o.Revision, token
+			switch {
+			case j.State != job.Running || j.Token != token:
+				fails()
+				return
+			case j.Commit.State == job.Committed && j.Commit.Revision == o.Revision:
+				p.dead = true
+				s.overIfActive(p, engine.Succeeded, "")
+				return
+			case j.Commit.State == job.Committing && (o.Resume == nil || o.Resume.Token != j.Commit.Token):
+				fails()
+				return
+			case j.Commit.State == job.Committing && j.Commit.Revision == o.Revision:
+				p.publishes = j.Commit.Token
+			default:
+				values[":r"], values[":committing"] = number(o.Revision), text("committing")
+				if !write("SET commitToken = :t, commitRevision = :r, commitState = :committing",
+					"#state = :running AND #token = :t AND (attribute_not_exists(commitState) OR commitState <> :committed OR commitRevision < :r)", values) {
+					fails()
+					return
+				}
+			}
+			p.claimed = true
+			return
+		}
+		s.model.published(p.run.ID, p.revision, p.publishes)
+		values[":c"] = number(p.publishes)
+		if !write("SET commitState = :committed", "#state = :running AND #token = :t AND commitToken = :c", values) {
+			fails()
+			return
+		}
+		s.model.said[p.run.ID] = p.revision
+		p.dead = true
+		s.overIfActive(p, engine.Succeeded, "")
+	})
+}
+
+func (s *stage) overIfActive(p *played, state engine.State, reason string) {
+	if p.status.State == engine.Active {
+		s.over(p, state, reason)
+	}
+}
+
+// sorted are the runs by name.
+func (s *stage) sorted() []*played {
+	var all []*played
+	for _, name := range slices.Sorted(maps.Keys(s.runs)) {
+		all = append(all, s.runs[name])
+	}
+	return all
+}
+
+// rest lets everything come to its end: no mishap any more, people let go what they stopped, and time passes.
+func (s *stage) rest() {
+	s.port = port{}
+	ctx := context.Background()
+	for range 60 {
+		s.now = s.now.Add(20 * time.Minute)
+		s.sweep()
+		s.start()
+		for _, p := range s.sorted() {
+			for range 3 {
+				s.progress(p)
+			}
+		}
+		s.start()
+		jobs, err := s.ledger.List(ctx)
+		if err != nil {
+			panic(err)
+		}
+		idle := true
+		for _, j := range jobs {
+			for _, verb := range []job.Verb{job.Release, job.Redrive, job.Restate} {
+				if j.State != job.Succeeded && j.State != job.Running {
+					if is, err := s.operator.Do(ctx, j.ID, verb, "end"); err == nil {
+						s.wants(is)
+						break
+					}
+				}
+			}
+			idle = idle && (j.State == job.Succeeded)
+			if j.State == job.Succeeded && j.Exported == nil {
+				_ = s.ledger.Exported(ctx, j, 1)
+			}
+		}
+		if idle && len(jobs) == len(s.model.wanted) {
+			s.sweep()
+			return
+		}
+	}
+}
+
+// wants tells the model what a person did.
+func (s *stage) wants(j job.Job) {
+	s.model.stopped[j.ID] = j.State == job.Held || j.State == job.Cancelled
+	s.model.wanted[j.ID] = j.Revision
+}
