@@ -133,5 +133,5 @@ func (t *Trail) bucket(ctx *pulumi.Context, name, trailARN string, key *kms.Key,
 		return nil, err
 	}
 	return s3.NewBucketPolicy(ctx, name, &s3.BucketPolicyArgs{Bucket: b.Bucket,
-		Policy: document(func(s []string) policies.Document { return policies.TrailBucket(s[0], args.Account, trailARN) }, b.Arn)}, pulumi.Parent(t))
+		Policy: document(func(s []string) policies.Document { return policies.TrailBucket(s[0], s[1], args.Account, trailARN) }, b.Arn, key.Arn)}, pulumi.Parent(t))
 }

@@ -38,7 +38,7 @@ func documents(t *testing.T) map[string]Document {
 		"key": Key(c.Account, c.Region), "bucket": Bucket(c.LandingARN, c.KeyARN), "log-bucket": LogBucket(c.LogsARN, c.Account, c.LandingARN, c.CuratedARN),
 		"queue": Queue(c.TicketsARN), "topic": Topic(c.JobsTopicARN), "alert-topic": AlertTopic(c.AlertsTopicARN, c.Account),
 		"trail-key":    TrailKey(c.Account, "arn:aws:cloudtrail:eu-west-1:111122223333:trail/sluice-prod"),
-		"trail-bucket": TrailBucket("arn:aws:s3:::sluicetrail-prod-1a2b3c4d", c.Account, "arn:aws:cloudtrail:eu-west-1:111122223333:trail/sluice-prod"),
+		"trail-bucket": TrailBucket("arn:aws:s3:::sluicetrail-prod-1a2b3c4d", "arn:aws:kms:eu-west-1:111122223333:key/t", c.Account, "arn:aws:cloudtrail:eu-west-1:111122223333:trail/sluice-prod"),
 		"trust-lambda": AssumedBy("lambda.amazonaws.com"), "trust-emr": AssumedByEMR(c.Account, c.Region),
 		"s3-endpoint": S3Endpoint(c.Account, c.Region), "endpoint": Endpoint(c.Account),
 		"cluster-service": ClusterService(c.ClusterNodeRoleARN, c.KeyARN), "job": Job(c, "sluice_prod_us_validated", "sluice_prod_us_curated"),

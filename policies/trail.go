@@ -17,8 +17,10 @@ func TrailKey(account, trailARN string) Document {
 	)
 }
 
-// TrailBucket is the policy of the bucket of an account's trail: TLS only, and only this trail writes, not even an administrator.
-func TrailBucket(bucketARN, account, trailARN string) Document {
+// TrailBucket is the policy of the bucket of an account's trail: TLS only, no other key than the trail's, and only this trail writes,
+// not even an administrator.
+func TrailBucket(bucketARN, keyARN, account, trailARN string) Document {
+	const key = "s3:x-amz-server-side-encryption-aws-kms-key-id"
 	trail := &Principal{Service: Strings{"cloudtrail.amazonaws.com"}}
 	return New(
 		tlsOnly("s3:*", bucketARN, bucketARN+"/*"),
@@ -28,5 +30,7 @@ func TrailBucket(bucketARN, account, trailARN string) Document {
 			Condition: Condition{"StringEquals": {"aws:SourceArn": {trailARN}, "s3:x-amz-acl": {"bucket-owner-full-control"}}}},
 		Statement{Sid: "DenyPeopleToWrite", Effect: "Deny", Principal: &Principal{Any: true}, Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/*"},
 			Condition: Condition{"Bool": {"aws:PrincipalIsAWSService": {"false"}}}},
+		Statement{Sid: "DenyOtherKeys", Effect: "Deny", Principal: &Principal{Any: true}, Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/*"},
+			Condition: Condition{"StringNotEquals": {key: {keyARN}}, "Null": {key: {"false"}}}},
 	)
 }

@@ -54,6 +54,8 @@ def _refusal(body: Data, name: str) -> Any:
         ("s3:PutObject", f"{arn}/{prefix}AWSLogs/{get_account_id()}/CloudTrail/day.json.gz"),
     ):
         keys = {"s3:x-amz-acl": "bucket-owner-full-control"}
+        if body.get("KmsKeyId"):
+            keys["s3:x-amz-server-side-encryption-aws-kms-key-id"] = cloudtrail._normalize_kms_key_id(body["KmsKeyId"])
         if not access.permits(policy, action, resource, _SERVICE, trail, keys):
             message = f"Incorrect S3 bucket policy is detected for bucket: {bucket}"
             return cloudtrail._err("InsufficientS3BucketPolicyException", message)
