@@ -200,18 +200,24 @@ func (c *Cluster) securityGroups(ctx *pulumi.Context, name string, args *Cluster
 	return g, nil
 }
 
-// waysOut lets a group of nodes reach the network itself, S3 and DynamoDB.
+// waysOut lets a group of nodes reach the network itself, S3 and DynamoDB, and where else the network has routes to.
 func (c *Cluster) waysOut(ctx *pulumi.Context, name string, group pulumi.StringInput, args *ClusterArgs) error {
-	for _, rule := range []struct {
+	type way struct {
 		child string
 		args  vpc.SecurityGroupEgressRuleArgs
-	}{
+	}
+	ways := []way{
 		{"network", vpc.SecurityGroupEgressRuleArgs{Description: pulumi.String("the network"), CidrIpv4: pulumi.String(args.CIDR), IpProtocol: pulumi.String("-1")}},
 		{"s3", vpc.SecurityGroupEgressRuleArgs{Description: pulumi.String("S3"), PrefixListId: args.Network.S3PrefixListID.ToStringPtrOutput(),
 			IpProtocol: pulumi.String("tcp"), FromPort: pulumi.Int(443), ToPort: pulumi.Int(443)}},
 		{"dynamodb", vpc.SecurityGroupEgressRuleArgs{Description: pulumi.String("DynamoDB"), PrefixListId: args.Network.DynamoDBPrefixListID.ToStringPtrOutput(),
 			IpProtocol: pulumi.String("tcp"), FromPort: pulumi.Int(443), ToPort: pulumi.Int(443)}},
-	} {
+	}
+	for _, out := range args.Network.WaysOut {
+		ways = append(ways, way{out.Name, vpc.SecurityGroupEgressRuleArgs{Description: pulumi.String("the " + out.Name), CidrIpv4: pulumi.String(out.CIDR),
+			IpProtocol: pulumi.String("tcp"), FromPort: pulumi.Int(out.FromPort), ToPort: pulumi.Int(out.ToPort)}})
+	}
+	for _, rule := range ways {
 		rule.args.SecurityGroupId, rule.args.Tags = group, tagged(args.Tags)
 		if _, err := vpc.NewSecurityGroupEgressRule(ctx, name+"-to-"+rule.child, &rule.args, pulumi.Parent(c)); err != nil {
 			return err

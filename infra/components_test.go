@@ -67,7 +67,7 @@ func TestEachComponentRegistersExactlyItsInventory(t *testing.T) {
 			own := []registration{}
 			for _, r := range registered {
 				for _, token := range c.tokens {
-					if strings.HasPrefix(r.Type, token) && r.Name != "us-endpoints" {
+					if strings.HasPrefix(r.Type, token) && !strings.HasPrefix(r.Name, "us-endpoints") {
 						own = append(own, r)
 					}
 				}

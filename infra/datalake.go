@@ -11,11 +11,14 @@ import (
 type DataLakeArgs struct {
 	Prefix         string             // Prefix begins each bucket's name, for example "sluice-prod-us".
 	Suffix         pulumi.StringInput // Suffix ends each bucket's name, because bucket names are unique in the world.
-	Account        string             // Account is the AWS account whose access logs the logs bucket takes.
+	Account        string             // Account is the AWS account whose access and flow logs the logs bucket takes.
+	Region         string             // Region is the region whose flow logs it takes.
 	KeyARN         pulumi.StringInput // KeyARN is the key that objects are encrypted with.
 	Protect        bool               // Protect refuses to delete the buckets; without it they are deleted with what is in them.
 	NoncurrentDays int                // NoncurrentDays is how long overwritten and deleted objects can be restored, 30 by default. Landed files stay for ever.
+	ColdDays       int                // ColdDays is when landed files move to Glacier Instant Retrieval, where they cost a sixth and are read as before, 90 by default.
 	LogDays        int                // LogDays is how long access and cluster logs are kept, 90 by default.
+	FlowLogDays    int                // FlowLogDays is how long flow logs of the network are kept, 30 by default.
 	Tags           map[string]string  // Tags go on everything that takes tags.
 }
 
@@ -25,6 +28,8 @@ type DataLake struct {
 
 	Names map[string]pulumi.StringOutput // Names are the buckets' names by stage, "artifacts" and "logs" among them.
 	ARNs  map[string]pulumi.StringOutput // ARNs are the buckets' ARNs, by the same words.
+
+	FlowLogsARN pulumi.StringOutput // FlowLogsARN is where flow logs go; it is known once the logs bucket lets them in.
 }
 
 // NewDataLake creates a DataLake.
@@ -43,19 +48,19 @@ func NewDataLake(ctx *pulumi.Context, name string, args *DataLakeArgs, opts ...p
 		word  string
 		rules []s3.BucketLifecycleConfigurationV2RuleInput
 	}{
-		{"landing", nil}, // files stay as they came, every version of them
-		{"validated", rules(noncurrent)},
-		{"invalid", rules(noncurrent)},
-		{"versioned", rules(noncurrent)},
-		{"curated", rules(noncurrent)},
-		{"artifacts", rules(noncurrent, expire("queries/", 30))},
+		{"landing", rules(cool(withDefault(args.ColdDays, 90)))}, // files stay as they came, every version of them
+		{"validated", rules(noncurrent, dropMarkers())},
+		{"invalid", rules(noncurrent, dropMarkers())},
+		{"versioned", rules(noncurrent, dropMarkers())},
+		{"curated", rules(noncurrent, dropMarkers())},
+		{"artifacts", rules(noncurrent, dropMarkers(), expire("queries/", 30))},
 	} {
 		if err := l.data(ctx, name+"-"+b.word, b.word, args, logs, b.rules); err != nil {
 			return nil, err
 		}
 		sources = append(sources, l.ARNs[b.word])
 	}
-	if err := l.admitAccessLogs(ctx, name+"-logs", args.Account, logs, sources); err != nil {
+	if err := l.admitLogs(ctx, name+"-logs", args, logs, sources); err != nil {
 		return nil, err
 	}
 	outputs := pulumi.Map{}
@@ -87,10 +92,11 @@ func (l *DataLake) data(ctx *pulumi.Context, name, word string, args *DataLakeAr
 	return err
 }
 
-// logs creates the bucket that takes access and cluster logs. S3 delivers access logs only to buckets with its own keys.
+// logs creates the bucket that takes access, cluster and flow logs. S3 delivers access logs only to buckets with its own keys.
 func (l *DataLake) logs(ctx *pulumi.Context, name string, args *DataLakeArgs) (*s3.BucketV2, error) {
 	days := withDefault(args.LogDays, 90)
-	b, err := l.bucket(ctx, name, "logs", args, rules(expireNoncurrent(1), expire("access/", days), expire("emr/", days)))
+	b, err := l.bucket(ctx, name, "logs", args, rules(expireNoncurrent(1), dropMarkers(), expire("access/", days), expire("emr/", days),
+		expire("flow/", withDefault(args.FlowLogDays, 30))))
 	if err != nil {
 		return nil, err
 	}
@@ -101,11 +107,17 @@ func (l *DataLake) logs(ctx *pulumi.Context, name string, args *DataLakeArgs) (*
 	})
 }
 
-// admitAccessLogs lets S3 write the access logs of the source buckets to the logs bucket.
-func (l *DataLake) admitAccessLogs(ctx *pulumi.Context, name, account string, logs *s3.BucketV2, sources []pulumi.StringInput) error {
-	_, err := s3.NewBucketPolicy(ctx, name, &s3.BucketPolicyArgs{Bucket: logs.Bucket,
-		Policy: document(func(s []string) policies.Document { return policies.LogBucket(s[0], account, s[1:]...) }, append([]pulumi.StringInput{logs.Arn}, sources...)...)}, pulumi.Parent(l))
-	return err
+// admitLogs lets S3 write the access logs of the source buckets to the logs bucket, and the network its flow logs.
+func (l *DataLake) admitLogs(ctx *pulumi.Context, name string, args *DataLakeArgs, logs *s3.BucketV2, sources []pulumi.StringInput) error {
+	policy, err := s3.NewBucketPolicy(ctx, name, &s3.BucketPolicyArgs{Bucket: logs.Bucket,
+		Policy: document(func(s []string) policies.Document {
+			return policies.LogBucket(s[0], args.Account, args.Region, s[1:]...)
+		}, append([]pulumi.StringInput{logs.Arn}, sources...)...)}, pulumi.Parent(l))
+	if err != nil {
+		return err
+	}
+	l.FlowLogsARN = pulumi.Sprintf("arn:aws:s3:::%s/flow/", policy.Bucket)
+	return nil
 }
 
 // bucket creates what all buckets have: versions, no public access, no access lists, and a lifecycle.
@@ -155,6 +167,19 @@ func abortUploads() s3.BucketLifecycleConfigurationV2RuleInput {
 func expireNoncurrent(days int) s3.BucketLifecycleConfigurationV2RuleInput {
 	return &s3.BucketLifecycleConfigurationV2RuleArgs{Id: pulumi.String("expire-noncurrent"), Status: pulumi.String("Enabled"), Filter: below(""),
 		NoncurrentVersionExpiration: &s3.BucketLifecycleConfigurationV2RuleNoncurrentVersionExpirationArgs{NoncurrentDays: pulumi.Int(days)}}
+}
+
+// dropMarkers removes the marks of deletions whose versions are all gone; a listing has to skip each of them otherwise.
+func dropMarkers() s3.BucketLifecycleConfigurationV2RuleInput {
+	return &s3.BucketLifecycleConfigurationV2RuleArgs{Id: pulumi.String("drop-markers"), Status: pulumi.String("Enabled"), Filter: below(""),
+		Expiration: &s3.BucketLifecycleConfigurationV2RuleExpirationArgs{ExpiredObjectDeleteMarker: pulumi.Bool(true)}}
+}
+
+// cool moves what is rarely read again to a cheaper class with the same speed.
+func cool(days int) s3.BucketLifecycleConfigurationV2RuleInput {
+	return &s3.BucketLifecycleConfigurationV2RuleArgs{Id: pulumi.String("cool"), Status: pulumi.String("Enabled"), Filter: below(""),
+		Transitions: s3.BucketLifecycleConfigurationV2RuleTransitionArray{&s3.BucketLifecycleConfigurationV2RuleTransitionArgs{
+			Days: pulumi.Int(days), StorageClass: pulumi.String("GLACIER_IR")}}}
 }
 
 func expire(prefix string, days int) s3.BucketLifecycleConfigurationV2RuleInput {

@@ -22,7 +22,8 @@ type FunctionArgs struct {
 	Architecture   string             // Architecture is "arm64" or "x86_64", as the package was built for.
 	Policy         pulumi.StringInput // Policy is what the function may do.
 	Settings       pulumi.StringInput // Settings are the country's settings as JSON.
-	KeyARN         pulumi.StringInput // KeyARN is the key that settings and log are encrypted with.
+	KeyARN         pulumi.StringInput // KeyARN is the key that settings are encrypted with.
+	LogKeyARN      pulumi.StringInput // LogKeyARN is the key that the log is encrypted with.
 	AlertsARN      pulumi.StringInput // AlertsARN is the topic that learns of events that failed for good.
 	DeadLettersARN pulumi.StringInput // DeadLettersARN is the queue that keeps those events.
 	MemoryMB       int                // MemoryMB is the memory in megabytes, 256 by default; processor time grows with it.
@@ -62,7 +63,7 @@ func NewFunction(ctx *pulumi.Context, name string, args *FunctionArgs, opts ...p
 	log, err := cloudwatch.NewLogGroup(ctx, name, &cloudwatch.LogGroupArgs{
 		Name:            pulumi.String("/aws/lambda/" + args.FunctionName),
 		RetentionInDays: pulumi.Int(withDefault(args.LogDays, 30)),
-		KmsKeyId:        args.KeyARN.ToStringOutput().ToStringPtrOutput(),
+		KmsKeyId:        args.LogKeyARN.ToStringOutput().ToStringPtrOutput(),
 		Tags:            tagged(args.Tags),
 	}, pulumi.Parent(f))
 	if err != nil {

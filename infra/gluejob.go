@@ -20,7 +20,8 @@ type GlueArgs struct {
 	Version         string             // Version is Glue's, "5.1" by default: the first with the Spark and the Iceberg of EMR 7.13.
 	Parallel        int                // Parallel is how many runs there may be at once.
 	TimeoutMinutes  int                // TimeoutMinutes ends a run, 720 by default.
-	KeyARN          pulumi.StringInput // KeyARN is the key that objects, logs and bookmarks are encrypted with.
+	KeyARN          pulumi.StringInput // KeyARN is the key that objects and bookmarks are encrypted with.
+	LogKeyARN       pulumi.StringInput // LogKeyARN is the key that logs are encrypted with.
 	ArtifactsBucket pulumi.StringInput // ArtifactsBucket is the bucket that has the job.
 	MainKey         string             // MainKey is the record job's start in it.
 	JobPolicy       pulumi.StringInput // JobPolicy is what runs may do.
@@ -52,7 +53,7 @@ func NewGlue(ctx *pulumi.Context, name string, args *GlueArgs, opts ...pulumi.Re
 		S3Encryption: &glue.SecurityConfigurationEncryptionConfigurationS3EncryptionArgs{
 			S3EncryptionMode: pulumi.String("SSE-KMS"), KmsKeyArn: args.KeyARN.ToStringOutput().ToStringPtrOutput()},
 		CloudwatchEncryption: &glue.SecurityConfigurationEncryptionConfigurationCloudwatchEncryptionArgs{
-			CloudwatchEncryptionMode: pulumi.String("SSE-KMS"), KmsKeyArn: args.KeyARN.ToStringOutput().ToStringPtrOutput()},
+			CloudwatchEncryptionMode: pulumi.String("SSE-KMS"), KmsKeyArn: args.LogKeyARN.ToStringOutput().ToStringPtrOutput()},
 		JobBookmarksEncryption: &glue.SecurityConfigurationEncryptionConfigurationJobBookmarksEncryptionArgs{
 			JobBookmarksEncryptionMode: pulumi.String("CSE-KMS"), KmsKeyArn: args.KeyARN.ToStringOutput().ToStringPtrOutput()},
 	}}, pulumi.Parent(g))
@@ -63,7 +64,7 @@ func NewGlue(ctx *pulumi.Context, name string, args *GlueArgs, opts ...pulumi.Re
 	// Made here, although Glue would: its own are kept for ever.
 	for _, stream := range []string{"error", "output"} {
 		if _, err := cloudwatch.NewLogGroup(ctx, name+"-glue-"+stream, &cloudwatch.LogGroupArgs{Name: pulumi.String(GlueLogs(args.Prefix) + "/" + stream),
-			RetentionInDays: pulumi.Int(withDefault(args.LogDays, 30)), KmsKeyId: args.KeyARN.ToStringOutput().ToStringPtrOutput(), Tags: tagged(args.Tags)}, pulumi.Parent(g)); err != nil {
+			RetentionInDays: pulumi.Int(withDefault(args.LogDays, 30)), KmsKeyId: args.LogKeyARN.ToStringOutput().ToStringPtrOutput(), Tags: tagged(args.Tags)}, pulumi.Parent(g)); err != nil {
 			return nil, err
 		}
 	}

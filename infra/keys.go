@@ -1,6 +1,8 @@
 package infra
 
 import (
+	"fmt"
+
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/kms"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -9,18 +11,21 @@ import (
 
 // KeysArgs is what Keys are made of.
 type KeysArgs struct {
-	Account string            // Account is the AWS account that administers the key.
-	Region  string            // Region is the region whose log service may use the key.
-	Alias   string            // Alias is the key's name for people, without "alias/".
-	Protect bool              // Protect refuses to delete the key, and with it all that it encrypted.
+	Account string            // Account is the AWS account that administers the keys.
+	Region  string            // Region is the region whose services may use them.
+	Alias   string            // Alias begins the keys' names for people, without "alias/"; the purpose ends them.
+	Protect bool              // Protect refuses to delete the keys, and with them all that they encrypted.
 	Tags    map[string]string // Tags go on everything that takes tags.
 }
 
-// Keys is the key that everything of one country is encrypted with. It turns every year.
+// Keys are the keys that everything of one country is encrypted with, one a purpose, so that who may read logs cannot read data.
+// Each turns every year.
 type Keys struct {
 	pulumi.ResourceState
 
-	ARN pulumi.StringOutput
+	DataARN  pulumi.StringOutput // DataARN is the key of records: buckets, tables' files, query results, nodes' disks.
+	StateARN pulumi.StringOutput // StateARN is the key of the ledger, queues, topics and functions' settings.
+	LogsARN  pulumi.StringOutput // LogsARN is the key of log groups.
 }
 
 // NewKeys creates Keys.
@@ -29,23 +34,38 @@ func NewKeys(ctx *pulumi.Context, name string, args *KeysArgs, opts ...pulumi.Re
 	if err := register(ctx, "sluice:security:Keys", name, k, opts); err != nil {
 		return nil, err
 	}
-	policy, err := policies.Key(args.Account, args.Region).JSON()
-	if err != nil {
-		return nil, err
+	for _, purpose := range []struct {
+		word, holds string
+		policy      policies.Document
+		arn         *pulumi.StringOutput
+	}{
+		{"data", "Records", policies.DataKey(args.Account), &k.DataARN},
+		{"state", "Ledger, queues, topics and settings", policies.StateKey(args.Account, args.Region), &k.StateARN},
+		{"logs", "Log groups", policies.LogsKey(args.Account, args.Region), &k.LogsARN},
+	} {
+		policy, err := purpose.policy.JSON()
+		if err != nil {
+			return nil, err
+		}
+		if *purpose.arn, err = k.key(ctx, name+"-"+purpose.word, args.Alias+"/"+purpose.word, purpose.holds, policy, args); err != nil {
+			return nil, fmt.Errorf("key %q: %w", purpose.word, err)
+		}
 	}
+	return k, ctx.RegisterResourceOutputs(k, pulumi.Map{"dataArn": k.DataARN, "stateArn": k.StateARN, "logsArn": k.LogsARN})
+}
+
+// key creates one key and its alias.
+func (k *Keys) key(ctx *pulumi.Context, name, alias, holds, policy string, args *KeysArgs) (pulumi.StringOutput, error) {
 	key, err := kms.NewKey(ctx, name, &kms.KeyArgs{
-		Description:          pulumi.String("Everything of " + args.Alias),
+		Description:          pulumi.String(holds + " of " + args.Alias),
 		EnableKeyRotation:    pulumi.Bool(true),
 		DeletionWindowInDays: pulumi.Int(30), // the longest: time to notice that data became unreadable
 		Policy:               pulumi.String(policy),
 		Tags:                 tagged(args.Tags),
 	}, pulumi.Parent(k), pulumi.Protect(args.Protect))
 	if err != nil {
-		return nil, err
+		return pulumi.StringOutput{}, err
 	}
-	if _, err := kms.NewAlias(ctx, name, &kms.AliasArgs{Name: pulumi.String("alias/" + args.Alias), TargetKeyId: key.KeyId}, pulumi.Parent(k)); err != nil {
-		return nil, err
-	}
-	k.ARN = key.Arn
-	return k, ctx.RegisterResourceOutputs(k, pulumi.Map{"arn": k.ARN})
+	_, err = kms.NewAlias(ctx, name, &kms.AliasArgs{Name: pulumi.String("alias/" + alias), TargetKeyId: key.KeyId}, pulumi.Parent(k))
+	return key.Arn, err
 }

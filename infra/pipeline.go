@@ -79,7 +79,8 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 		function.FunctionName = FunctionName(args.Prefix, folder)
 		function.Package, function.Architecture, function.LogDays, function.Tags = args.Packages[folder], args.Architecture, args.LogDays, args.Tags
 		function.Policy, function.Settings = args.Access.Function(folder, function.FunctionName, args.Engines), args.Settings
-		function.KeyARN, function.AlertsARN, function.DeadLettersARN = args.Access.Keys.ARN, args.Access.Messaging.AlertsARN, args.Access.Messaging.DeadLettersARN
+		function.KeyARN, function.LogKeyARN = args.Access.Keys.StateARN, args.Access.Keys.LogsARN
+		function.AlertsARN, function.DeadLettersARN = args.Access.Messaging.AlertsARN, args.Access.Messaging.DeadLettersARN
 		created, err := NewFunction(ctx, name+"-"+folder, &function, pulumi.Parent(p))
 		if err != nil {
 			return nil, err
@@ -225,7 +226,7 @@ type SettingsArgs struct {
 func Settings(args SettingsArgs) pulumi.StringOutput {
 	values := pulumi.StringMap{
 		"tickets": args.Messaging.TicketsURL, "deadLetters": args.Messaging.DeadLettersURL,
-		"jobsTopic": args.Messaging.JobsARN, "alertsTopic": args.Messaging.AlertsARN, "key": args.Keys.ARN,
+		"jobsTopic": args.Messaging.JobsARN, "alertsTopic": args.Messaging.AlertsARN, "key": args.Keys.DataARN,
 		"serverless": args.Engines.Serverless.ApplicationID, "serverlessRole": args.Engines.Serverless.RoleARN, "glueJob": args.Engines.Glue.JobName,
 		"dataset": args.Warehouse.Dataset, "loadBucket": args.Warehouse.LoadBucket, "audience": args.Warehouse.Audience, "serviceAccount": args.Warehouse.ServiceAccount,
 	}

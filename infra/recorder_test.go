@@ -20,11 +20,12 @@ var update = flag.Bool("update", false, "write the inventories in testdata anew"
 
 // registration is one resource as the engine would get it.
 type registration struct {
-	Type    string         `json:"type"`
-	Name    string         `json:"name"`
-	Parent  string         `json:"parent"`
-	Protect bool           `json:"protect,omitempty"`
-	Inputs  map[string]any `json:"inputs,omitempty"`
+	Type     string         `json:"type"`
+	Name     string         `json:"name"`
+	Parent   string         `json:"parent"`
+	Protect  bool           `json:"protect,omitempty"`
+	Provider string         `json:"-"`
+	Inputs   map[string]any `json:"inputs,omitempty"`
 }
 
 // recorder stands for the engine: it records what is registered, and answers as a cloud would.
@@ -42,10 +43,10 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 	defer r.lock.Unlock()
 	parent := args.RegisterRPC.GetParent()
 	r.list = append(r.list, registration{Type: args.TypeToken, Name: args.Name, Parent: parent[strings.LastIndex(parent, ":")+1:],
-		Protect: args.RegisterRPC.GetProtect(), Inputs: plain(args.Inputs)})
+		Protect: args.RegisterRPC.GetProtect(), Provider: args.RegisterRPC.GetProvider(), Inputs: plain(args.Inputs)})
 	state := args.Inputs.Copy()
 	kind := args.TypeToken[strings.LastIndex(args.TypeToken, ":")+1:]
-	for _, computed := range []string{"arn", "email", "hex", "keyId", "name", "prefixListId", "url", "bucket", "datasetId"} {
+	for _, computed := range []string{"allocationId", "arn", "defaultRouteTableId", "email", "hex", "keyId", "name", "prefixListId", "url", "bucket", "datasetId"} {
 		if _, given := state[resource.PropertyKey(computed)]; !given {
 			state[resource.PropertyKey(computed)] = resource.NewStringProperty(computed + ":" + kind + ":" + args.Name)
 		}

@@ -2,7 +2,8 @@ package policies
 
 // Bucket is the policy of a bucket with data: TLS only, and no object under another key than the country's.
 //
-// The two encryption rules look only at requests that name an encryption. A negated operator matches a missing key too, with or
+// The encryption rules look only at requests that name an encryption: another kind, another key, or a key that the sender brings along
+// (SSE-C), which would leave objects that nobody else can ever read. A negated operator matches a missing key too, with or
 // without IfExists, so without the Null test they would block every writer that relies on the bucket's default.
 func Bucket(bucketARN, keyARN string) Document {
 	const method, key = "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id"
@@ -12,16 +13,30 @@ func Bucket(bucketARN, keyARN string) Document {
 			Condition: Condition{"StringNotEquals": {method: {"aws:kms"}}, "Null": {method: {"false"}}}},
 		Statement{Sid: "DenyOtherKeys", Effect: "Deny", Principal: &Principal{Any: true}, Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/*"},
 			Condition: Condition{"StringNotEquals": {key: {keyARN}}, "Null": {key: {"false"}}}},
+		denyBroughtKeys(bucketARN),
 	)
 }
 
-// LogBucket is the policy of the bucket that takes the access logs of the country's other buckets.
-func LogBucket(bucketARN, account string, sourceARNs ...string) Document {
+// LogBucket is the policy of the bucket that takes the access logs of the country's other buckets, and the flow logs of its network.
+func LogBucket(bucketARN, account, region string, sourceARNs ...string) Document {
+	flows := func(acl ...string) Condition {
+		is := map[string]Strings{"aws:SourceAccount": {account}}
+		if len(acl) > 0 {
+			is["s3:x-amz-acl"] = acl
+		}
+		return Condition{"StringEquals": is, "ArnLike": {"aws:SourceArn": {"arn:aws:logs:" + region + ":" + account + ":*"}}}
+	}
 	return New(
 		tlsOnly("s3:*", bucketARN, bucketARN+"/*"),
+		denyBroughtKeys(bucketARN),
 		Statement{Sid: "AccessLogsOfTheCountrysBuckets", Effect: "Allow", Principal: &Principal{Service: Strings{"logging.s3.amazonaws.com"}},
 			Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/access/*"},
 			Condition: Condition{"StringEquals": {"aws:SourceAccount": {account}}, "ArnLike": {"aws:SourceArn": sourceARNs}}},
+		// Without these two the delivery service would write a policy of its own over this one when a flow log is created.
+		Statement{Sid: "FlowLogsOfThisAccount", Effect: "Allow", Principal: &Principal{Service: Strings{"delivery.logs.amazonaws.com"}},
+			Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/flow/*"}, Condition: flows("bucket-owner-full-control")},
+		Statement{Sid: "FlowLogsFindBucket", Effect: "Allow", Principal: &Principal{Service: Strings{"delivery.logs.amazonaws.com"}},
+			Action: Strings{"s3:GetBucketAcl", "s3:ListBucket"}, Resource: Strings{bucketARN}, Condition: flows()},
 	)
 }
 
@@ -40,6 +55,12 @@ func AlertTopic(topicARN, account string) Document {
 		Statement{Sid: "BudgetsOfThisAccount", Effect: "Allow", Principal: &Principal{Service: Strings{"budgets.amazonaws.com"}}, Action: Strings{"sns:Publish"}, Resource: Strings{topicARN},
 			Condition: Condition{"StringEquals": {"aws:SourceAccount": {account}}, "ArnLike": {"aws:SourceArn": {"arn:aws:budgets::" + account + ":*"}}}},
 	)
+}
+
+// denyBroughtKeys refuses objects under a key that the sender brings along.
+func denyBroughtKeys(bucketARN string) Statement {
+	return Statement{Sid: "DenyKeysBroughtAlong", Effect: "Deny", Principal: &Principal{Any: true}, Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/*"},
+		Condition: Condition{"Null": {"s3:x-amz-server-side-encryption-customer-algorithm": {"false"}}}}
 }
 
 func tlsOnly(action string, resources ...string) Statement {

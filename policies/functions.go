@@ -6,8 +6,7 @@ import "github.com/sluice-data/sluice/internal/compute"
 type Country struct {
 	Account, Region, Stack, Code string
 
-	KeyARN                  string
-	DataKeyARN, StateKeyARN string
+	DataKeyARN, StateKeyARN string // keys of records, and of everything that tells about jobs
 
 	LandingARN, ValidatedARN, InvalidARN, VersionedARN, CuratedARN, ArtifactsARN, LogsARN string // buckets
 
@@ -23,7 +22,7 @@ type Country struct {
 	GlueJobARN                       string
 }
 
-// Function is the document of the function called name ("receive-file"): its own work, its log, the country's key, and the places
+// Function is the document of the function called name ("receive-file"): its own work, its log, the key of ledger and messages, and the places
 // that take what it could not do. It is false for a name that has no document.
 func Function(name, logGroupARN string, c Country) (Document, bool) {
 	work, ok := map[string]func(Country) []Statement{
@@ -40,7 +39,7 @@ func Function(name, logGroupARN string, c Country) (Document, bool) {
 	if !ok {
 		return Document{}, false
 	}
-	return New(append(work(c), logs(logGroupARN), useKey(c.KeyARN), publish("ReportFailure", c.AlertsTopicARN),
+	return New(append(work(c), logs(logGroupARN), useKey("UseStateKey", c.StateKeyARN), publish("ReportFailure", c.AlertsTopicARN),
 		allow("KeepFailedEvent", Strings{"sqs:SendMessage"}, Strings{c.DeadLettersARN}))...), true
 }
 
@@ -106,6 +105,7 @@ func finishJob(c Country) []Statement {
 // exportTable copies a day's curated files out; what it may do at Google is Google's to say.
 func exportTable(c Country) []Statement {
 	return append(ReadPrefix(c.CuratedARN, ""),
+		useKey("UseDataKey", c.DataKeyARN),
 		allow("ReadJobs", Strings{"dynamodb:GetItem"}, Strings{c.JobsARN}),
 		updateTables("RecordExport", c.JobsARN, c.ProgressARN))
 }
@@ -136,7 +136,10 @@ func stopCluster(c Country) []Statement {
 
 // keepCertificate writes the certificate of the clusters' nodes, which it cannot read.
 func keepCertificate(c Country) []Statement {
-	return []Statement{allow("WriteCertificate", Strings{"s3:PutObject"}, Strings{c.ArtifactsARN + "/cluster/certificate.zip"})}
+	return []Statement{
+		allow("WriteCertificate", Strings{"s3:PutObject"}, Strings{c.ArtifactsARN + "/cluster/certificate.zip"}),
+		allow("EncryptCertificate", Strings{"kms:GenerateDataKey"}, Strings{c.DataKeyARN}),
+	}
 }
 
 // findClusters allows finding clusters by their names.
@@ -149,9 +152,10 @@ func findLandedFiles(c Country) Statement {
 	return allow("FindLandedFiles", Strings{"s3:ListBucket", "s3:ListBucketVersions"}, Strings{c.LandingARN})
 }
 
-// readRuns allows reading what runs wrote, and learning that they wrote nothing.
+// readRuns allows reading what runs wrote, under the key of records, and learning that they wrote nothing.
 func readRuns(c Country) []Statement {
 	return []Statement{
+		useKey("UseDataKey", c.DataKeyARN),
 		allow("ReadRuns", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/runs/*"}),
 		allow("FindRuns", Strings{"s3:ListBucket"}, Strings{c.ArtifactsARN}),
 	}

@@ -35,6 +35,7 @@ func recordJob(c Country, logs []Statement, databases []string) Document {
 		allow("CommitTables", Strings{"glue:CreateTable", "glue:DeleteTable", "glue:GetDatabase", "glue:GetDatabases", "glue:GetTable", "glue:GetTables", "glue:UpdateTable"}, tables(c, databases...)),
 		allow("ClaimJob", Strings{"dynamodb:GetItem", "dynamodb:UpdateItem"}, Strings{c.JobsARN}),
 		useKeyForObjects(c),
+		allow("DecryptLedger", Strings{"kms:Decrypt"}, Strings{c.StateKeyARN}),
 	)...)
 }
 
@@ -60,7 +61,7 @@ func Crawler(c Country, database string) Document {
 		// A crawler makes its log group itself and names it after its role and its security configuration.
 		glueLogs(c, "/aws-glue/crawlers"),
 		securityConfiguration(),
-		allow("UseCountryKey", Strings{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"}, Strings{c.KeyARN}),
+		allow("UseDataKey", Strings{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"}, Strings{c.DataKeyARN}),
 	)
 }
 
@@ -92,5 +93,5 @@ func tables(c Country, databases ...string) Strings {
 
 // useKeyForObjects allows what writing and reading encrypted objects takes, in parts as well.
 func useKeyForObjects(c Country) Statement {
-	return allow("UseCountryKey", Strings{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncrypt*"}, Strings{c.KeyARN})
+	return allow("UseDataKey", Strings{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncrypt*"}, Strings{c.DataKeyARN})
 }

@@ -1,20 +1,44 @@
 package policies
 
-// Key is the policy of a country's KMS key: the account administers it through IAM, and the services that encrypt or deliver on the
-// country's behalf may use it, only for this account.
+// The keys of a country are three, so that who may read one kind of thing needs no right on another: its data, its state, its logs.
 //
 // Resource is "*" in every statement because in a key's policy it means the key itself.
-func Key(account, region string) Document {
-	ours := Condition{"StringEquals": {"aws:SourceAccount": {account}}}
-	use := Strings{"kms:Decrypt", "kms:GenerateDataKey*"}
-	return New(
-		Statement{Sid: "AccountAdministersByIAM", Effect: "Allow", Principal: &Principal{AWS: Strings{"arn:aws:iam::" + account + ":root"}},
-			Action: Strings{"kms:*"}, Resource: Strings{"*"}},
+
+// DataKey is the policy of the key that a country's records are encrypted with: the account administers it and hands out its use
+// through IAM. No service principal may use it; services that encrypt records do so with the rights of the role that asks them.
+func DataKey(account string) Document { return New(administer(account)) }
+
+// StateKey is the policy of the key of a country's ledger, queues and topics: the services that tell of things may encrypt what they
+// send to them, only for this account.
+func StateKey(account, region string) Document {
+	d := New(administer(account))
+	for _, sender := range []struct{ sid, service, sources string }{
+		{"AlarmsTellTopics", "cloudwatch.amazonaws.com", "arn:aws:cloudwatch:" + region + ":" + account + ":alarm:*"},
+		{"RulesTellTopicsAndQueues", "events.amazonaws.com", "arn:aws:events:" + region + ":" + account + ":rule/*"},
+		{"BudgetsTellTopics", "budgets.amazonaws.com", "arn:aws:budgets::" + account + ":*"},
+		{"BucketsTellTopicsAndQueues", "s3.amazonaws.com", "arn:aws:s3:::*"}, // a bucket's ARN has no account; SourceAccount says whose
+		{"TopicsTellQueues", "sns.amazonaws.com", "arn:aws:sns:" + region + ":" + account + ":*"},
+	} {
+		d.Statement = append(d.Statement, Statement{Sid: sender.sid, Effect: "Allow", Principal: &Principal{Service: Strings{sender.service}},
+			Action: Strings{"kms:Decrypt", "kms:GenerateDataKey*"}, Resource: Strings{"*"},
+			Condition: Condition{
+				"StringEquals":    {"aws:SourceAccount": {account}},
+				"ArnLikeIfExists": {"aws:SourceArn": {sender.sources}}, // not every service hands its source on to KMS
+			}})
+	}
+	return d
+}
+
+// LogsKey is the policy of the key of a country's log groups: the log service of the region may use it, only for groups of this account.
+func LogsKey(account, region string) Document {
+	return New(administer(account),
 		Statement{Sid: "LogGroupsOfThisAccount", Effect: "Allow", Principal: &Principal{Service: Strings{"logs." + region + ".amazonaws.com"}},
 			Action: Strings{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"}, Resource: Strings{"*"},
-			Condition: Condition{"ArnLike": {"kms:EncryptionContext:aws:logs:arn": {"arn:aws:logs:" + region + ":" + account + ":log-group:*"}}}},
-		Statement{Sid: "EventsAlarmsAndTopicsOfThisAccount", Effect: "Allow",
-			Principal: &Principal{Service: Strings{"budgets.amazonaws.com", "cloudwatch.amazonaws.com", "events.amazonaws.com", "s3.amazonaws.com", "sns.amazonaws.com"}},
-			Action:    use, Resource: Strings{"*"}, Condition: ours},
-	)
+			Condition: Condition{"ArnLike": {"kms:EncryptionContext:aws:logs:arn": {"arn:aws:logs:" + region + ":" + account + ":log-group:*"}}}})
+}
+
+// administer leaves it to IAM of the account who administers the key and who uses it; without it nobody could, not even to delete it.
+func administer(account string) Statement {
+	return Statement{Sid: "AccountAdministersByIAM", Effect: "Allow", Principal: &Principal{AWS: Strings{"arn:aws:iam::" + account + ":root"}},
+		Action: Strings{"kms:*"}, Resource: Strings{"*"}}
 }

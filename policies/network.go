@@ -1,5 +1,10 @@
 package policies
 
+import (
+	"maps"
+	"slices"
+)
+
 // S3Endpoint is the policy of a country's S3 gateway endpoint: buckets of its own account, and the repositories that EMR 7 nodes
 // install from and report to, which belong to AWS.
 func S3Endpoint(account, region string) Document {
@@ -14,8 +19,26 @@ func S3Endpoint(account, region string) Document {
 	)
 }
 
-// Endpoint is the policy of an endpoint to another service: what belongs to the account, by principals of the account.
-func Endpoint(account string) Document {
-	return New(Statement{Sid: "PrincipalsOfThisAccount", Effect: "Allow", Principal: &Principal{Any: true}, Action: Strings{"*"}, Resource: Strings{"*"}, // the roles decide what; this decides whose
-		Condition: Condition{"StringEquals": {"aws:PrincipalAccount": {account}}}})
+// endpointActions are the services that can have an endpoint, by the name that the endpoint has, each with the word that begins its
+// actions in IAM. It is what functions and jobs may come to need; a service more is a line.
+var endpointActions = map[string]string{
+	"athena": "athena", "dynamodb": "dynamodb", "ec2": "ec2", "ecr.api": "ecr", "ecr.dkr": "ecr", "elasticmapreduce": "elasticmapreduce",
+	"emr-serverless": "emr-serverless", "events": "events", "glue": "glue", "kinesis-streams": "kinesis", "kms": "kms", "lambda": "lambda",
+	"lakeformation": "lakeformation", "logs": "logs", "monitoring": "cloudwatch", "secretsmanager": "secretsmanager", "sns": "sns",
+	"sqs": "sqs", "ssm": "ssm", "states": "states", "sts": "sts",
+}
+
+// EndpointServices are the services that Endpoint has a policy for.
+func EndpointServices() []string { return slices.Sorted(maps.Keys(endpointActions)) }
+
+// Endpoint is the policy of an endpoint to a service other than S3: principals of the account, on what belongs to the account. The
+// roles decide what they may do; this keeps credentials from elsewhere, and the way out to accounts elsewhere, off the network. It is
+// false for a service that it does not know.
+func Endpoint(service, account string) (Document, bool) {
+	actions, ok := endpointActions[service]
+	return New(Statement{Sid: "OwnPrincipalsOnOwnResources", Effect: "Allow", Principal: &Principal{Any: true}, Action: Strings{actions + ":*"}, Resource: Strings{"*"}, // whatever the account owns
+		Condition: Condition{
+			"StringEquals":         {"aws:PrincipalAccount": {account}},
+			"StringEqualsIfExists": {"aws:ResourceAccount": {account}}, // actions that touch no resource have no such key
+		}}), ok
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ func country() Country {
 	table := func(name string) string { return "arn:aws:dynamodb:eu-west-1:111122223333:table/us-" + name }
 	return Country{
 		Account: "111122223333", Region: "eu-west-1", Stack: "prod", Code: "us",
-		KeyARN:     "arn:aws:kms:eu-west-1:111122223333:key/k",
+		DataKeyARN: "arn:aws:kms:eu-west-1:111122223333:key/data", StateKeyARN: "arn:aws:kms:eu-west-1:111122223333:key/state",
 		LandingARN: bucket("landing"), ValidatedARN: bucket("validated"), InvalidARN: bucket("invalid"), VersionedARN: bucket("versioned"),
 		CuratedARN: bucket("curated"), ArtifactsARN: bucket("artifacts"), LogsARN: bucket("logs"),
 		FeedsARN: table("feeds"), JobsARN: table("jobs"), RunsARN: table("runs"), FilesARN: table("files"), ProgressARN: table("progress"),
@@ -35,13 +36,14 @@ func country() Country {
 func documents(t *testing.T) map[string]Document {
 	c := country()
 	all := map[string]Document{
-		"key": Key(c.Account, c.Region), "bucket": Bucket(c.LandingARN, c.KeyARN), "log-bucket": LogBucket(c.LogsARN, c.Account, c.LandingARN, c.CuratedARN),
+		"data-key": DataKey(c.Account), "state-key": StateKey(c.Account, c.Region), "logs-key": LogsKey(c.Account, c.Region),
+		"bucket": Bucket(c.LandingARN, c.DataKeyARN), "log-bucket": LogBucket(c.LogsARN, c.Account, c.Region, c.LandingARN, c.CuratedARN),
 		"queue": Queue(c.TicketsARN), "topic": Topic(c.JobsTopicARN), "alert-topic": AlertTopic(c.AlertsTopicARN, c.Account),
 		"trail-key":    TrailKey(c.Account, "arn:aws:cloudtrail:eu-west-1:111122223333:trail/sluice-prod"),
 		"trail-bucket": TrailBucket("arn:aws:s3:::sluicetrail-prod-1a2b3c4d", "arn:aws:kms:eu-west-1:111122223333:key/t", c.Account, "arn:aws:cloudtrail:eu-west-1:111122223333:trail/sluice-prod"),
 		"trust-lambda": AssumedBy("lambda.amazonaws.com"), "trust-emr": AssumedByEMR(c.Account, c.Region),
-		"s3-endpoint": S3Endpoint(c.Account, c.Region), "endpoint": Endpoint(c.Account),
-		"cluster-service": ClusterService(c.ClusterNodeRoleARN, c.KeyARN), "job": Job(c, "sluice_prod_us_validated", "sluice_prod_us_curated"),
+		"s3-endpoint":     S3Endpoint(c.Account, c.Region),
+		"cluster-service": ClusterService(c.ClusterNodeRoleARN, c.DataKeyARN), "job": Job(c, "sluice_prod_us_validated", "sluice_prod_us_curated"),
 		"serverless-job": ServerlessJob(c, "sluice_prod_us_validated", "sluice_prod_us_curated"), "glue-job": GlueJob(c, "/aws-glue/jobs/sluice-prod-us", "sluice_prod_us_validated", "sluice_prod_us_curated"),
 		"upkeep-job": UpkeepJob(c, "/aws-glue/jobs/sluice-prod-us", "sluice_prod_us_validated", "sluice_prod_us_curated"), "crawler": Crawler(c, "sluice_prod_us_landing"),
 		"trust-serverless": AssumedByServerless(c.Account, c.Region), "trust-glue": AssumedByGlue(c.Account, c.Region),
@@ -49,6 +51,13 @@ func documents(t *testing.T) map[string]Document {
 	}
 	for name, d := range people(c) {
 		all[name] = d
+	}
+	for _, service := range []string{"dynamodb", "glue", "monitoring"} {
+		d, ok := Endpoint(service, c.Account)
+		if !ok {
+			t.Fatalf("endpoint of %s has no document", service)
+		}
+		all["endpoint-"+service] = d
 	}
 	for _, name := range []string{"receive-file", "queue-jobs", "start-jobs", "finish-job", "export-table", "publish-cpu", "stop-cluster", "keep-certificate"} {
 		d, ok := Function(name, "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/sluice-prod-us-"+name, c)
@@ -160,5 +169,34 @@ func TestDocumentsFitTheirLimits(t *testing.T) {
 func TestUnknownFunctionHasNoDocument(t *testing.T) {
 	if _, ok := Function("drop-tables", "", Country{}); ok {
 		t.Error("drop-tables has a document")
+	}
+}
+
+func TestUnknownServiceHasNoEndpoint(t *testing.T) {
+	if _, ok := Endpoint("s3-of-others", "111122223333"); ok {
+		t.Error("an endpoint to s3-of-others has a document")
+	}
+}
+
+func TestNoServiceMayUseTheKeyOfRecords(t *testing.T) {
+	for _, s := range DataKey("111122223333").Statement {
+		if s.Effect == "Allow" && (len(s.Principal.Service) > 0 || s.Principal.Any) {
+			t.Errorf("statement %s lets %v in", s.Sid, s.Principal)
+		}
+	}
+}
+
+func TestServicesUseKeysForTheirOwnAccountOnly(t *testing.T) {
+	for name, d := range map[string]Document{"state": StateKey("111122223333", "eu-west-1"), "logs": LogsKey("111122223333", "eu-west-1")} {
+		for _, s := range d.Statement {
+			if len(s.Principal.Service) == 0 {
+				continue
+			}
+			ours := slices.Equal(s.Condition["StringEquals"]["aws:SourceAccount"], Strings{"111122223333"}) ||
+				strings.Contains(strings.Join(s.Condition["ArnLike"]["kms:EncryptionContext:aws:logs:arn"], " "), ":111122223333:")
+			if !ours {
+				t.Errorf("%s key: statement %s lets %v in for any account", name, s.Sid, s.Principal.Service)
+			}
+		}
 	}
 }

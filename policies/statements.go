@@ -14,9 +14,9 @@ func logs(logGroupARN string) Statement {
 	return allow("WriteOwnLog", Strings{"logs:CreateLogStream", "logs:PutLogEvents"}, Strings{logGroupARN + ":*"})
 }
 
-// useKey allows encrypting and decrypting under the country's key.
-func useKey(keyARN string) Statement {
-	return allow("UseCountryKey", Strings{"kms:Decrypt", "kms:GenerateDataKey"}, Strings{keyARN})
+// useKey allows encrypting and decrypting under one of the country's keys.
+func useKey(sid, keyARN string) Statement {
+	return allow(sid, Strings{"kms:Decrypt", "kms:GenerateDataKey"}, Strings{keyARN})
 }
 
 // publish allows publishing to topics.

@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-data/sluice/internal/access"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/sizing"
+	"github.com/sluice-data/sluice/policies"
 )
 
 // Config is a stack's file, Pulumi.<stack>.yaml, read once and checked whole. Each field is described in docs/schemas/stack.json;
@@ -54,10 +55,23 @@ type Google struct {
 	Location string `json:"location"`
 }
 
-// Network is what every country's network has.
+// Network is what every country's network has. A country may say otherwise, but for the zones and the days.
 type Network struct {
-	Zones     int      `json:"zones"`
-	Endpoints []string `json:"endpoints"`
+	Zones       int            `json:"zones"`
+	NAT         string         `json:"nat"`
+	Endpoints   []string       `json:"endpoints"` // Endpoints are nil for the default, empty for none.
+	FlowLogDays int            `json:"flowLogDays"`
+	Shared      *SharedNetwork `json:"shared"`
+}
+
+// SharedNetwork is a network that countries' networks are peered with.
+type SharedNetwork struct {
+	VPCID         string   `json:"vpcId"`
+	CIDR          string   `json:"cidr"`
+	AccountID     string   `json:"accountId"`
+	Region        string   `json:"region"`
+	RoleARN       string   `json:"roleArn"`
+	RouteTableIDs []string `json:"routeTableIds"`
 }
 
 // Functions is how functions are built and run.
@@ -119,6 +133,7 @@ type Athena struct {
 type Storage struct {
 	NoncurrentDays int `json:"noncurrentDays"`
 	SnapshotDays   int `json:"snapshotDays"`
+	ColdDays       int `json:"coldDays"`
 	LogDays        int `json:"logDays"`
 }
 
@@ -136,16 +151,17 @@ type Alerts struct {
 
 // Country is one country of the environment.
 type Country struct {
-	Code           string `json:"code"`
-	CIDR           string `json:"cidr"`
-	TimeZone       string `json:"timeZone"`
-	Region         string `json:"region"`
-	AccountRoleARN string `json:"accountRoleArn"`
-	Parallel       int    `json:"parallel"`
-	BudgetUSD      int    `json:"budgetUSD"`
-	Alerts         Alerts `json:"alerts"`
-	Google         Google `json:"google"`
-	Feeds          []Feed `json:"feeds"`
+	Code           string  `json:"code"`
+	CIDR           string  `json:"cidr"`
+	TimeZone       string  `json:"timeZone"`
+	Region         string  `json:"region"`
+	AccountRoleARN string  `json:"accountRoleArn"`
+	Parallel       int     `json:"parallel"`
+	BudgetUSD      int     `json:"budgetUSD"`
+	Alerts         Alerts  `json:"alerts"`
+	Google         Google  `json:"google"`
+	Network        Network `json:"network"`
+	Feeds          []Feed  `json:"feeds"`
 
 	ComputeOverride json.RawMessage `json:"compute"`
 
@@ -203,6 +219,7 @@ func ReadConfig(stack string, values map[string]string, root string) (*Config, e
 	if !regexp.MustCompile(`^[a-z][a-z0-9]*$`).MatchString(stack) || len(stack) > maxStack {
 		wrong.add("stack", "%q: a stack's name is part of the names of buckets, databases and accounts; take a letter, then letters and digits, %d at most", stack, maxStack)
 	}
+	c.checkEndpoints(&wrong)
 	c.checkCountries(&wrong)
 	c.checkFeeds(&wrong, filepath.Join(root, "contracts"))
 	c.checkAccess(&wrong)
@@ -242,11 +259,27 @@ func (c *Config) checkCountries(wrong *faults) {
 		}
 		country.derive(c)
 		country.Compute.check(wrong, path)
+		country.checkNetwork(wrong, path, c)
 	}
 	for i, code := range c.AllowDataDeletion {
 		if !slices.ContainsFunc(c.Countries, func(country Country) bool { return country.Code == code }) {
 			wrong.add(fmt.Sprintf("allowDataDeletion[%d]", i), "%s is no country of this stack", code)
 		}
+	}
+}
+
+// checkEndpoints checks that every endpoint is one that has a policy.
+func (c *Config) checkEndpoints(wrong *faults) {
+	check := func(path string, services []string) {
+		for i, service := range services {
+			if at := fmt.Sprintf("%s[%d]", path, i); !wrong.at(at) && !slices.Contains(policies.EndpointServices(), service) {
+				wrong.add(at, "%s has no endpoint here; take some of %s", service, strings.Join(policies.EndpointServices(), ", "))
+			}
+		}
+	}
+	check("network.endpoints", c.Network.Endpoints)
+	for i, country := range c.Countries {
+		check(fmt.Sprintf("countries[%d].network.endpoints", i), country.Network.Endpoints)
 	}
 }
 
@@ -306,6 +339,13 @@ func (country *Country) derive(c *Config) {
 	if len(country.ComputeOverride) > 0 {
 		_ = json.Unmarshal(country.ComputeOverride, &country.Compute) // what has another type than it should the schema reports
 	}
+	country.Network.Zones, country.Network.FlowLogDays = c.Network.Zones, c.Network.FlowLogDays
+	if country.Network.NAT == "" {
+		country.Network.NAT = c.Network.NAT
+	}
+	if country.Network.Endpoints == nil {
+		country.Network.Endpoints = c.Network.Endpoints
+	}
 	protected := c.DataProtection == nil || *c.DataProtection
 	country.Protected = protected && !slices.Contains(c.AllowDataDeletion, country.Code)
 }
@@ -347,6 +387,57 @@ func (c Compute) check(wrong *faults, path string) {
 	if c.Idle.Minutes > 5 && c.Idle.Minutes%5 != 0 {
 		wrong.add(path+".compute.idle.minutes", "%d is no multiple of 5; metrics come every five minutes", c.Idle.Minutes)
 	}
+}
+
+// checkNetwork checks what a country's network is made of, and derives its shared network.
+func (country *Country) checkNetwork(wrong *faults, path string, c *Config) {
+	at := path + ".network"
+	if country.Network.Shared == nil {
+		at = "network"
+		if c.Network.Shared != nil {
+			shared := *c.Network.Shared // a country's own, because what is not said depends on the country
+			country.Network.Shared = &shared
+		}
+	}
+	shared := country.Network.Shared
+	if shared == nil || wrong.at(at+".shared") {
+		return
+	}
+	if shared.AccountID == "" {
+		shared.AccountID = c.AWS.AccountID
+	}
+	if shared.Region == "" {
+		shared.Region = country.Region
+	}
+	block, err := netip.ParsePrefix(shared.CIDR)
+	if err != nil || !block.Addr().Is4() || block != block.Masked() {
+		wrong.add(at+".shared.cidr", "%q is no IPv4 block, for example 10.0.0.0/16", shared.CIDR)
+		return
+	}
+	if country.Block.IsValid() && block.Overlaps(country.Block) {
+		wrong.add(path+".cidr", "%s overlaps %s.shared.cidr", country.Block, at)
+	}
+	_, reached := shared.reach(c, country)
+	switch {
+	case reached && len(shared.RouteTableIDs) == 0:
+		wrong.add(at+".shared.routeTableIds", "name the route tables of %s that get the way back to %s", shared.VPCID, country.Code)
+	case !reached && len(shared.RouteTableIDs) > 0:
+		wrong.add(at+".shared.routeTableIds", "routes in account %s take a role there: name it as roleArn, or leave the routes to the owner of %s", shared.AccountID, shared.VPCID)
+	}
+}
+
+// reach is the role that accepts a peering in the shared network's account and writes the way back, empty for the caller's own
+// identity. It is false when the account is neither the environment's nor the country's and no role is named: then its owner does both.
+func (shared *SharedNetwork) reach(c *Config, country *Country) (roleARN string, ok bool) {
+	switch {
+	case shared.RoleARN != "":
+		return shared.RoleARN, true
+	case shared.AccountID == country.Account:
+		return country.AccountRoleARN, true
+	case shared.AccountID == c.AWS.AccountID:
+		return c.AWS.RoleARN, true
+	}
+	return "", false
 }
 
 // checkFeeds reads the contracts that the countries name, and checks that a country's feeds can run together.

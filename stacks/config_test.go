@@ -141,7 +141,7 @@ func TestEveryFaultIsReportedWithItsPath(t *testing.T) {
   sluice:countries:
     - {code: us, cidr: 10.16.0.0/16, feeds: [orders, {name: orders, engine: abacus}]}
     - {code: us, cidr: 10.0.0.0/8, feeds: [nothing], colour: red}
-    - {code: uy, cidr: 10.16.128.0/17, feeds: [items, prices], timeZone: America/Atlantis}
+    - {code: uy, cidr: 10.16.128.0/17, feeds: [items, prices], timeZone: America/Atlantis, network: {nat: two, endpoints: [gluee]}}
     - {code: UY, cidr: somewhere, feeds: [reserved, odd, report]}
     - {code: ar, cidr: 10.18.0.0/16, feeds: [items]}
 `), root)
@@ -168,6 +168,8 @@ func TestEveryFaultIsReportedWithItsPath(t *testing.T) {
 		`  countries[1].code: us is countries[0] already`,
 		`  countries[1].feeds[0]: feed "nothing" has no contract; write contracts/nothing.yaml or take one of items, odd, orders, prices, report, reserved`,
 		`  countries[2].cidr: 10.16.128.0/17 overlaps countries[0].cidr`,
+		`  countries[2].network.endpoints[0]: gluee has no endpoint here; take some of athena, dynamodb, ec2, ecr.api, ecr.dkr, elasticmapreduce, emr-serverless, events, glue, kinesis-streams, kms, lakeformation, lambda, logs, monitoring, secretsmanager, sns, sqs, ssm, states, sts`,
+		`  countries[2].network.nat: value must be one of 'none', 'one', 'perZone'`,
 		`  countries[2].feeds: feeds wait for each other: items needs prices needs items`,
 		`  countries[2].timeZone: "America/Atlantis" is no IANA time zone, for example Europe/Madrid`,
 		`  countries[3].cidr: "somewhere" is no block, for example 10.16.0.0/16`,
@@ -228,5 +230,48 @@ func TestAccessTableIsCheckedWithTheRest(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("want %q, got %v", c.want, err)
 		}
+	}
+}
+func TestSharedNetworkIsChecked(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	const own, other = "accountId: '000011112222'", "accountId: '333344445555'"
+	for name, c := range map[string]struct{ shared, want string }{
+		"overlap":             {"{vpcId: vpc-12345678, cidr: 10.16.0.0/12, routeTableIds: [rtb-12345678]}", "  countries[0].cidr: 10.16.0.0/16 overlaps network.shared.cidr"},
+		"no block":            {"{vpcId: vpc-12345678, cidr: here, routeTableIds: [rtb-12345678]}", `  network.shared.cidr: "here" is no IPv4 block, for example 10.0.0.0/16`},
+		"bits set":            {"{vpcId: vpc-12345678, cidr: 10.0.1.0/16, routeTableIds: [rtb-12345678]}", `  network.shared.cidr: "10.0.1.0/16" is no IPv4 block, for example 10.0.0.0/16`},
+		"no way back":         {"{vpcId: vpc-12345678, cidr: 10.0.0.0/16, " + own + "}", "  network.shared.routeTableIds: name the route tables of vpc-12345678 that get the way back to us"},
+		"routes out of reach": {"{vpcId: vpc-12345678, cidr: 10.0.0.0/16, " + other + ", routeTableIds: [rtb-12345678]}", "  network.shared.routeTableIds: routes in account 333344445555 take a role there: name it as roleArn, or leave the routes to the owner of vpc-12345678"},
+		"wrong id":            {"{vpcId: shared, cidr: 10.0.0.0/16}", `  network.shared.vpcId: 'shared' does not match pattern '^vpc-[0-9a-f]{8,17}$'`},
+		"own":                 {"{vpcId: vpc-12345678, cidr: 10.0.0.0/16, routeTableIds: [rtb-12345678]}", ""},
+		"owner's to accept":   {"{vpcId: vpc-12345678, cidr: 10.0.0.0/16, " + other + "}", ""},
+		"by a role":           {"{vpcId: vpc-12345678, cidr: 10.0.0.0/16, " + other + ", roleArn: 'arn:aws:iam::333344445555:role/peer', routeTableIds: [rtb-12345678]}", ""},
+	} {
+		_, err := ReadConfig("test", values(t, head+"  sluice:network: {shared: "+c.shared+"}\n  sluice:countries: [{code: us, cidr: 10.16.0.0/16, feeds: [orders]}]\n"), root)
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%s: %v", name, err)
+		case c.want != "" && (err == nil || err.Error() != "stack test cannot be deployed:\n"+c.want):
+			t.Errorf("%s: %v\nwant %s", name, err, c.want)
+		}
+	}
+}
+
+func TestCountryHasItsNetworkOtherwise(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	c, err := ReadConfig("test", values(t, head+`
+  sluice:network: {nat: one, endpoints: [sts], flowLogDays: 7, shared: {vpcId: vpc-12345678, cidr: 10.0.0.0/16, routeTableIds: [rtb-12345678]}}
+  sluice:countries:
+    - {code: us, cidr: 10.16.0.0/16, feeds: [orders]}
+    - {code: uy, cidr: 10.17.0.0/16, feeds: [orders], region: sa-east-1, network: {nat: perZone, endpoints: [], shared: {vpcId: vpc-87654321, cidr: 10.1.0.0/16, routeTableIds: [rtb-87654321]}}}
+`), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	us, uy := c.Countries[0].Network, c.Countries[1].Network
+	if us.NAT != "one" || !slices.Equal(us.Endpoints, []string{"sts"}) || us.FlowLogDays != 7 || us.Shared.VPCID != "vpc-12345678" || us.Shared.Region != "eu-west-1" {
+		t.Errorf("us: %+v %+v", us, us.Shared)
+	}
+	if uy.NAT != "perZone" || uy.Endpoints == nil || len(uy.Endpoints) != 0 || uy.FlowLogDays != 7 || uy.Shared.VPCID != "vpc-87654321" || uy.Shared.Region != "sa-east-1" {
+		t.Errorf("uy: %+v %+v", uy, uy.Shared)
 	}
 }

@@ -21,7 +21,7 @@ type DeployedCountry struct {
 }
 
 // NewCountry composes a country of its components.
-func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built artifacts, at *place, people *infra.People, google *gcp.Provider) (*DeployedCountry, error) {
+func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built artifacts, at *place, shared *infra.SharedNetwork, people *infra.People, google *gcp.Provider) (*DeployedCountry, error) {
 	var (
 		code    = country.Code
 		name    = "sluice-" + config.Stack + "-" + code // begins physical names
@@ -39,17 +39,8 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	if err != nil {
 		return nil, err
 	}
-	endpoints := config.Network.Endpoints
-	if !switched.On(compute.Endpoints) {
-		endpoints = nil
-	}
 
 	suffix, err := infra.NewSuffix(ctx, code, child)
-	if err != nil {
-		return nil, err
-	}
-	network, err := infra.NewNetwork(ctx, code, &infra.NetworkArgs{
-		CIDR: country.Block, Zones: at.zones, Account: country.Account, Region: country.Region, Endpoints: endpoints, Tags: tags}, child)
 	if err != nil {
 		return nil, err
 	}
@@ -59,20 +50,26 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		return nil, err
 	}
 	lake, err := infra.NewDataLake(ctx, code, &infra.DataLakeArgs{
-		Prefix: name, Suffix: suffix, Account: country.Account, KeyARN: keys.ARN, Protect: country.Protected,
-		NoncurrentDays: config.Storage.NoncurrentDays, LogDays: config.Storage.LogDays, Tags: tags}, child)
+		Prefix: name, Suffix: suffix, Account: country.Account, Region: country.Region, KeyARN: keys.DataARN, Protect: country.Protected,
+		NoncurrentDays: config.Storage.NoncurrentDays, ColdDays: config.Storage.ColdDays, LogDays: config.Storage.LogDays, FlowLogDays: country.Network.FlowLogDays, Tags: tags}, child)
 	if err != nil {
 		return nil, err
 	}
-	messaging, err := infra.NewMessaging(ctx, code, &infra.MessagingArgs{Account: country.Account, KeyARN: keys.ARN, Emails: country.Alerts.Emails, Tags: tags}, child)
+	network, err := infra.NewNetwork(ctx, code, &infra.NetworkArgs{
+		CIDR: country.Block, Zones: at.zones, Account: country.Account, Region: country.Region, NAT: country.Network.NAT, NATEnabled: switched.On(compute.NAT),
+		Endpoints: country.Network.Endpoints, EndpointsEnabled: switched.On(compute.Endpoints), FlowLogsARN: lake.FlowLogsARN, Shared: shared, Tags: tags}, child)
 	if err != nil {
 		return nil, err
 	}
-	ledger, err := infra.NewLedger(ctx, code, &infra.LedgerArgs{KeyARN: keys.ARN, Feeds: country.ledgerFeeds(), Protect: country.Protected, Tags: tags}, child)
+	messaging, err := infra.NewMessaging(ctx, code, &infra.MessagingArgs{Account: country.Account, KeyARN: keys.StateARN, Emails: country.Alerts.Emails, Tags: tags}, child)
 	if err != nil {
 		return nil, err
 	}
-	tables, err := infra.NewCatalog(ctx, code, &infra.CatalogArgs{Name: catalog, Lake: lake, KeyARN: keys.ARN, ScanGB: config.Athena.ScanLimitGB, Protect: country.Protected, Tags: tags}, child)
+	ledger, err := infra.NewLedger(ctx, code, &infra.LedgerArgs{KeyARN: keys.StateARN, Feeds: country.ledgerFeeds(), Protect: country.Protected, Tags: tags}, child)
+	if err != nil {
+		return nil, err
+	}
+	tables, err := infra.NewCatalog(ctx, code, &infra.CatalogArgs{Name: catalog, Lake: lake, KeyARN: keys.DataARN, ScanGB: config.Athena.ScanLimitGB, Protect: country.Protected, Tags: tags}, child)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +82,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	cluster, err := infra.NewCluster(ctx, code, &infra.ClusterArgs{
 		ClusterName: name, Account: country.Account, Region: country.Region,
 		ReleaseLabel: country.Compute.ReleaseLabel, PrimaryType: country.Compute.PrimaryType, CoreType: country.Compute.CoreType,
-		IdleMinutes: country.Compute.IdleMinutes, Steps: country.Parallel, Network: network, CIDR: country.CIDR, KeyARN: keys.ARN,
+		IdleMinutes: country.Compute.IdleMinutes, Steps: country.Parallel, Network: network, CIDR: country.CIDR, KeyARN: keys.DataARN,
 		ArtifactsBucket: lake.Names["artifacts"], LogsBucket: lake.Names["logs"], JobPolicy: access.Job(jobDatabases(catalog)...), Tags: tags}, child)
 	if err != nil {
 		return nil, err
@@ -99,7 +96,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	}
 	glue, err := infra.NewGlue(ctx, code, &infra.GlueArgs{
 		Prefix: name, Account: country.Account, Region: country.Region, Version: country.Compute.Glue.Version, Parallel: country.Parallel,
-		TimeoutMinutes: country.Compute.Glue.TimeoutMinutes, KeyARN: keys.ARN, ArtifactsBucket: lake.Names["artifacts"], MainKey: jobs.MainKey,
+		TimeoutMinutes: country.Compute.Glue.TimeoutMinutes, KeyARN: keys.DataARN, LogKeyARN: keys.LogsARN, ArtifactsBucket: lake.Names["artifacts"], MainKey: jobs.MainKey,
 		JobPolicy: access.GlueJob(infra.GlueLogs(name), jobDatabases(catalog)...), LogDays: config.Functions.LogDays, Tags: tags}, child)
 	if err != nil {
 		return nil, err
@@ -129,7 +126,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 			Enabled: switched.On(compute.Standing), Stack: config.Stack, Country: code, Account: country.Account, Cluster: cluster, Pipeline: pipeline, Size: country.Compute.Size,
 			MinUnits: country.Compute.Scaling.MinUnits, MaxUnits: country.Compute.Scaling.MaxUnits, OnDemandUnits: country.Compute.Scaling.OnDemandUnits,
 			QuietPercent: country.Compute.Idle.CPUPercent, QuietMinutes: country.Compute.Idle.Minutes, EndMinutes: country.Compute.Idle.EndMinutes,
-			KeyARN: keys.ARN, Tags: tags}, child); err != nil {
+			KeyARN: keys.StateARN, Tags: tags}, child); err != nil {
 			return nil, err
 		}
 	}
@@ -140,7 +137,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	granted := pulumi.Map{}
 	if people != nil {
 		rules := config.rules(country)
-		grants, err := infra.NewGrants(ctx, code, &infra.GrantsArgs{People: people, Access: access, Rules: rules, CatalogName: catalog, KeyARN: keys.ARN, Tags: tags}, child)
+		grants, err := infra.NewGrants(ctx, code, &infra.GrantsArgs{People: people, Access: access, Rules: rules, CatalogName: catalog, KeyARN: keys.DataARN, Tags: tags}, child)
 		if err != nil {
 			return nil, err
 		}

@@ -67,7 +67,7 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 			state["arn"] = resource.NewStringProperty(arn)
 		}
 	}
-	for _, computed := range []string{"arn", "email", "hex", "keyId", "name", "prefixListId", "url", "bucket", "datasetId"} {
+	for _, computed := range []string{"allocationId", "arn", "defaultRouteTableId", "email", "hex", "keyId", "name", "prefixListId", "url", "bucket", "datasetId"} {
 		if _, given := state[resource.PropertyKey(computed)]; !given {
 			state[resource.PropertyKey(computed)] = resource.NewStringProperty(computed + "-of-" + args.Name)
 		}
@@ -222,8 +222,63 @@ func TestCountriesInOnePlaceShareAProvider(t *testing.T) {
 		t.Errorf("providers: %v", providers)
 	}
 	for id, want := range map[string]string{"us": "aws-000011112222-eu-west-1", "uy": "aws-000011112222-eu-west-1", "ar": "aws-000011112222-sa-east-1", "br": "aws-333344445555-eu-west-1"} {
-		if got := registered["aws:kms/key:Key "+id]; !strings.Contains(got, "::"+want+"::") {
+		if got := registered["aws:kms/key:Key "+id+"-data"]; !strings.Contains(got, "::"+want+"::") {
 			t.Errorf("%s is made by %s", id, got)
+		}
+	}
+}
+
+func TestSharedNetworkIsReachedByWhoMayWriteThere(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	for _, c := range []struct{ name, shared, provider string }{
+		{"same account and region", "routeTableIds: [rtb-12345678]", "aws-000011112222-eu-west-1"},
+		{"another region", "region: eu-central-1, routeTableIds: [rtb-12345678]", "aws-000011112222-eu-central-1"},
+		{"another account by a role", "accountId: '333344445555', roleArn: 'arn:aws:iam::333344445555:role/peer', routeTableIds: [rtb-12345678]", "aws-333344445555-eu-west-1-shared"},
+		{"another account by its owner", "accountId: '333344445555'", ""},
+	} {
+		registered, err := deployed(t, "test", head+"  sluice:network: {shared: {vpcId: vpc-12345678, cidr: 10.0.0.0/16, "+c.shared+"}}\n  sluice:countries:\n"+us, root, &recorder{zones: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if request := registered["aws:ec2/vpcPeeringConnection:VpcPeeringConnection us-shared"]; !strings.Contains(request, "::aws-000011112222-eu-west-1::") {
+			t.Errorf("%s: requested by %q", c.name, request)
+		}
+		for _, id := range []string{"aws:ec2/vpcPeeringConnectionAccepter:VpcPeeringConnectionAccepter us-shared", "aws:ec2/route:Route us-shared-back-0"} {
+			got, made := registered[id]
+			if made != (c.provider != "") || made && !strings.Contains(got, "::"+c.provider+"::") {
+				t.Errorf("%s: %s is made by %q", c.name, id, got)
+			}
+		}
+	}
+}
+
+func TestSwitchedOffPartsOfTheNetworkAreNotThere(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	text := head + "  sluice:network: {nat: one}\n  sluice:countries:\n" + us
+	for _, c := range []struct {
+		off       map[string]string
+		gateways  int
+		endpoints int
+	}{
+		{nil, 1, 4},
+		{map[string]string{"/sluice/test/compute/us/nat": "off"}, 0, 4},
+		{map[string]string{"/sluice/test/compute/us/endpoints": "off"}, 1, 2},
+	} {
+		registered, err := deployed(t, "test", text, root, &recorder{zones: 2, parameters: c.off})
+		if err != nil {
+			t.Fatal(err)
+		}
+		gateways, endpoints := 0, 0
+		for id := range registered {
+			if strings.HasPrefix(id, "aws:ec2/natGateway:") {
+				gateways++
+			}
+			if strings.HasPrefix(id, "aws:ec2/vpcEndpoint:") {
+				endpoints++
+			}
+		}
+		if gateways != c.gateways || endpoints != c.endpoints {
+			t.Errorf("off %v: %d gateways, %d endpoints", c.off, gateways, endpoints)
 		}
 	}
 }

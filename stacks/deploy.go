@@ -46,16 +46,17 @@ func deploy(ctx *pulumi.Context, config *Config, built artifacts) error {
 	if err != nil {
 		return err
 	}
+	reached := providers{}
 	places := map[string]*place{}
 	people := map[string]team{}
 	var faults []error
-	if err := newShared(ctx, config, places); err != nil {
+	if err := newShared(ctx, config, places, reached); err != nil {
 		faults = append(faults, err)
 	}
 	outputs := pulumi.Map{}
 	for i := range config.Countries {
 		country := &config.Countries[i]
-		deployed, err := deployCountry(ctx, config, country, built, places, people, google)
+		deployed, err := deployCountry(ctx, config, country, built, places, reached, people, google)
 		if err != nil {
 			// The others go on: Pulumi deploys what they registered before it reports this, and deletes nothing.
 			faults = append(faults, fmt.Errorf("country %q: %w", country.Code, err))
@@ -70,8 +71,8 @@ func deploy(ctx *pulumi.Context, config *Config, built artifacts) error {
 	return nil
 }
 
-func deployCountry(ctx *pulumi.Context, config *Config, country *Country, built artifacts, places map[string]*place, people map[string]team, google *gcp.Provider) (*DeployedCountry, error) {
-	at, err := newPlace(ctx, config, country, places)
+func deployCountry(ctx *pulumi.Context, config *Config, country *Country, built artifacts, places map[string]*place, reached providers, people map[string]team, google *gcp.Provider) (*DeployedCountry, error) {
+	at, err := newPlace(ctx, config, country, places, reached)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,11 @@ func deployCountry(ctx *pulumi.Context, config *Config, country *Country, built 
 	if allowed.err != nil {
 		return nil, fmt.Errorf("access table in account %s: %w", country.Account, allowed.err)
 	}
-	return NewCountry(ctx, config, country, built, at, allowed.people, google)
+	shared, err := sharedNetwork(ctx, config, country, reached)
+	if err != nil {
+		return nil, fmt.Errorf("shared network: %w", err)
+	}
+	return NewCountry(ctx, config, country, built, at, shared, allowed.people, google)
 }
 
 // build compiles the functions and packs the jobs.
@@ -98,24 +103,58 @@ func build(ctx *pulumi.Context, config *Config) (artifacts, error) {
 	return artifacts{root: ctx.RootDirectory(), functions: functions, jobs: jobs}, err
 }
 
-// newPlace is the place of a country, made for the first that needs it: a provider is a process of hundreds of megabytes.
-func newPlace(ctx *pulumi.Context, config *Config, country *Country, places map[string]*place) (*place, error) {
+// providers reach accounts and regions, by name: a provider is a process of hundreds of megabytes.
+type providers map[string]*aws.Provider
+
+// at is the provider of this name for an account and region, made for the first that needs it; roleARN is the role that it acts as.
+func (p providers) at(ctx *pulumi.Context, stack, name, account, region, roleARN string) (*aws.Provider, error) {
+	if known, ok := p[name]; ok {
+		return known, nil
+	}
+	args := &aws.ProviderArgs{Region: pulumi.String(region), AllowedAccountIds: pulumi.StringArray{pulumi.String(account)}}
+	if roleARN != "" {
+		args.AssumeRole = &aws.ProviderAssumeRoleArgs{RoleArn: pulumi.String(roleARN), SessionName: pulumi.String("sluice-" + stack)}
+	}
+	provider, err := aws.NewProvider(ctx, name, args)
+	p[name] = provider
+	return provider, err
+}
+
+// sharedNetwork is the network that a country's is peered with, nil where there is none.
+func sharedNetwork(ctx *pulumi.Context, config *Config, country *Country, reached providers) (*infra.SharedNetwork, error) {
+	given := country.Network.Shared
+	if given == nil {
+		return nil, nil
+	}
+	shared := &infra.SharedNetwork{VPCID: given.VPCID, CIDR: given.CIDR, Account: given.AccountID, Region: given.Region, RouteTableIDs: given.RouteTableIDs}
+	if role, ok := given.reach(config, country); ok {
+		name := "aws-" + given.AccountID + "-" + given.Region
+		if given.RoleARN != "" {
+			name += "-shared" // a role for this alone may do less than who deploys a country there
+		}
+		provider, err := reached.at(ctx, config.Stack, name, given.AccountID, given.Region, role)
+		if err != nil {
+			return nil, err
+		}
+		shared.Provider = provider
+	}
+	return shared, nil
+}
+
+// newPlace is the place of a country, looked up for the first that needs it.
+func newPlace(ctx *pulumi.Context, config *Config, country *Country, places map[string]*place, reached providers) (*place, error) {
 	name := "aws-" + country.Account + "-" + country.Region
 	if known, ok := places[name]; ok {
 		return known, known.err
 	}
 	at := &place{}
 	places[name] = at
-	at.provider, at.zones, at.err = openPlace(ctx, config, country, name)
+	at.provider, at.zones, at.err = openPlace(ctx, config, country, name, reached)
 	return at, at.err
 }
 
-func openPlace(ctx *pulumi.Context, config *Config, country *Country, name string) (pulumi.ProviderResource, []string, error) {
-	args := &aws.ProviderArgs{Region: pulumi.String(country.Region), AllowedAccountIds: pulumi.StringArray{pulumi.String(country.Account)}}
-	if country.AccountRoleARN != "" {
-		args.AssumeRole = &aws.ProviderAssumeRoleArgs{RoleArn: pulumi.String(country.AccountRoleARN), SessionName: pulumi.String("sluice-" + config.Stack)}
-	}
-	provider, err := aws.NewProvider(ctx, name, args)
+func openPlace(ctx *pulumi.Context, config *Config, country *Country, name string, reached providers) (pulumi.ProviderResource, []string, error) {
+	provider, err := reached.at(ctx, config.Stack, name, country.Account, country.Region, country.AccountRoleARN)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -23,7 +23,7 @@ func (c *Config) tags(country string) map[string]string {
 
 // newShared creates what each account of the stack has once for all its countries. It names none of them: one that comes or goes
 // changes nothing here, except for the first and the last of an account.
-func newShared(ctx *pulumi.Context, config *Config, places map[string]*place) error {
+func newShared(ctx *pulumi.Context, config *Config, places map[string]*place, reached providers) error {
 	if config.Trail.Enabled != nil && !*config.Trail.Enabled {
 		return nil
 	}
@@ -34,7 +34,7 @@ func newShared(ctx *pulumi.Context, config *Config, places map[string]*place) er
 		}
 		accounts[country.Account] = true
 		// A trail records all regions, so one is enough; it is in the environment's, wherever the account's countries are.
-		at, err := newPlace(ctx, config, &Country{Account: country.Account, Region: config.AWS.Region, AccountRoleARN: country.AccountRoleARN}, places)
+		at, err := newPlace(ctx, config, &Country{Account: country.Account, Region: config.AWS.Region, AccountRoleARN: country.AccountRoleARN}, places, reached)
 		if err != nil {
 			return err
 		}

@@ -28,7 +28,7 @@ var families = []struct {
 	{"https://aws.amazon.com/vpc/pricing/", Free, nil, []string{
 		"aws:ec2/vpc:Vpc", "aws:ec2/subnet:Subnet", "aws:ec2/route:Route", "aws:ec2/routeTable:RouteTable", "aws:ec2/routeTableAssociation:RouteTableAssociation",
 		"aws:ec2/internetGateway:InternetGateway", "aws:ec2/securityGroup:SecurityGroup", "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
-		"aws:ec2/defaultNetworkAcl:DefaultNetworkAcl", "aws:ec2/networkAcl:NetworkAcl", "aws:vpc/", "aws:ec2/vpcEndpointRouteTableAssociation:VpcEndpointRouteTableAssociation",
+		"aws:ec2/defaultNetworkAcl:DefaultNetworkAcl", "aws:ec2/defaultRouteTable:DefaultRouteTable", "aws:ec2/networkAcl:NetworkAcl", "aws:vpc/", "aws:ec2/vpcEndpointRouteTableAssociation:VpcEndpointRouteTableAssociation",
 		"aws:ec2/vpcPeeringConnection:VpcPeeringConnection", "aws:ec2/vpcPeeringConnectionAccepter:VpcPeeringConnectionAccepter",
 		"aws:ec2/peeringConnectionOptions:PeeringConnectionOptions"}},
 	{"https://aws.amazon.com/cloudwatch/pricing/", PerUse, nil, []string{"aws:ec2/flowLog:FlowLog", "aws:cloudwatch/logGroup:LogGroup", "aws:cloudwatch/logMetricFilter:LogMetricFilter"}},

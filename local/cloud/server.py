@@ -12,7 +12,7 @@ import hypercorn.asyncio
 import hypercorn.config
 from ministack import app
 
-from local.cloud import access, alarms, athena, descriptions, events, functions, machines, processes, trails
+from local.cloud import access, alarms, athena, descriptions, events, functions, machines, networks, processes, trails
 from local.cloud.emr import Emr
 from local.cloud.glue import Glue
 from local.cloud.repeats import Application, Receive, Send, answered_once
@@ -40,6 +40,7 @@ def main() -> None:
     alarms.install()
     trails.install()
     machines.install()
+    networks.install()
     where = (args.home, args.jars, endpoint)
     emr, serverless, glue = Emr(*where, args.metric_seconds), Serverless(*where), Glue(*where)
     app._loaded_modules |= {"emr": emr, "emr_serverless": serverless, "glue": glue}
