@@ -48,6 +48,9 @@ func call[T any](m *Memory, f func() (T, error)) (T, error) {
 	return out, err
 }
 
+// Replace gives a table the items that it has in another database, as a deployment does.
+func (m *Memory) Replace(table string, other *Memory) { m.tables[table] = other.tables[table] }
+
 func (m *Memory) table(name *string) map[string]attributes {
 	if m.tables[*name] == nil {
 		m.tables[*name] = map[string]attributes{}

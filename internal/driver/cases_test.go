@@ -1,0 +1,338 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/sluice-data/sluice/internal/emulator"
+	"github.com/sluice-data/sluice/internal/engine"
+	"github.com/sluice-data/sluice/internal/job"
+)
+
+// These are the faults that docs/jobs.md lists, each played by itself. What they leave undone is done in the end: settled checks that.
+
+func twoFeeds(t *testing.T) *stage {
+	quiet(t)
+	return newStage(t, 5, emulator.Feed("airports"), emulator.Feed("flights", "airports"))
+}
+
+// running delivers a day and has its run begin.
+func (s *stage) running(t *testing.T, id job.ID) *played {
+	t.Helper()
+	s.receive(s.deliver(id)...)
+	s.start()
+	p := s.runs[id.String()+"#1"]
+	if p == nil {
+		t.Fatalf("%s does not run", id)
+	}
+	return p
+}
+
+// has checks where a job stands.
+func (s *stage) has(t *testing.T, id job.ID, state job.State, token int64) {
+	t.Helper()
+	if j := s.job(id); j.State != state || j.Token != token {
+		t.Errorf("%s is %s after run %d (%s), not %s after run %d", id, j.State, j.Token, j.Reason, state, token)
+	}
+}
+
+func TestDuplicateAndDisorderedEventsMakeOneJob(t *testing.T) {
+	s := twoFeeds(t)
+	keys := append(s.deliver(airports2), s.deliver(airports)...)
+	for _, k := range slices.Backward(slices.Concat(keys, keys, keys)) {
+		s.receive(k)
+	}
+	s.has(t, airports, job.Ready, 0)
+	s.has(t, airports2, job.Waiting, 0)
+	s.settled(t)
+	if len(s.runs) != 2 || len(s.alerts) != 0 {
+		t.Errorf("%d runs, alerts %q", len(s.runs), s.alerts)
+	}
+}
+
+func TestTimeOutWithALiveLeaseTakesNothingOver(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	s.receive(s.deliver(airports2)...)
+	for range 30 { // nobody hears of the run for thirty hours, but its engine says that it works
+		s.now = s.now.Add(time.Hour)
+		s.sweep()
+		s.start()
+	}
+	s.has(t, airports, job.Running, 1)
+	s.has(t, airports2, job.Waiting, 0)
+	s.progress(p)
+	s.progress(p)
+	s.end(p)
+	s.has(t, airports, job.Succeeded, 1)
+	s.settled(t)
+}
+
+func TestTicketThatAppearsAgainMidJobStartsNothing(t *testing.T) {
+	s := twoFeeds(t)
+	s.running(t, airports)
+	s.queue = append(s.queue, airports, airports)
+	s.start()
+	s.start()
+	s.has(t, airports, job.Running, 1)
+	s.settled(t)
+	if len(s.runs) != 1 {
+		t.Errorf("%d runs", len(s.runs))
+	}
+}
+
+func TestPoisonedDayKeepsNoOtherFeedBack(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	s.objects["runs/airports/2013-01-01/1/result.json"] = []byte(`{"ok":false,"error":"not a CSV file","kind":"input"}`)
+	p.dead = true
+	s.over(p, engine.Failed, "exit status 1")
+	s.end(p)
+	s.has(t, airports, job.Failed, 1) // the same file would fail again
+	s.receive(s.deliver(job.ID{Feed: "airports", Day: "2012-12-31"})...)
+	s.start()
+	s.has(t, job.ID{Feed: "airports", Day: "2012-12-31"}, job.Running, 1)
+	if want := []string{"job.failed airports/2013-01-01#1 "}; !slices.Equal(s.alerts, want) {
+		t.Errorf("alerts: %q", s.alerts)
+	}
+}
+
+func TestBadPartOfABatchKeepsNoOtherBack(t *testing.T) {
+	s := twoFeeds(t)
+	keys := append([]string{"README.txt", "planes/2013-01-01/x.csv", "../etc/passwd"}, s.deliver(airports)...)
+	for _, k := range keys[:3] {
+		s.put(k)
+	}
+	s.receive(keys...)
+	s.has(t, airports, job.Ready, 0)
+	if len(s.alerts) != 3 {
+		t.Errorf("alerts: %q", s.alerts)
+	}
+}
+
+func TestFailingStepIsTriedAgain(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	p.dead = true
+	s.over(p, engine.Failed, "no memory")
+	s.end(p)
+	s.has(t, airports, job.Waiting, 1)
+	s.now = s.now.Add(time.Minute)
+	s.sweep()
+	s.start()
+	s.has(t, airports, job.Running, 2)
+	s.settled(t)
+}
+
+func TestClusterThatEndedMidStepIsFoundByTheTick(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	s.progress(p) // it had begun to publish
+	p.dead = true
+	s.over(p, engine.Failed, "the cluster ended") // and no event tells
+	s.start()
+	s.has(t, airports, job.Waiting, 1)
+	s.settled(t)
+	if by := s.model.readable[airports][1]; by != 1 {
+		t.Errorf("published by #%d, not by the run that had begun", by)
+	}
+}
+
+func TestOutputWithoutCommitIsNotRead(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	p.dead = true
+	s.over(p, engine.Succeeded, "") // written to its branches, says the engine, and never claimed
+	s.end(p)
+	s.has(t, airports, job.Waiting, 1)
+	if s.model.closed(airports) {
+		t.Error("it is read")
+	}
+	s.settled(t)
+}
+
+func TestZombieThatPublishesLateIsRefused(t *testing.T) {
+	s := twoFeeds(t)
+	zombie := s.running(t, airports)
+	s.over(zombie, engine.Failed, "the cluster ended") // but its process lives
+	s.end(zombie)
+	s.now = s.now.Add(time.Minute)
+	s.sweep()
+	s.start()
+	s.has(t, airports, job.Running, 2)
+	for range 3 {
+		s.progress(zombie)
+	}
+	if s.model.closed(airports) {
+		t.Error("the zombie published")
+	}
+	s.settled(t)
+	if by := s.model.readable[airports][1]; by != 2 {
+		t.Errorf("published by #%d", by)
+	}
+}
+
+func TestClockADayOffLosesNothing(t *testing.T) {
+	for _, off := range []time.Duration{24 * time.Hour, -24 * time.Hour} {
+		s := twoFeeds(t)
+		keys := append(s.deliver(flights), s.deliver(airports)...)
+		s.now = s.now.Add(off) // of this function only
+		s.receive(keys...)
+		s.start()
+		s.now = s.now.Add(-off)
+		s.settled(t)
+		if len(s.runs) != 2 {
+			t.Errorf("%s: %d runs", off, len(s.runs))
+		}
+	}
+}
+
+func TestKeyThatIsDisabledForAWhileLosesNothing(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	disabled := true
+	s.port.busy = func() bool { return disabled } // KMS refuses: every call on encrypted things fails
+	s.receive(s.deliver(flights)...)
+	s.progress(p)
+	s.progress(p)
+	for range 5 {
+		s.end(p)
+		s.sweep()
+		s.start()
+	}
+	disabled = false
+	s.has(t, airports, job.Running, 1)
+	s.settled(t)
+	if len(s.runs) != 2 {
+		t.Errorf("%d runs", len(s.runs))
+	}
+}
+
+func TestNineCallsOfTenThrottledEndAsUndisturbed(t *testing.T) {
+	s := twoFeeds(t)
+	n := 0
+	s.port.busy = func() bool { n++; return n%10 != 0 }
+	keys := append(s.deliver(flights), s.deliver(airports)...)
+	for range 50 {
+		s.receive(keys...)
+		s.sweep()
+		s.start()
+	}
+	s.settled(t)
+	if len(s.runs) != 2 {
+		t.Errorf("%d runs", len(s.runs))
+	}
+}
+
+func TestTeardownWhileRunningLetsTheRunEnd(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	s.receive(s.deliver(airports2)...)
+	s.itself(func() { // the feed is taken out of the stack
+		gone := emulator.NewMemory()
+		emulator.Tables(t, gone, "stage", emulator.Feed("flights", "airports"))
+		s.db.Replace("stage-feeds", gone)
+	})
+	s.sweep()
+	s.progress(p)
+	s.progress(p)
+	s.end(p)
+	s.has(t, airports, job.Succeeded, 1)
+	s.itself(func() { // and comes back
+		back := emulator.NewMemory()
+		emulator.Tables(t, back, "stage", emulator.Feed("airports"), emulator.Feed("flights", "airports"))
+		s.db.Replace("stage-feeds", back)
+	})
+	s.settled(t)
+}
+
+func TestContractThatChangesDuringADayCountsFromTheNextRun(t *testing.T) {
+	s := twoFeeds(t)
+	s.running(t, airports)
+	s.objects["contracts/airports.json"] = []byte(`{"changed":true}`)
+	s.start()
+	if order := string(s.objects[orderKey(airports, 1)]); strings.Contains(order, "changed") {
+		t.Error("a run's order changed under it")
+	}
+	s.settled(t)
+}
+
+func TestMarkerWithoutFilesMakesNoJob(t *testing.T) {
+	s := twoFeeds(t)
+	s.put("airports/2013-01-01/_COMPLETE")
+	s.receive("airports/2013-01-01/_COMPLETE")
+	s.sweep()
+	if _, err := s.ledger.Get(context.Background(), airports); err == nil {
+		t.Error("it has a job")
+	}
+}
+
+func TestLeapDayAndClockChangesEndAtMidnightOfTheCountry(t *testing.T) {
+	for _, c := range []struct{ zone, day, before, at string }{
+		{"America/New_York", "2024-02-29", "2024-03-01T05:59:59Z", "2024-03-01T06:00:00Z"},
+		{"America/New_York", "2013-03-10", "2013-03-11T04:59:59Z", "2013-03-11T05:00:00Z"},    // 23 hours
+		{"America/New_York", "2013-11-03", "2013-11-04T05:59:59Z", "2013-11-04T06:00:00Z"},    // 25 hours
+		{"America/Sao_Paulo", "2013-10-19", "2013-10-20T03:59:59Z", "2013-10-20T04:00:00Z"},   // its midnight is skipped
+		{"Pacific/Kiritimati", "2013-01-01", "2013-01-01T10:59:59Z", "2013-01-01T11:00:00Z"},  // UTC+14
+		{"America/Puerto_Rico", "2013-01-01", "2013-01-02T04:59:59Z", "2013-01-02T05:00:00Z"}, // no summer time
+	} {
+		quiet(t)
+		feed := emulator.Feed("airports")
+		feed["completeness"] = &types.AttributeValueMemberS{Value: "window"} // ends an hour after midnight
+		s := newStage(t, 5, feed)
+		zone, err := time.LoadLocation(c.zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.intake.Zone, s.promoter.Zone, s.starter.Zone = zone, zone, zone
+		id := job.ID{Feed: "airports", Day: job.Day(c.day)}
+		moment := func(text string) time.Time {
+			at, err := time.Parse(time.RFC3339, text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return at
+		}
+		s.now = moment(c.before).Add(-2 * time.Hour)
+		s.put(id.String() + "/data.csv")
+		s.now = moment(c.before)
+		s.sweep()
+		if _, err := s.ledger.Get(context.Background(), id); err == nil {
+			t.Errorf("%s in %s: complete at %s", c.day, c.zone, c.before)
+		}
+		s.now = moment(c.at)
+		s.sweep()
+		if _, err := s.ledger.Get(context.Background(), id); err != nil {
+			t.Errorf("%s in %s: not complete at %s", c.day, c.zone, c.at)
+		}
+	}
+}
+
+func TestRunIsNotLostWhenItsNotificationIs(t *testing.T) {
+	s := twoFeeds(t)
+	s.deliver(airports) // no event
+	s.sweep()
+	s.queue = nil // no ticket
+	s.start()
+	for range 2 {
+		s.progress(s.runs["airports/2013-01-01#1"])
+	}
+	s.start() // no state change either
+	s.has(t, airports, job.Succeeded, 1)
+	s.settled(t)
+}
+
+func TestRefusedActIsAnErrorOfItsOwnKind(t *testing.T) {
+	s := twoFeeds(t)
+	s.running(t, airports)
+	_, err := s.operator.Do(context.Background(), airports, job.Restate, "x")
+	if refused := job.Refused(""); !errors.As(err, &refused) {
+		t.Errorf("got %v", err)
+	}
+}
