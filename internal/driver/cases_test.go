@@ -263,11 +263,21 @@ func TestContractThatChangesDuringADayCountsFromTheNextRun(t *testing.T) {
 	s.settled(t)
 }
 
-func TestMarkerWithoutFilesMakesNoJob(t *testing.T) {
+func TestMarkerWithoutFilesIsToldOnceAndMakesNoJob(t *testing.T) {
 	s := twoFeeds(t)
 	s.put("airports/2013-01-01/_COMPLETE")
 	s.receive("airports/2013-01-01/_COMPLETE")
 	s.sweep()
+	if len(s.alerts) != 0 {
+		t.Errorf("told before its files could come: %q", s.alerts)
+	}
+	s.now = s.now.Add(time.Hour)
+	s.sweep()
+	s.now = s.now.Add(time.Hour)
+	s.sweep()
+	if want := []string{"day.empty airports/2013-01-01#0 airports/2013-01-01/_COMPLETE"}; !slices.Equal(s.alerts, want) {
+		t.Errorf("alerts: %q", s.alerts)
+	}
 	if _, err := s.ledger.Get(context.Background(), airports); err == nil {
 		t.Error("it has a job")
 	}

@@ -259,13 +259,22 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 		return changed, i.lateAfterAll(ctx, id, fresh)
 	}
 	if !feed.Complete(id.Day, files, i.Now(), i.Zone) {
-		return false, nil
+		return false, i.lonely(ctx, feed, known[job.Marker], files)
 	}
 	created, err := i.Ledger.Create(ctx, id, amount(files), i.Now())
 	if created {
 		slog.InfoContext(ctx, "day complete", "job", id.String(), "files", len(files))
 	}
 	return created, err
+}
+
+// lonely reports a marker that is recorded, and whose files did not come within the feed's window, once.
+func (i Intake) lonely(ctx context.Context, feed job.Feed, marker job.File, files []job.File) error {
+	if len(files) != 1 || files[0].Name != job.Marker || marker.Name == "" || !marker.AlertedAt.IsZero() || i.Now().Before(marker.LandedAt.Add(feed.Patience())) {
+		return nil
+	}
+	marker.Reason = "the marker " + job.Marker + " is there, but no file"
+	return i.report().tell(ctx, marker, "day.empty", "put the day's files, then the marker once more; or delete the marker")
 }
 
 // reopen lets a failed or dead job run again when its day was delivered anew after the run began: by a new marker or, in feeds without one,

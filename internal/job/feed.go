@@ -47,7 +47,8 @@ func (f Feed) engine() string {
 	return f.Engine
 }
 
-func (f Feed) window() time.Duration {
+// Patience is how long something that belongs to a day is waited for.
+func (f Feed) Patience() time.Duration {
 	if f.Window > 0 {
 		return f.Window
 	}
@@ -127,7 +128,7 @@ func (f Feed) deadline(day Day, since time.Time, zone *time.Location) time.Time 
 	if since.After(end) {
 		end = since
 	}
-	return end.Add(f.window())
+	return end.Add(f.Patience())
 }
 
 // CheckFeeds refuses feeds that can never run together: names that cannot be in a key, unknown prerequisites, cycles. It reports all
