@@ -204,10 +204,10 @@ func (s *stage) Renew(context.Context, []string) error {
 	return err
 }
 
-func (s *stage) Delete(context.Context, string) error { return s.Renew(nil, nil) }
+func (s *stage) Delete(context.Context, string) error { return s.Renew(context.Background(), nil) }
 
 func (s *stage) Announce(context.Context, job.NoticeType, job.ID, int64) error {
-	return s.Renew(nil, nil)
+	return s.Renew(context.Background(), nil)
 }
 
 func (s *stage) Alert(_ context.Context, e messages.Event) error {
