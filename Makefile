@@ -99,7 +99,9 @@ test-scan: $(judges) ## Break one control at a time, in a copy, and see the scan
 	.venv-scan/bin/python tools/scan/mutants.py bin/plans/dev.json
 
 .PHONY: bench
-bench: ## Measure the two README commands in a clean clone with an empty HOME, into bench/first-run.md
+bench: build ## Measure programs, previews and builds by the number of countries, and the README's commands in a clean clone, into bench/
+	@bin/sluice local up
+	.venv/bin/python bench/countries.py
 	@bench/first-run
 
 ## For a deployed environment --------------------------------------------------------------------------------------------------------
