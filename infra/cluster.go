@@ -226,6 +226,9 @@ func (c *Cluster) waysOut(ctx *pulumi.Context, name string, group pulumi.StringI
 	return nil
 }
 
+// glueMetastore is what EMR has in place of a metastore of its own.
+const glueMetastore = "com.amazonaws.glue.catalog.metastore.AWSGlueDataCatalogHiveClientFactory"
+
 // securityConfiguration encrypts what nodes write, to S3 and to their disks, and what they tell each other, and gives credentials only to
 // who asks twice (IMDSv2).
 func securityConfiguration(keyARN, artifactsBucket pulumi.StringInput) pulumi.StringOutput {
@@ -252,9 +255,12 @@ func securityConfiguration(keyARN, artifactsBucket pulumi.StringInput) pulumi.St
 
 // The parts of the definition that the launch template and the standing cluster write each in its own way.
 var (
-	applications  = []string{"Spark"}
+	applications  = []string{"Hive", "Spark"}
 	configuration = []map[string]any{
 		{"Classification": "iceberg-defaults", "Properties": map[string]string{"iceberg.enabled": "true"}},
+		// Hive, and Spark where it is asked for Hive's tables, have the catalog that Athena has.
+		{"Classification": "hive-site", "Properties": map[string]string{"hive.metastore.client.factory.class": glueMetastore, "iceberg.engine.hive.enabled": "true"}},
+		{"Classification": "spark-hive-site", "Properties": map[string]string{"hive.metastore.client.factory.class": glueMetastore}},
 		{"Classification": "spark-defaults", "Properties": map[string]string{
 			"spark.sql.session.timeZone": "UTC",
 			// A task that failed is tried again, three times; a node on which tasks fail gets no more of them for a while; a task that takes

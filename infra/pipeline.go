@@ -162,7 +162,7 @@ func (p *Pipeline) onEvent(ctx *pulumi.Context, name, folder string, rule *cloud
 }
 
 // clusters has the certificate made that clusters start with and, when the country goes, every cluster ended that jobs started: the
-// deployment knows none of them, and their network could not be deleted under them.
+// deployment knows none of them, and their network could not be deleted under them. The Serverless application is stopped as well.
 func (p *Pipeline) clusters(ctx *pulumi.Context, name string, args *PipelineArgs) error {
 	certificate, err := lambda.NewInvocation(ctx, name+"-certificate", &lambda.InvocationArgs{FunctionName: p.Functions[KeepCertificate].Name, Input: pulumi.String("{}")}, pulumi.Parent(p))
 	if err != nil {
@@ -170,7 +170,7 @@ func (p *Pipeline) clusters(ctx *pulumi.Context, name string, args *PipelineArgs
 	}
 	p.Certificate = certificate
 	_, err = lambda.NewInvocation(ctx, name+"-last", &lambda.InvocationArgs{FunctionName: p.Functions[StopCluster].Name, LifecycleScope: pulumi.String("CRUD"),
-		Input: pulumi.String("{}")}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{args.Engines.Cluster})) // so it is taken away before the clusters' groups
+		Input: pulumi.String("{}")}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{args.Engines.Cluster, args.Engines.Serverless})) // so it is taken away before the clusters' groups and the application
 	return err
 }
 

@@ -127,6 +127,8 @@ func stopCluster(c Country) []Statement {
 	return []Statement{
 		findClusters(),
 		ownClusters(c, "EndOwnClusters", "elasticmapreduce:ListSteps", "elasticmapreduce:TerminateJobFlows"),
+		allow("StopOwnApplication", Strings{"emr-serverless:GetApplication", "emr-serverless:ListJobRuns", "emr-serverless:StopApplication"}, Strings{c.ServerlessARN}),
+		allow("CancelServerlessRuns", Strings{"emr-serverless:CancelJobRun"}, Strings{c.ServerlessARN + "/jobruns/*"}),
 		readLedger(c),
 		updateTables("CloseClusters", c.ProgressARN),
 		allow("SwitchOffStandingCluster", Strings{"ssm:PutParameter"},

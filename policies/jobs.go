@@ -6,6 +6,7 @@ func Job(c Country, databases ...string) Document {
 	return recordJob(c, []Statement{
 		allow("ReadCertificate", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/cluster/certificate.zip"}),
 		allow("WriteClusterLogs", Strings{"s3:GetObject", "s3:PutObject"}, Strings{c.LogsARN + "/emr/*"}),
+		allow("FindDefaultDatabase", Strings{"glue:GetDatabase"}, tables(c, "default")[:2]), // Hive asks for it when it starts
 	}, databases)
 }
 

@@ -32,6 +32,12 @@ type clusters interface {
 	Terminate(ctx context.Context, ids ...string) error
 }
 
+// application is the country's application on EMR Serverless.
+type application interface {
+	// Stop ends the application's runs and stops it, and returns when it has stopped.
+	Stop(ctx context.Context) error
+}
+
 // book is the ledger.
 type book interface {
 	Close(ctx context.Context, clusterID string) error
@@ -52,13 +58,14 @@ type alerts interface {
 // handler ends clusters: the standing one when its alarm says that it is idle and nothing is on it, and what the deployment is about to
 // take away. It records when a standing cluster is gone, so that the next deployment does not make it again.
 type handler struct {
-	country  string
-	patience time.Duration
-	clusters clusters
-	ledger   book
-	compute  computeSwitch
-	alerts   alerts
-	now      func() time.Time
+	country    string
+	patience   time.Duration
+	clusters   clusters
+	serverless application
+	ledger     book
+	compute    computeSwitch
+	alerts     alerts
+	now        func() time.Time
 }
 
 // event is any of the three that the function gets.
@@ -72,7 +79,7 @@ type event struct {
 	DetailType string          `json:"detail-type"`
 	Detail     json.RawMessage `json:"detail"`
 
-	// Lifecycle is the deployment's, about the standing cluster, or about all clusters when it names none.
+	// Lifecycle is the deployment's, about the standing cluster, or about all that runs when it names none.
 	Lifecycle *struct {
 		Action   string `json:"action"`
 		Previous struct {
@@ -233,7 +240,8 @@ func (h *handler) lifecycle(ctx context.Context, action, id, previous string) er
 	case action == "delete" && id != "":
 		return h.ledger.Close(ctx, id)
 	case action == "delete":
-		return h.endAll(ctx)
+		// AWS deletes no application that is started.
+		return errors.Join(h.endAll(ctx), h.serverless.Stop(ctx))
 	}
 	return nil
 }

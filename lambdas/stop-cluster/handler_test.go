@@ -53,6 +53,7 @@ func (d *desk) Close(_ context.Context, id string) error {
 
 func (d *desk) Keep(_ context.Context, id string) error { return d.note("keep %s", id) }
 func (d *desk) Off(context.Context) error               { return d.note("switch off") }
+func (d *desk) Stop(context.Context) error              { return d.note("stop application") }
 
 func (d *desk) Alert(_ context.Context, e messages.Event) error {
 	return d.note("%s: %s", e.Type, e.Reason)
@@ -64,7 +65,7 @@ func handle(t *testing.T, d *desk, name string) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &handler{"us", 30 * time.Minute, d, d, d, d, func() time.Time { return noon }}
+	h := &handler{"us", 30 * time.Minute, d, d, d, d, d, func() time.Time { return noon }}
 	return h.Handle(t.Context(), text)
 }
 
@@ -126,7 +127,7 @@ func TestDeploymentClosesWhatItTakesAway(t *testing.T) {
 		"created":      nil,
 		"replaced":     {"close j-1"},
 		"switched-off": {"close j-1"},
-		"destroyed":    {"close j-1", "close j-9", "terminate j-1 j-9"},
+		"destroyed":    {"close j-1", "close j-9", "terminate j-1 j-9", "stop application"},
 	} {
 		d := quietCluster()
 		if err := handle(t, d, event); err != nil || !slices.Equal(d.calls, want) {

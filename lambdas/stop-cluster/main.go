@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/emr"
 	"github.com/aws/aws-sdk-go-v2/service/emr/types"
+	"github.com/aws/aws-sdk-go-v2/service/emrserverless"
+	serverlesstypes "github.com/aws/aws-sdk-go-v2/service/emrserverless/types"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
@@ -47,7 +49,7 @@ func wire() (*handler, error) {
 	}
 	return &handler{
 		country: country.Country, patience: time.Duration(country.Compute.QuietMinutes) * time.Minute,
-		clusters: api{emr.NewFromConfig(cfg), country}, ledger: ledger.New(dynamodb.NewFromConfig(cfg), country.Tables),
+		clusters: api{emr.NewFromConfig(cfg), country}, serverless: stopper{emrserverless.NewFromConfig(cfg), country.Compute.Serverless.ApplicationID, 2 * time.Second}, ledger: ledger.New(dynamodb.NewFromConfig(cfg), country.Tables),
 		compute: parameter{ssm.NewFromConfig(cfg), compute.ParameterName(country.Stack, country.Country, compute.Standing)},
 		alerts:  messages.NewTopics(sns.NewFromConfig(cfg), country), now: time.Now,
 	}, nil
@@ -102,6 +104,67 @@ func (a api) Steps(ctx context.Context, id string) (int, error) {
 func (a api) Terminate(ctx context.Context, ids ...string) error {
 	if _, err := a.emr.TerminateJobFlows(ctx, &emr.TerminateJobFlowsInput{JobFlowIds: ids}); err != nil {
 		return fmt.Errorf("end clusters %v: %w", ids, err)
+	}
+	return nil
+}
+
+// stopper stops an application on EMR Serverless.
+type stopper struct {
+	client *emrserverless.Client
+	id     string
+	pause  time.Duration // pause is how long it waits before it looks again.
+}
+
+// Stop asks again until the application is stopped: until its last run is cancelled it may not be.
+func (s stopper) Stop(ctx context.Context) error {
+	for {
+		got, err := s.client.GetApplication(ctx, &emrserverless.GetApplicationInput{ApplicationId: &s.id})
+		if err != nil {
+			return fmt.Errorf("application %s: %w", s.id, err)
+		}
+		switch got.Application.State {
+		case serverlesstypes.ApplicationStateStarting, serverlesstypes.ApplicationStateStarted:
+			if err := s.stop(ctx); err != nil {
+				return err
+			}
+		case serverlesstypes.ApplicationStateCreating, serverlesstypes.ApplicationStateStopping:
+		default:
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("application %s is %s: %w", s.id, got.Application.State, ctx.Err())
+		case <-time.After(s.pause):
+		}
+	}
+}
+
+// stop cancels what runs, and stops the application when nothing does.
+func (s stopper) stop(ctx context.Context) error {
+	pages := emrserverless.NewListJobRunsPaginator(s.client, &emrserverless.ListJobRunsInput{ApplicationId: &s.id, States: []serverlesstypes.JobRunState{
+		serverlesstypes.JobRunStateSubmitted, serverlesstypes.JobRunStatePending, serverlesstypes.JobRunStateScheduled, serverlesstypes.JobRunStateQueued,
+		serverlesstypes.JobRunStateRunning, serverlesstypes.JobRunStateCancelling}})
+	busy := false
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return fmt.Errorf("application %s: %w", s.id, err)
+		}
+		for _, run := range page.JobRuns {
+			busy = true
+			if run.State == serverlesstypes.JobRunStateCancelling {
+				continue
+			}
+			if _, err := s.client.CancelJobRun(ctx, &emrserverless.CancelJobRunInput{ApplicationId: &s.id, JobRunId: run.Id}); err != nil {
+				return fmt.Errorf("application %s: run %s: %w", s.id, aws.ToString(run.Id), err)
+			}
+		}
+	}
+	if busy {
+		return nil
+	}
+	if _, err := s.client.StopApplication(ctx, &emrserverless.StopApplicationInput{ApplicationId: &s.id}); err != nil {
+		return fmt.Errorf("application %s: %w", s.id, err)
 	}
 	return nil
 }

@@ -192,7 +192,7 @@ func TestWhateverTheOrderOfCallsNoRunIsOnAClusterThatEnds(t *testing.T) {
 		}
 		stop := func(turn func()) {
 			a := actor{w, turn}
-			h := &handler{"us", 30 * time.Minute, api{a.emr(), country}, a, a, a, func() time.Time { return noon }}
+			h := &handler{"us", 30 * time.Minute, api{a.emr(), country}, nil, a, a, a, func() time.Time { return noon }}
 			if err := h.alarm(t.Context(), `{"NewStateValue":"ALARM"}`); err != nil {
 				w.faults = append(w.faults, err.Error())
 			}
