@@ -64,6 +64,9 @@ def install(tagged: dict[str, Tagged]) -> None:
             name = re.match(r"/applications/[^/]+(/jobruns/[^/]+)?|/tags/(.+)", path)
             tagged_arn = unquote(name[2]) if name and name[2] else ""
             arn = tagged_arn or f"arn:aws:emr-serverless:{region}:{account_id}:{name[0] if name else '/*'}"
+        elif service == "ssm" and headers.get("x-amz-target", "").endswith(".GetParametersByPath"):
+            # MiniStack asks for the right to every parameter there is.
+            arn = f"arn:aws:ssm:{region}:{account_id}:parameter{json.loads(body or b'{}').get('Path', '')}"
         elif service == "elasticmapreduce" and (clusters := _clusters(body)):
             arn, *extra = [f"arn:aws:elasticmapreduce:{region}:{account_id}:cluster/{name}" for name in clusters]
         elif service == "athena":

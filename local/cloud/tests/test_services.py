@@ -482,3 +482,15 @@ def test_trail_is_refused_where_it_could_not_deliver_and_keeps_its_tags(root: Ac
     listed = trails.list_tags(ResourceIdList=[answer["TrailARN"]])["ResourceTagList"][0]["TagsList"]
     assert listed == [{"Key": "Owner", "Value": "data"}]
     assert denied(trails.update_trail, Name="record", S3BucketName="elsewhere") == "S3BucketDoesNotExistException"
+
+
+def test_right_to_parameters_below_a_path_is_for_that_path_only(root: Account) -> None:
+    root.client("ssm").put_parameter(Name="/sluice/local/compute/us/emr", Value="off", Type="String")
+    path = "arn:aws:ssm:us-east-1:000000000000:parameter/sluice/local/compute/us"
+    read = {"Effect": "Allow", "Action": "ssm:GetParametersByPath", "Resource": path}
+    ssm = root.as_role(root.role("reads-us", "lambda.amazonaws.com", read)).client("ssm")
+    found = ssm.get_parameters_by_path(Path="/sluice/local/compute/us")["Parameters"]
+    assert [parameter["Value"] for parameter in found] == ["off"]
+    for other in ("/sluice/local/compute/pr", "/sluice"):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            ssm.get_parameters_by_path(Path=other)
