@@ -163,6 +163,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		"googleProject": pulumi.String(config.Google.Project),
 		"feeds":         country.feedOutputs(),
 		"access":        granted,
+		"dataKey":       keys.DataARN,
 	}
 	return c, ctx.RegisterResourceOutputs(c, c.Outputs)
 }
@@ -232,7 +233,7 @@ func (country *Country) feedOutputs() pulumi.Map {
 		if job.Completeness(f.Contract.Completeness) == job.ByMarker {
 			marker = job.Marker
 		}
-		feeds[f.Name] = pulumi.Map{"completeness": pulumi.String(f.Contract.Completeness), "marker": pulumi.String(marker)}
+		feeds[f.Name] = pulumi.Map{"completeness": pulumi.String(f.Contract.Completeness), "marker": pulumi.String(marker), "clientSide": pulumi.Bool(f.Contract.ClientSide)}
 	}
 	return feeds
 }

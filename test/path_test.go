@@ -55,9 +55,10 @@ func TestFileBecomesRecordsAndRows(t *testing.T) {
 		{"NorDoesOneFromAnotherFolder", func(t *testing.T) { elsewhere.pulumi(t, "preview", "--expect-no-changes") }},
 		{"FileBecomesRows", func(t *testing.T) { fileBecomesRows(t, d, inputs) }},
 		{"ClosedDayIsRefusedAndNothingChanges", func(t *testing.T) { closedDayIsRefused(t, d, inputs) }},
+		{"RolesDoWhatTheTableSays", func(t *testing.T) { rolesDoWhatTheTableSays(t, d) }},
 		{"DeadLetterIsHeardOf", func(t *testing.T) { deadLetterIsHeardOf(t, d) }},
 		{"BadFileFailsItsJobOnly", func(t *testing.T) { badFileFailsItsJobOnly(t, d, inputs) }},
-		{"NewFeedIsAContractAndALine", func(t *testing.T) { newFeed(t, elsewhere) }},
+		{"NewFeedIsAContractAndALine", func(t *testing.T) { newFeed(t, elsewhere, inputs) }},
 		{"DestroyLeavesNothing", func(t *testing.T) { destroyLeavesNothing(t, elsewhere) }},
 	}
 	for _, part := range parts {
@@ -275,8 +276,9 @@ func (d deployment) until(t *testing.T, what string, holds func() bool) {
 }
 
 // newFeed adds a feed to a copy of the checkout, with a contract file and a line of YAML, deploys it, and runs a day of it.
-func newFeed(t *testing.T, d deployment) {
+func newFeed(t *testing.T, d deployment, inputs string) {
 	addFeed(t, d)
+	addSealedFeed(t, d)
 	d.pulumi(t, "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress", "--parallel", "64")
 	file := filepath.Join(t.TempDir(), "seats.csv")
 	if err := os.WriteFile(file, []byte("plane,seats\nN10156,55\nN102UW,182\nN103US,many\n"), 0o644); err != nil {
@@ -287,6 +289,7 @@ func newFeed(t *testing.T, d deployment) {
 	if j.State != "succeeded" || *j.Input != 3 || *j.Validated != 2 || *j.Invalid != 1 || *j.New != 2 || *j.Exported != 2 {
 		t.Errorf("job of the new feed: %+v", j)
 	}
+	sealedFileGivesTheSameCounts(t, d, inputs)
 }
 
 // account is how the local AWS is reached with the account's own rights.
@@ -465,13 +468,19 @@ func addFeed(t *testing.T, d deployment) {
 	if err := os.WriteFile(filepath.Join(d.root, "contracts", "seats.yaml"), []byte(seatsContract), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	addFeedLine(t, d, "seats")
+}
+
+// addFeedLine names another feed in the stack's YAML.
+func addFeedLine(t *testing.T, d deployment, feed string) {
+	t.Helper()
 	path := filepath.Join(d.root, "Pulumi.local.yaml")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const before = "        - airlines\n"
-	changed := strings.Replace(string(text), before, before+"        - seats\n", 1)
+	changed := strings.Replace(string(text), before, before+"        - "+feed+"\n", 1)
 	if changed == string(text) {
 		t.Fatalf("%s names no feed airlines to put another one after", path)
 	}

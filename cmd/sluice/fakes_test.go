@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/athena"
 	"github.com/aws/aws-sdk-go-v2/service/athena/types"
 
+	"github.com/sluice-data/sluice/internal/access"
 	"github.com/sluice-data/sluice/internal/compute"
 	"github.com/sluice-data/sluice/internal/settings"
 )
@@ -137,6 +138,12 @@ func (o *fakeObjects) Upload(_ context.Context, bucket, key string, body io.Read
 	return err
 }
 
+func (o *fakeObjects) Seal(_ context.Context, bucket, key, keyARN string, body io.ReadSeeker) error {
+	text, err := io.ReadAll(body)
+	o.log = append(o.log, bucket+"/"+key+"="+keyARN+"("+string(text)+")")
+	return err
+}
+
 // fakeAthena answers one query: with rows, page by page, after it was asked for its state a few times.
 type fakeAthena struct {
 	asked   *athena.StartQueryExecutionInput
@@ -214,6 +221,15 @@ func (s *stage) runContext(ctx context.Context, args ...string) (code int, out, 
 			Feeds: map[string]feed{
 				"flights":  {Completeness: "marker", Marker: "_COMPLETE"},
 				"airports": {Completeness: "count"},
+				"parcels":  {Completeness: "marker", Marker: "_COMPLETE", ClientSide: true},
+			},
+			DataKey: "key-" + code,
+			Access: map[string]granted{
+				"operator": {Role: "role/operator"},
+				"analysts": {Role: "role/analysts", Rules: []access.Rule{
+					{Line: 1, Stage: "curated", Verbs: []access.Verb{access.List, access.Read, access.Query}},
+					{Line: 2, Stage: "landing", Prefix: "flights/", Verbs: []access.Verb{access.Read}},
+				}},
 			},
 		}
 	}

@@ -12,12 +12,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/athena"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/emr"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/sluice-data/sluice/internal/compute/parameters"
 	jobs "github.com/sluice-data/sluice/internal/job"
 	ledgers "github.com/sluice-data/sluice/internal/ledger"
+	"github.com/sluice-data/sluice/internal/seal"
 )
 
 // connect opens a country of a deployed stack.
@@ -35,7 +37,7 @@ func connect(ctx context.Context, stack, code string, c country) (place, error) 
 		code:    code,
 		country: c,
 		ledger:  countryLedger{ledgers.New(dynamodb.NewFromConfig(cfg), c.Tables), code},
-		objects: s3Objects{transfermanager.New(s3.NewFromConfig(cfg))},
+		objects: s3Objects{transfermanager.New(s3.NewFromConfig(cfg)), seal.New(s3.NewFromConfig(cfg), kms.NewFromConfig(cfg))},
 		athena:  athena.NewFromConfig(cfg),
 
 		switchboard: parameters.New(ssm.NewFromConfig(cfg), stack, code),
@@ -44,7 +46,14 @@ func connect(ctx context.Context, stack, code string, c country) (place, error) 
 }
 
 // s3Objects uploads to S3, large files in parts. Encryption is the bucket's default.
-type s3Objects struct{ manager *transfermanager.Client }
+type s3Objects struct {
+	manager *transfermanager.Client
+	sealer  seal.Sealer
+}
+
+func (o s3Objects) Seal(ctx context.Context, bucket, key, keyARN string, body io.ReadSeeker) error {
+	return o.sealer.Put(ctx, bucket, key, keyARN, body)
+}
 
 func (o s3Objects) Upload(ctx context.Context, bucket, key string, body io.Reader) error {
 	_, err := o.manager.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: aws.String(bucket), Key: aws.String(key), Body: body})

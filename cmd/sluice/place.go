@@ -38,6 +38,8 @@ type ledger interface {
 // objects stores files as objects.
 type objects interface {
 	Upload(ctx context.Context, bucket, key string, body io.Reader) error
+	// Seal stores a file that is encrypted, with a data key of the key keyARN, before it leaves this machine.
+	Seal(ctx context.Context, bucket, key, keyARN string, body io.ReadSeeker) error
 }
 
 // athenaClient is the part of Athena that a query needs.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sluice-data/sluice/internal/seal"
 )
 
 // stateSucceeded is the state of a closed day.
@@ -28,7 +30,8 @@ func newPutCommand(a *app) *cobra.Command {
 		Use:   "put FILE... --country C --feed F --day D",
 		Short: "Put a day's files into the landing bucket",
 		Long: `Uploads the files to <feed>/<day>/<file name> in the country's landing bucket. Where the feed's contract waits for a marker,
-the marker is written last, so that the day is complete when the command ends.
+the marker is written last, so that the day is complete when the command ends. Where the contract says sluice.clientSide, each file is
+encrypted under the country's key before it leaves this machine.
 
 A day that succeeded is closed. A file for it still lands, and is recorded as late, but no job takes it up until the day is restated:
 the command then exits with 3.`,
@@ -61,7 +64,28 @@ func (a *app) put(ctx context.Context, r putRequest) error {
 	if err != nil {
 		return err
 	}
+	if f.ClientSide {
+		if err := r.checkSealed(); err != nil {
+			return err
+		}
+	}
 	return a.putFiles(ctx, places[0], f, r)
+}
+
+// checkSealed refuses files that the jobs could not open once they are encrypted.
+func (r putRequest) checkSealed() error {
+	for _, path := range r.files {
+		info, err := os.Stat(path)
+		switch {
+		case err != nil:
+			return usagef("%v", err)
+		case strings.HasSuffix(path, ".gz"):
+			return usagef("%s: feed %q is encrypted by who puts it, and takes no compressed files; unpack it", path, r.feed)
+		case info.Size() > seal.MaxBytes:
+			return usagef("%s: feed %q is encrypted by who puts it, and takes files of %d MiB at most; split it", path, r.feed, seal.MaxBytes>>20)
+		}
+	}
+	return nil
 }
 
 // check refuses what cannot be uploaded as it stands, before anything is uploaded.
@@ -104,7 +128,7 @@ func (a *app) putFiles(ctx context.Context, p place, f feed, r putRequest) error
 	prefix := r.feed + "/" + r.day + "/"
 	for _, path := range r.files {
 		key := prefix + filepath.Base(path)
-		if err := a.upload(ctx, p, path, key); err != nil {
+		if err := a.upload(ctx, p, f, path, key); err != nil {
 			return err
 		}
 		fprintf(a.out, "put s3://%s/%s\n", p.Buckets.Landing, key)
@@ -139,7 +163,7 @@ func (p place) closed(ctx context.Context, feed, day string) (bool, error) {
 	return len(jobs) == 1 && jobs[0].State == stateSucceeded, nil
 }
 
-func (a *app) upload(ctx context.Context, p place, path, key string) (err error) {
+func (a *app) upload(ctx context.Context, p place, f feed, path, key string) (err error) {
 	body, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("put: %w", err)
@@ -151,6 +175,9 @@ func (a *app) upload(ctx context.Context, p place, path, key string) (err error)
 	}
 	progress := newBytesBar(a.err, info.Size(), filepath.Base(path))
 	defer progress.end()
+	if f.ClientSide {
+		return p.objects.Seal(ctx, p.Buckets.Landing, key, p.DataKey, body)
+	}
 	if err := p.objects.Upload(ctx, p.Buckets.Landing, key, counted{body, progress}); err != nil {
 		return fmt.Errorf("put %s: %w", path, err)
 	}

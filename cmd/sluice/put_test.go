@@ -115,3 +115,19 @@ func TestWrongPutIsRefusedBeforeAnythingIsUploaded(t *testing.T) {
 		})
 	}
 }
+
+func TestPutSealsTheFilesOfAFeedThatIsEncryptedByItsSender(t *testing.T) {
+	s := newStage()
+	args := append([]string{"put", "--country", "us", "--feed", "parcels", "--day", "2013-01-01"}, inputs(t, "a.csv")...)
+	if code, _, errOut := s.run(t, args...); code != exitDone {
+		t.Fatalf("exit %d: %s", code, errOut)
+	}
+	want := []string{"landing-us/parcels/2013-01-01/a.csv=key-us(text of a.csv)", "landing-us/parcels/2013-01-01/_COMPLETE="}
+	if !slices.Equal(s.objects.log, want) {
+		t.Errorf("put %v, want %v", s.objects.log, want)
+	}
+	args = append([]string{"put", "--country", "us", "--feed", "parcels", "--day", "2013-01-01"}, inputs(t, "a.csv.gz")...)
+	if code, _, errOut := s.run(t, args...); code != exitUsage || !strings.Contains(errOut, "unpack it") {
+		t.Errorf("exit %d: %s", code, errOut)
+	}
+}

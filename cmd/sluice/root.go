@@ -64,6 +64,7 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 3 refused by the rules (for example 
 		newActCommand(a, release),
 		newFilesCommand(a),
 		newQueryCommand(a),
+		newAccessCommand(a),
 		newComputeCommand(a),
 		newLocalCommand(a),
 		newDemoCommand(a),

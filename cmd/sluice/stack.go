@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/smithy-go/logging"
 
+	"github.com/sluice-data/sluice/internal/access"
 	"github.com/sluice-data/sluice/internal/awshttp"
 	"github.com/sluice-data/sluice/internal/settings"
 )
@@ -40,12 +41,21 @@ type country struct {
 	Workgroup string             `json:"workgroup"`
 	Dataset   string             `json:"dataset"`
 	Feeds     map[string]feed    `json:"feeds"`
+	Access    map[string]granted `json:"access"`
+	DataKey   string             `json:"dataKey"` // DataKey is the ARN of the key that records are encrypted with.
+}
+
+// granted is what the access table lets somebody do in a country.
+type granted struct {
+	Role  string        `json:"role"` // Role is the ARN of the role to take.
+	Rules []access.Rule `json:"rules"`
 }
 
 // feed says how the days of a feed become complete.
 type feed struct {
 	Completeness string `json:"completeness"`
 	Marker       string `json:"marker"`
+	ClientSide   bool   `json:"clientSide"` // ClientSide says that who puts a file encrypts it.
 }
 
 // codes returns the codes of the countries to work on: the one that was asked for, or all of them, sorted.

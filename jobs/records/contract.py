@@ -99,6 +99,7 @@ class Contract:
     references: tuple[Reference, ...] = ()
     row_counts: tuple[RowCount, ...] = ()
     snapshot: bool = False
+    client_side: bool = False
     delimiter: str = ","
     encoding: str = "utf-8"
     null_value: str = ""
@@ -169,12 +170,15 @@ class _Parser:
             references=tuple(references),
             row_counts=tuple(self.row_counts(table)),
             snapshot=custom.get("sluice.snapshot", False),
+            client_side=custom.get("sluice.clientSide", False),
             delimiter=custom.get("sluice.delimiter", ","),
             encoding=str(custom.get("sluice.encoding", "utf-8")).lower(),
             null_value=custom.get("sluice.nullValue", ""),
             prerequisites=tuple(custom.get("sluice.prerequisites", ())),
             curated_sql=document.get("sluice.curatedSql") or "",
         )
+        if contract.client_side not in (True, False):
+            self.fault("customProperties sluice.clientSide", f"is {contract.client_side!r}: use true or false")
         if contract.snapshot not in (True, False):
             self.fault("customProperties sluice.snapshot", f"is {contract.snapshot!r}: use true or false")
         if len(contract.delimiter) != 1 or contract.delimiter in '"\r\n':

@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 
 from jobs.records.contract import Contract
 from jobs.records.errors import InputError, JobError
+from jobs.records.sealed import MAX_BYTES, TAG_BYTES, Envelope
 
 MARKER = "_COMPLETE"
 """The name of the file that says that a day is complete. It holds no records."""
@@ -56,12 +57,26 @@ class _Split:
     head: bytes  # its first line
 
 
-def read(spark: SparkSession, contract: Contract, files: Mapping[str, tuple[str, int]]) -> Records:
-    """Reads files, given as name → (uri, bytes when it was queued). Raises InputError that lists every faulty file."""
+def read(
+    spark: SparkSession,
+    contract: Contract,
+    files: Mapping[str, tuple[str, int]],
+    envelopes: Mapping[str, Envelope] | None = None,
+) -> Records:
+    """Reads files, given as name → (uri, bytes when it was queued). Raises InputError that lists every faulty file.
+
+    Where their sender encrypted them, envelopes are what opens them, by name.
+    """
     if not files:
         raise InputError("the day has no files: put them, then restate the day")
+    if envelopes is not None:
+        _check_sealed(files)
     try:
-        lines = _lines(spark, [uri for uri, _ in files.values()])
+        uris = [uri for uri, _ in files.values()]
+        if envelopes is None:
+            lines = _lines(spark, uris)
+        else:
+            lines = _opened(spark, uris, {_plain(files[name][0]): envelope for name, envelope in envelopes.items()})
         if sum(size for _, size in files.values()) <= SMALL:
             lines = lines.coalesce(1)
         lines = lines.persist()
@@ -81,15 +96,19 @@ def read(spark: SparkSession, contract: Contract, files: Mapping[str, tuple[str,
     return Records(frame=records.where("_value != ''"), headers=headers, count=count)
 
 
+def _literal(uris: Sequence[str]) -> list[str]:
+    """The same names as patterns that mean them and no others."""
+    return [re.sub(r"([\[\]{}*?\\])", r"\\\1", uri) for uri in uris]
+
+
 def _lines(spark: SparkSession, uris: Sequence[str]) -> DataFrame:
-    literal = [re.sub(r"([\[\]{}*?\\])", r"\\\1", uri) for uri in uris]  # a name is not a pattern
     # As bytes: a regular expression would decode, and change what is not UTF-8.
     without_cr = F.expr(
         "if(endswith(value, '\\r'), cast(substring(cast(value as binary), 1, octet_length(value) - 1) as string), value)"
     )
     return (
         spark.read.option("lineSep", "\n")
-        .text(literal)
+        .text(_literal(uris))
         .select(
             F.col("_metadata.file_path").alias("_path"),
             F.col("_metadata.file_block_start").alias("_start"),
@@ -97,6 +116,53 @@ def _lines(spark: SparkSession, uris: Sequence[str]) -> DataFrame:
             F.monotonically_increasing_id().alias("_position"),
             without_cr.alias("_value"),
         )
+    )
+
+
+def _check_sealed(files: Mapping[str, tuple[str, int]]) -> None:
+    faults = [
+        f"{name} is compressed, which a file that its sender encrypted cannot be: unpack it"
+        for name in files
+        if name.endswith(".gz")
+    ]
+    faults += [
+        f"{name} has {size} bytes; a file that its sender encrypted has {MAX_BYTES + TAG_BYTES} at most: split it"
+        for name, (_, size) in files.items()
+        if size > MAX_BYTES + TAG_BYTES
+    ]
+    faults += [f"{name} is empty" for name, (_, size) in files.items() if size <= TAG_BYTES]
+    if faults:
+        raise InputError("; ".join(faults))
+
+
+def _opened(spark: SparkSession, uris: Sequence[str], envelopes: Mapping[str, Envelope]) -> DataFrame:
+    """The lines of encrypted files, as _lines has those of others.
+
+    Keys travel as data: a literal would stand in plans, and those in logs. A tag that does not fit ends the read before any line is used.
+    """
+    keys = spark.createDataFrame(
+        [(name, bytearray(e.iv), bytearray(e.key)) for name, e in envelopes.items()],
+        "_name string, _iv binary, _key binary",
+    )
+    # Spark splits text by a regular expression, which decodes: as ISO-8859-1 every byte stays what it is.
+    text = F.decode(F.expr("aes_decrypt(concat(_iv, content), _key, 'GCM')"), "ISO-8859-1")
+    sealed = (
+        spark.read.format("binaryFile")
+        .load(_literal(uris))
+        .select(F.col("_metadata.file_path").alias("_path"), F.col("length").alias("_size"), "content")
+    )
+    named = sealed.withColumn(
+        "_name", F.regexp_replace(F.url_decode(F.replace("_path", F.lit("+"), F.lit("%2B"))), r"^\w+:/*", "")
+    )
+    opened = named.join(F.broadcast(keys), on="_name", how="inner").withColumn("_text", text)
+    lines = opened.select("_path", "_size", F.posexplode(F.split(F.regexp_replace("_text", r"\n\z", ""), "\n")))
+    value = F.regexp_replace("col", r"\r\z", "")
+    return lines.select(
+        "_path",
+        F.lit(0).cast("bigint").alias("_start"),
+        "_size",
+        F.col("pos").cast("bigint").alias("_position"),
+        F.encode(value, "ISO-8859-1").cast("string").alias("_value"),
     )
 
 
@@ -135,6 +201,10 @@ def _unreadable(spark: SparkSession, files: Mapping[str, tuple[str, int]], text:
     missing = re.search(r"Path does not exist: (\S+?)\.?\s", text + " ")
     if missing:
         return InputError(f"{missing.group(1)} is not there any more: put it again, then restate the day")
+    if "AES_CRYPTO_ERROR" in text:
+        return InputError(
+            "a file of the day, or what opens it, was changed after its sender encrypted it: put the files again, then restate the day"
+        )
     if "org.apache.hadoop.io.compress" in text:  # which does not say of which file
         damaged = [name for name, (uri, _) in files.items() if name.endswith(".gz") and not _unpacks(spark, uri)]
         if damaged:

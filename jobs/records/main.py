@@ -23,7 +23,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.records import contract as contracts
-from jobs.records import files, transforms
+from jobs.records import files, sealed, transforms
 from jobs.records.contract import Contract
 from jobs.records.errors import AuditError, ClaimError, InputError, JobError
 from jobs.records.lake import CATALOG, STAGES, Table
@@ -70,8 +70,8 @@ class Order:
 class Objects:
     """The objects that a run reads and writes besides its tables."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, client: Any, kms: Any = None) -> None:
+        self._client, self._kms = client, kms
 
     def uri(self, bucket: str, key: str) -> str:
         """What Spark reads an object by."""
@@ -83,6 +83,10 @@ class Objects:
         return str(
             self._client.get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))["Body"].read().decode("utf-8")
         )
+
+    def envelope(self, bucket: str, key: str) -> sealed.Envelope:
+        """What opens an object that its sender encrypted."""
+        return sealed.envelope(self._kms, key, self._client.head_object(Bucket=bucket, Key=key)["Metadata"])
 
     def write(self, bucket: str, key: str, document: Mapping[str, Any]) -> None:
         """Writes an object as JSON."""
@@ -119,7 +123,7 @@ class Run:
         tables = self._tables(spark, order.token)
         _size_shuffles(spark, sum(size for _, size in wanted.values()), tables["versioned"].bytes())
 
-        records = files.read(spark, contract, wanted)
+        records = files.read(spark, contract, wanted, self._envelopes(contract))
         _check_count(records.count, contract)
         parsed = transforms.parse(records.frame, records.headers, contract)
         judged = transforms.judge(parsed, contract, self._references(spark, contract))
@@ -152,6 +156,13 @@ class Run:
     def _files(self) -> dict[str, tuple[str, int]]:
         wanted = [f for f in self._order.files if f["key"].rsplit("/", 1)[-1] != files.MARKER]
         return {f["key"]: (self._objects.uri(f["bucket"], f["key"]), int(f["bytes"])) for f in wanted}
+
+    def _envelopes(self, contract: Contract) -> dict[str, sealed.Envelope] | None:
+        """What opens the day's files, where their sender encrypted them."""
+        if not contract.client_side:
+            return None
+        wanted = [f for f in self._order.files if f["key"].rsplit("/", 1)[-1] != files.MARKER]
+        return {f["key"]: self._objects.envelope(f["bucket"], f["key"]) for f in wanted}
 
     def _references(self, spark: SparkSession, contract: Contract) -> dict[str, DataFrame]:
         found: dict[str, DataFrame] = {}
@@ -373,7 +384,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Runs one attempt at a record job.", allow_abbrev=False)
     parser.add_argument("--order", required=True, help="s3 URI of the run's order")
     uri = parser.parse_known_args(argv)[0].order  # Glue gives a script its own arguments too
-    objects = Objects(boto3.client("s3"))
+    objects = Objects(boto3.client("s3"), boto3.client("kms"))
     order = None
     try:
         order = Order.parse(objects.read(uri))

@@ -97,12 +97,19 @@ def install(tagged: dict[str, Tagged]) -> None:
                     for name, value in context.items()
                     if name.startswith("aws:requesttag/")
                 }
+            if service == "kms":
+                context |= encryption_context((_request.get() or {}).get("body", b""))
             return context
 
         denied = stock_enforce(access_key_id, iam_action, service, region, resource_arn, context_of(resource_arn))
         checks = [(service, iam_action, arn, context_of(arn)) for arn in (_request.get() or {}).get("extra", [])]
         checks += [
-            ("kms", action, key, {"kms:ViaService": f"{service}.{region}.amazonaws.com"})
+            (
+                "kms",
+                action,
+                key,
+                {"kms:ViaService": f"{service}.{region}.amazonaws.com", **_bound(service, resource_arn)},
+            )
             for action, key in _key_uses(service, iam_action, resource_arn)
         ]
         for name, action, arn, keys in checks:
@@ -233,6 +240,30 @@ def _workgroup(body: bytes) -> str:
     if execution := athena._executions.get(data.get("QueryExecutionId", "")):
         return str(execution["WorkGroup"])
     return str(data.get("WorkGroup") or data.get("Name") or ("primary" if "QueryString" in data else "*"))
+
+
+def encryption_context(body: bytes) -> Data:
+    """The condition keys that a call to KMS has by its encryption context."""
+    try:
+        pairs = json.loads(body or b"{}").get("EncryptionContext") or {}
+    except ValueError:
+        return {}
+    return {f"kms:EncryptionContext:{name}": value for name, value in pairs.items()}
+
+
+def _bound(service: str, arn: str) -> Data:
+    """The encryption context that S3 uses a key in: the bucket's ARN where it has a key of its own, the object's where not."""
+    if service != "s3":
+        return {}
+    bucket = arn.removeprefix("arn:aws:s3:::").partition("/")[0]
+    own = re.search(rb"<BucketKeyEnabled>\s*true\s*</BucketKeyEnabled>", _configuration(bucket))
+    return {"kms:EncryptionContext:aws:s3:arn": f"arn:aws:s3:::{bucket}" if own else arn}
+
+
+def _configuration(bucket: str) -> bytes:
+    """The encryption of a bucket, as it was put."""
+    put = s3._bucket_encryption.get(bucket) or b""
+    return put if isinstance(put, bytes) else str(put).encode()
 
 
 def _key_uses(service: str, iam_action: str, arn: str) -> list[tuple[str, str]]:

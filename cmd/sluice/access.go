@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-data/sluice/internal/access"
+)
+
+// accessRequest is what one `access` was asked.
+type accessRequest struct {
+	who, key             string
+	country, stage, verb string
+}
+
+// permission is one answer: may somebody do a verb to a key, or to what a line of the access table covers; and which statement of the
+// role's policy of that country says so.
+type permission struct {
+	Who       string `json:"who"`
+	Role      string `json:"role"`
+	Country   string `json:"country"`
+	Stage     string `json:"stage"`
+	Key       string `json:"key"` // Key is the object's key, or the beginning of every key that the line covers.
+	Verb      string `json:"verb"`
+	Allowed   bool   `json:"allowed"`
+	Statement string `json:"statement"` // Statement is the id of the statement; empty when none allows it.
+}
+
+func newAccessCommand(a *app) *cobra.Command {
+	var r accessRequest
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "access WHO [KEY]",
+		Short: "Show what somebody may do, and which statement says so",
+		Long: `Shows what a person or team of the access table may do, or what it may do to one object. KEY is an object's key, or s3://bucket/key.
+Each answer names the statement (Sid) that allows it, in the policy of that country on the role.
+
+operator is the role of operators, who see state, logs and metrics of every country and data of none.
+
+With --verb the exit code answers, too: 0 when everything that was asked for is allowed, 3 when something is not.`,
+		Example: `  sluice access analysts
+  sluice access analysts flights/2013-01-01/flights.csv --country us --stage landing
+  sluice access feeder s3://sluice-prod-us-landing-1a2b3c4d/flights/2013-01-01/flights.csv --verb write`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: a.running(func(ctx context.Context, args []string) error {
+			r.who = args[0]
+			if len(args) == 2 {
+				r.key = args[1]
+			}
+			return a.access(ctx, r, asJSON)
+		}),
+	}
+	cmd.Flags().StringVar(&r.country, "country", "", "only this country")
+	cmd.Flags().StringVar(&r.stage, "stage", "", "only this stage")
+	cmd.Flags().StringVar(&r.verb, "verb", "", "only this verb: list, read, write, delete or query")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) access(ctx context.Context, r accessRequest, asJSON bool) error {
+	if r.stage != "" && !slices.Contains(access.Stages, r.stage) {
+		return usagef("no stage %q; there are %s", r.stage, strings.Join(access.Stages, ", "))
+	}
+	if r.verb != "" && !slices.Contains(access.Verbs, access.Verb(r.verb)) {
+		return usagef("no verb %q; there are list, read, write, delete, query", r.verb)
+	}
+	if r.key != "" && r.verb == string(access.Query) {
+		return usagef("query is about tables; leave KEY out")
+	}
+	o, err := a.outputs(ctx, a.stack)
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(r.key, "s3://") {
+		if err := r.locate(o); err != nil {
+			return err
+		}
+	}
+	codes, err := o.codes(r.country)
+	if err != nil {
+		return err
+	}
+	if known := o.people(); !slices.Contains(known, r.who) {
+		return usagef("nobody named %q in the access table; it has %s", r.who, listed(known))
+	}
+	list := []permission{}
+	for _, code := range codes {
+		list = append(list, r.answers(code, o.Countries[code].Access[r.who])...)
+	}
+	if err := a.printAccess(r, list, asJSON); err != nil {
+		return err
+	}
+	refused := slices.ContainsFunc(list, func(p permission) bool { return !p.Allowed })
+	if r.verb != "" && (refused || len(list) == 0) {
+		return refusedf("the access table does not let %s %s that", r.who, r.verb)
+	}
+	return nil
+}
+
+// locate finds country and stage of the bucket in s3://bucket/key.
+func (r *accessRequest) locate(o outputs) error {
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.key, "s3://"), "/")
+	for code, country := range o.Countries {
+		for stage, name := range map[string]string{"landing": country.Buckets.Landing, "validated": country.Buckets.Validated, "invalid": country.Buckets.Invalid,
+			"versioned": country.Buckets.Versioned, "curated": country.Buckets.Curated} {
+			if name == bucket && (r.country == "" || r.country == code) && (r.stage == "" || r.stage == stage) {
+				r.country, r.stage, r.key = code, stage, key
+				return nil
+			}
+		}
+	}
+	return usagef("%s is no bucket of a stage here", bucket)
+}
+
+// answers are what a person may do in one country: line by line of the table, or verb by verb for one key.
+func (r accessRequest) answers(code string, granted granted) []permission {
+	var list []permission
+	one := func(stage, key string, verb access.Verb, sid string) {
+		if (r.verb == "" || r.verb == string(verb)) && (r.stage == "" || r.stage == stage) {
+			list = append(list, permission{Who: r.who, Role: granted.Role, Country: code, Stage: stage, Key: key, Verb: string(verb), Allowed: sid != "", Statement: sid})
+		}
+	}
+	if r.key == "" {
+		for _, rule := range granted.Rules {
+			for _, verb := range rule.Verbs {
+				one(rule.Stage, rule.Prefix, verb, rule.Sid(string(verb)))
+			}
+		}
+		return list
+	}
+	for _, stage := range access.Stages {
+		for _, verb := range access.Verbs {
+			if verb != access.Query {
+				sid, _ := access.Decide(granted.Rules, stage, r.key, verb)
+				one(stage, r.key, verb, sid)
+			}
+		}
+	}
+	return list
+}
+
+// people are the names in the access table, operator among them where there is that role.
+func (o outputs) people() []string {
+	known := map[string]bool{}
+	for _, country := range o.Countries {
+		for who := range country.Access {
+			known[who] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(known))
+}
+
+func (a *app) printAccess(r accessRequest, list []permission, asJSON bool) error {
+	switch {
+	case asJSON:
+		return printJSON(a.out, list)
+	case r.who == access.OperatorName && r.key == "":
+		fprintln(a.out, "operator sees state, logs and metrics of every country, and data of none")
+		return nil
+	case len(list) == 0:
+		fprintln(a.out, "nothing")
+		return nil
+	}
+	t := newTable("country", "stage", "key", "verb", "allowed", "statement")
+	for _, p := range list {
+		key, allowed := p.Key, "no"
+		if r.key == "" {
+			key += "*"
+		}
+		if p.Allowed {
+			allowed = "yes"
+		}
+		t.add(p.Country, p.Stage, key, p.Verb, allowed, p.Statement)
+	}
+	t.print(a.out)
+	return nil
+}
