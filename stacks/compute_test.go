@@ -19,7 +19,13 @@ func everything(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(text)
+	more := string(text)
+	for key, option := range map[string]string{"sluice:network": "nat: perZone", "sluice:compute": "standing: true"} {
+		if name, _, _ := strings.Cut(option, ":"); !strings.Contains(more, name+":") {
+			more = strings.Replace(more, key+": {", key+": {"+option+", ", 1)
+		}
+	}
+	return more
 }
 
 // inputsOf reads back the inputs that the recorder wrote.
@@ -94,9 +100,18 @@ func TestEveryDeclaredTypeHasACostClass(t *testing.T) {
 	if len(on) < 300 {
 		t.Fatalf("only %d resources: this is not the whole program", len(on))
 	}
+	seen := map[string]bool{}
 	for id, parts := range hourly(t, on) {
 		if len(parts) == 0 {
 			t.Errorf("%s costs by the hour, and no part of the switch takes it away", id)
+		}
+		for _, part := range parts {
+			seen[part] = true
+		}
+	}
+	for _, part := range []string{compute.Standing, compute.NAT, compute.Endpoints} {
+		if !seen[part] {
+			t.Errorf("nothing of %s is declared: this is not the whole program", part)
 		}
 	}
 }
