@@ -13,6 +13,7 @@ import (
 type KeysArgs struct {
 	Account string            // Account is the AWS account that administers the keys.
 	Region  string            // Region is the region whose services may use them.
+	Stack   string            // Stack is the stack whose operators may not use the key of records.
 	Alias   string            // Alias begins the keys' names for people, without "alias/"; the purpose ends them.
 	Protect bool              // Protect refuses to delete the keys, and with them all that they encrypted.
 	Tags    map[string]string // Tags go on everything that takes tags.
@@ -39,7 +40,7 @@ func NewKeys(ctx *pulumi.Context, name string, args *KeysArgs, opts ...pulumi.Re
 		policy      policies.Document
 		arn         *pulumi.StringOutput
 	}{
-		{"data", "Records", policies.DataKey(args.Account), &k.DataARN},
+		{"data", "Records", policies.DataKey(args.Account, "arn:aws:iam::"+args.Account+":role/"+OperatorRole(args.Stack)), &k.DataARN},
 		{"state", "Ledger, queues, topics and settings", policies.StateKey(args.Account, args.Region), &k.StateARN},
 		{"logs", "Log groups", policies.LogsKey(args.Account, args.Region), &k.LogsARN},
 	} {

@@ -5,8 +5,14 @@ package policies
 // Resource is "*" in every statement because in a key's policy it means the key itself.
 
 // DataKey is the policy of the key that a country's records are encrypted with: the account administers it and hands out its use
-// through IAM. No service principal may use it; services that encrypt records do so with the rights of the role that asks them.
-func DataKey(account string) Document { return New(administer(account)) }
+// through IAM. No service principal may use it; services that encrypt records do so with the rights of the role that asks them. Operators
+// may not, whatever IAM comes to allow them. They are told by a condition, because a principal has to be there before a key can name it.
+func DataKey(account, operatorRoleARN string) Document {
+	return New(administer(account),
+		Statement{Sid: "DenyOperatorsRecords", Effect: "Deny", Principal: &Principal{Any: true},
+			Action: Strings{"kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"}, Resource: Strings{"*"},
+			Condition: Condition{"ArnEquals": {"aws:PrincipalArn": {operatorRoleARN}}}})
+}
 
 // StateKey is the policy of the key of a country's ledger, queues and topics: the services that tell of things may encrypt what they
 // send to them, only for this account.

@@ -36,7 +36,7 @@ func country() Country {
 func documents(t *testing.T) map[string]Document {
 	c := country()
 	all := map[string]Document{
-		"data-key": DataKey(c.Account), "state-key": StateKey(c.Account, c.Region), "logs-key": LogsKey(c.Account, c.Region),
+		"data-key": DataKey(c.Account, "arn:aws:iam::111122223333:role/sluice-prod-operator"), "state-key": StateKey(c.Account, c.Region), "logs-key": LogsKey(c.Account, c.Region),
 		"bucket": Bucket(c.LandingARN, c.DataKeyARN), "log-bucket": LogBucket(c.LogsARN, c.Account, c.Region, c.LandingARN, c.CuratedARN),
 		"queue": Queue(c.TicketsARN), "topic": Topic(c.JobsTopicARN), "alert-topic": AlertTopic(c.AlertsTopicARN, c.Account),
 		"trail-key":    TrailKey(c.Account, "arn:aws:cloudtrail:eu-west-1:111122223333:trail/sluice-prod"),
@@ -179,7 +179,7 @@ func TestUnknownServiceHasNoEndpoint(t *testing.T) {
 }
 
 func TestNoServiceMayUseTheKeyOfRecords(t *testing.T) {
-	for _, s := range DataKey("111122223333").Statement {
+	for _, s := range DataKey("111122223333", "arn:aws:iam::111122223333:role/sluice-prod-operator").Statement {
 		if s.Effect == "Allow" && (len(s.Principal.Service) > 0 || s.Principal.Any) {
 			t.Errorf("statement %s lets %v in", s.Sid, s.Principal)
 		}

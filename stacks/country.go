@@ -45,7 +45,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		return nil, err
 	}
 	keys, err := infra.NewKeys(ctx, code, &infra.KeysArgs{
-		Account: country.Account, Region: country.Region, Alias: "sluice/" + config.Stack + "/" + code, Protect: country.Protected, Tags: tags}, child)
+		Account: country.Account, Region: country.Region, Stack: config.Stack, Alias: "sluice/" + config.Stack + "/" + code, Protect: country.Protected, Tags: tags}, child)
 	if err != nil {
 		return nil, err
 	}
