@@ -136,6 +136,14 @@ def open_to_the_world(plan: Plan) -> None:
     expressions(plan, resource).pop("referenced_security_group_id", None)
 
 
+def any_source(plan: Plan) -> None:
+    """Lets a service call a function on behalf of anybody's source."""
+    resource = resources(plan, "aws_lambda_permission")[0]
+    for attribute in ("source_arn", "source_account"):
+        resource["values"].pop(attribute, None)
+        expressions(plan, resource).pop(attribute, None)
+
+
 # What is broken, how, and the judge and check that must notice.
 PLANS: list[tuple[str, Callable[[Plan], None], str, str]] = [
     (
@@ -251,7 +259,7 @@ PLANS: list[tuple[str, Callable[[Plan], None], str, str]] = [
     ("function settings unencrypted", put("aws_lambda_function", "kms_key_arn", None), "checkov", "CKV_AWS_173"),
     ("function without dead letters", put("aws_lambda_function", "dead_letter_config", []), "checkov", "CKV_AWS_116"),
     ("function that anybody may call", put("aws_lambda_permission", "principal", "*"), "checkov", "CKV_AWS_301"),
-    ("call from any account's source", put("aws_lambda_permission", "source_arn", None), "checkov", "CKV_AWS_364"),
+    ("call from any account's source", any_source, "checkov", "CKV_AWS_364"),
     (
         "query results unencrypted",
         put("aws_athena_workgroup", "configuration.result_configuration", []),
@@ -309,6 +317,26 @@ PLANS: list[tuple[str, Callable[[Plan], None], str, str]] = [
         ),
         "checkov",
         "CKV_SLUICE_3",
+    ),
+    ("trail under Amazon's key", put("aws_cloudtrail", "kms_key_id", None), "checkov", "CKV_AWS_35"),
+    (
+        "trail whose files can be changed",
+        put("aws_cloudtrail", "enable_log_file_validation", False),
+        "checkov",
+        "CKV_AWS_36",
+    ),
+    ("trail of one region", put("aws_cloudtrail", "is_multi_region_trail", False), "checkov", "CKV_AWS_67"),
+    (
+        "Glue that writes in the open",
+        put("aws_glue_security_configuration", "encryption_configuration.s3_encryption.s3_encryption_mode", "DISABLED"),
+        "checkov",
+        "CKV_AWS_99",
+    ),
+    (
+        "Glue job without its security configuration",
+        put("aws_glue_job", "security_configuration", None),
+        "checkov",
+        "CKV_AWS_195",
     ),
     (
         "resource without mandatory tags",
