@@ -77,6 +77,10 @@ func TestWhateverHappensToACountryChangesNoOther(t *testing.T) {
 			if changed := differ(of("us", before), of("us", after)); len(changed) != 0 {
 				t.Errorf("changed in us: %q", changed)
 			}
+			// What is shared names no country: it changes with none.
+			if changed := differ(of("", before), of("", after)); !strings.HasPrefix(name, "added") && name != "elsewhere" && len(changed) != 0 {
+				t.Errorf("changed in what is shared: %q", changed)
+			}
 			gone := strings.HasPrefix(name, "removed")
 			if left := of("uy", after); gone && len(left) != 0 {
 				t.Errorf("%d resources of uy are left", len(left))
