@@ -24,6 +24,7 @@ const steps = 100
 // people on the functions, the rules and the ledger, and holds what the outside shows against the model. Whatever happened, in the end
 // every day that was delivered is read, once.
 func TestNoScheduleBreaksAPromise(t *testing.T) {
+	t.Parallel()
 	quiet(t)
 	// rapid's own default is a hundred schedules.
 	if flag.Lookup("rapid.checks").Value.String() == "100" {
@@ -207,6 +208,7 @@ func scenario(s *stage) {
 // TestDeathAroundEveryCallEndsAsTheUndisturbedRun counts the calls of a scenario and plays it again for each, with the function dying
 // before it, after it, and with its answer lost.
 func TestDeathAroundEveryCallEndsAsTheUndisturbedRun(t *testing.T) {
+	t.Parallel()
 	quiet(t)
 	play := func(at int, how mishap) (*stage, int) {
 		s := newStage(t, 5, emulator.Feed("airports"), emulator.Feed("flights", "airports"))

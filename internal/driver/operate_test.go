@@ -6,8 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/messages"
 )
 
 func TestFailedRunIsTriedAgainUntilTheJobIsDead(t *testing.T) {
@@ -236,4 +239,30 @@ func TestExportThatWasGivenUpIsRedriven(t *testing.T) {
 	w.heard("jobs", "job.succeeded airports 2013-01-01")
 	w.check(w.ledger.Exported(t.Context(), w.job(airports), 3))
 	w.refused(airports, job.Redrive, "job airports/2013-01-01 is succeeded: only a failed, dead or cancelled job can be tried again; a closed day is restated")
+}
+
+func TestDeadLettersAreTakenUpAgain(t *testing.T) {
+	w := newWorld(t)
+	w.land(airports, "x\n")
+	w.country.Queues.DeadLetters = w.queue("dead-letters-of-" + t.Name())
+	for _, body := range []string{`{"version":1,"country":"us","feed":"airports","day":"2013-01-01"}`, `{"Records":[]}`} {
+		w.must(w.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &w.country.Queues.DeadLetters, MessageBody: &body}))
+	}
+	letters := messages.NewDeadLetters(w.sqs, w.country)
+	got, err := letters.Redrive(t.Context())
+	w.check(err)
+	var taken []string
+	for _, l := range got {
+		taken = append(taken, l.Job+" "+l.Body[:9])
+	}
+	slices.Sort(taken)
+	if want := []string{` {"Records`, `airports/2013-01-01 {"version`}; !slices.Equal(taken, want) {
+		t.Errorf("taken up: %q", taken)
+	}
+	if n := w.queued(); n != "2+0" { // the job's own ticket, and the one that was given up
+		t.Errorf("tickets: %s", n)
+	}
+	if got, err := letters.Redrive(t.Context()); err != nil || len(got) != 0 {
+		t.Errorf("twice: %+v, %v", got, err)
+	}
 }
