@@ -101,6 +101,14 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	if err != nil {
 		return nil, err
 	}
+	nightly, err := infra.NewNightly(ctx, code, &infra.NightlyArgs{
+		Prefix: name, Schedule: country.Compute.Glue.Schedule, Enabled: switched.On(compute.Glue), SnapshotDays: config.Storage.SnapshotDays, Feeds: country.delimiters(),
+		Landing: lake.Names["landing"], LandingDatabase: tables.Databases["landing"], Databases: jobDatabases(catalog),
+		CrawlerPolicy: access.Crawler(infra.DatabaseName(catalog, "landing")), UpkeepPolicy: access.UpkeepJob(infra.GlueLogs(name), jobDatabases(catalog)...),
+		Glue: glue, Jobs: jobs, Curated: lake.Names["curated"], Tags: tags}, child)
+	if err != nil {
+		return nil, err
+	}
 	engines := infra.Engines{Cluster: cluster, Serverless: serverless, Glue: glue}
 	warehouse, err := infra.NewWarehouse(ctx, code, &infra.WarehouseArgs{
 		Project: config.Google.Project, Location: country.Google.Location, Dataset: catalog, Prefix: name, Suffix: suffix,
@@ -159,6 +167,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		"functions":     functions,
 		"databases":     outputs(tables.Databases),
 		"workgroup":     tables.Workgroup,
+		"workflow":      nightly.Workflow,
 		"dataset":       warehouse.Dataset,
 		"googleProject": pulumi.String(config.Google.Project),
 		"feeds":         country.feedOutputs(),
@@ -223,6 +232,15 @@ func (country *Country) warehouseTables() map[string][]infra.Column {
 		tables[f.Name] = f.Contract.Columns
 	}
 	return tables
+}
+
+// delimiters are what stands between the fields of each feed's files.
+func (country *Country) delimiters() map[string]string {
+	delimiters := map[string]string{}
+	for _, f := range country.Feeds {
+		delimiters[f.Name] = f.Contract.Delimiter
+	}
+	return delimiters
 }
 
 // feedOutputs is what who puts files has to know about each feed.
