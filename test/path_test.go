@@ -20,6 +20,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/glue"
+	gluetypes "github.com/aws/aws-sdk-go-v2/service/glue/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
@@ -58,7 +60,8 @@ func TestFileBecomesRecordsAndRows(t *testing.T) {
 		{"RolesDoWhatTheTableSays", func(t *testing.T) { rolesDoWhatTheTableSays(t, d) }},
 		{"DeadLetterIsHeardOf", func(t *testing.T) { deadLetterIsHeardOf(t, d) }},
 		{"BadFileFailsItsJobOnly", func(t *testing.T) { badFileFailsItsJobOnly(t, d, inputs) }},
-		{"NewFeedIsAContractAndALine", func(t *testing.T) { newFeed(t, elsewhere, inputs) }},
+		{"NewFeedIsAContractAndALineOnAnyEngine", func(t *testing.T) { newFeeds(t, elsewhere, inputs) }},
+		{"LandingIsDescribedEveryNight", func(t *testing.T) { landingIsDescribed(t, elsewhere) }},
 		{"DestroyLeavesNothing", func(t *testing.T) { destroyLeavesNothing(t, elsewhere) }},
 	}
 	for _, part := range parts {
@@ -275,21 +278,66 @@ func (d deployment) until(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// newFeed adds a feed to a copy of the checkout, with a contract file and a line of YAML, deploys it, and runs a day of it.
-func newFeed(t *testing.T, d deployment, inputs string) {
-	addFeed(t, d)
+// newFeeds adds a feed to a copy of the checkout, once for each engine, with a contract file and a line of YAML each, deploys them, and runs
+// the same day of all: the same counts and the same rows.
+func newFeeds(t *testing.T, d deployment, inputs string) {
+	addFeeds(t, d)
 	addSealedFeed(t, d)
 	d.pulumi(t, "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress", "--parallel", "64")
 	file := filepath.Join(t.TempDir(), "seats.csv")
 	if err := os.WriteFile(file, []byte("plane,seats\nN10156,55\nN102UW,182\nN103US,many\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	d.put(t, 0, "us", "seats", "2013-01-01", file)
-	j := d.ended(t, "us", "seats", "2013-01-01")
-	if j.State != "succeeded" || *j.Input != 3 || *j.Validated != 2 || *j.Invalid != 1 || *j.New != 2 || *j.Exported != 2 {
-		t.Errorf("job of the new feed: %+v", j)
+	for feed := range newFeedEngines {
+		d.put(t, 0, "us", feed, "2013-01-01", file)
+	}
+	type row struct {
+		Plane, Change, Hash string
+		Seats               int64
+	}
+	var rows []row
+	for feed, engine := range newFeedEngines {
+		j := d.ended(t, "us", feed, "2013-01-01")
+		if j.State != "succeeded" || j.Engine != engine || *j.Input != 3 || *j.Validated != 2 || *j.Invalid != 1 || *j.New != 2 || *j.Exported != 2 {
+			t.Errorf("job of the new feed on %s: %+v", engine, j)
+		}
+		sql := "select c.plane, c.seats, c._change change, v._hash hash from " + feed + " c join sluice_local_us_versioned." + feed + " v on c.plane = v.plane order by c.plane"
+		got := decode[[]row](t, d, "query", sql, "--country", "us", "--stage", "curated")
+		if rows == nil {
+			rows = got
+		}
+		if len(got) != 2 || got[0].Hash == "" || !slices.Equal(got, rows) {
+			t.Errorf("%s made %+v, another engine %+v", engine, got, rows)
+		}
 	}
 	sealedFileGivesTheSameCounts(t, d, inputs)
+}
+
+// landingIsDescribed runs the nightly workflow: landed files can be queried by day afterwards, and what reads the tables sees no change.
+func landingIsDescribed(t *testing.T, d deployment) {
+	before := d.sluice(t, "query", "select plane, seats from seats order by plane", "--country", "us", "--stage", "curated", "--json")
+	jobs := glue.NewFromConfig(account(decode[status](t, d, "local", "status")))
+	name := aws.String("sluice-local-us-nightly")
+	started, err := jobs.StartWorkflowRun(t.Context(), &glue.StartWorkflowRunInput{Name: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.until(t, "the nightly workflow has ended", func() bool {
+		got, err := jobs.GetWorkflowRun(t.Context(), &glue.GetWorkflowRunInput{Name: name, RunId: started.RunId})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := got.Run.Statistics; s.FailedActions > 0 {
+			t.Fatalf("actions of the workflow failed: %+v", s)
+		}
+		return got.Run.Status == gluetypes.WorkflowRunStatusCompleted && got.Run.Statistics.SucceededActions == 2
+	})
+	if n := d.number(t, "us", "landing", "select count(*) n from seats where partition_0 = '2013-01-01' and seats = 'many'"); n != 1 {
+		t.Errorf("%d landed records have many seats, want 1", n)
+	}
+	if after := d.sluice(t, "query", "select plane, seats from seats order by plane", "--country", "us", "--stage", "curated", "--json"); after != before {
+		t.Errorf("the upkeep changed what readers see:\n%s\nwas\n%s", after, before)
+	}
 }
 
 // account is how the local AWS is reached with the account's own rights.
@@ -462,13 +510,19 @@ schema:
         required: true
 `
 
-// addFeed adds the feed the way the documentation says: a contract file, and a line in the stack's YAML.
-func addFeed(t *testing.T, d deployment) {
+// newFeedEngines are the new feeds, and the engine of each.
+var newFeedEngines = map[string]string{"seats": "emr", "seats_serverless": "emr-serverless", "seats_glue": "glue"}
+
+// addFeeds adds the feeds the way the documentation says: a contract file and a line in the stack's YAML each.
+func addFeeds(t *testing.T, d deployment) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(d.root, "contracts", "seats.yaml"), []byte(seatsContract), 0o644); err != nil {
-		t.Fatal(err)
+	for feed, engine := range newFeedEngines {
+		contract := strings.NewReplacer("id: seats", "id: "+feed, "name: seats\nversion", "name: "+feed+"\nversion", "- name: seats\n    logicalType: object", "- name: "+feed+"\n    logicalType: object").Replace(seatsContract)
+		if err := os.WriteFile(filepath.Join(d.root, "contracts", feed+".yaml"), []byte(contract), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		addFeedLine(t, d, "{name: "+feed+", engine: "+engine+"}")
 	}
-	addFeedLine(t, d, "seats")
 }
 
 // addFeedLine names another feed in the stack's YAML.
