@@ -119,7 +119,12 @@ def said_out(document: dict[str, Any]) -> dict[str, Any]:
         of_keys = all(a.startswith("kms:") for a in ([actions] if isinstance(actions, str) else actions))
         if "Principal" in statement and "Resource" not in statement:
             statement["Resource"] = "arn:aws:iam::111122223333:role/this"
-        elif "Principal" in statement and statement["Resource"] == "*" and actions and of_keys:
+        elif (
+            statement.get("Principal", "*") not in ("*", {"AWS": "*"})
+            and statement["Resource"] == "*"
+            and actions
+            and of_keys
+        ):
             statement["Resource"] = "arn:aws:kms:us-east-1:111122223333:key/00000000-0000-0000-0000-000000000000"
     return document | {"Statement": statements}
 
