@@ -494,3 +494,38 @@ def test_right_to_parameters_below_a_path_is_for_that_path_only(root: Account) -
     for other in ("/sluice/local/compute/pr", "/sluice"):
         with pytest.raises(ClientError, match="AccessDenied"):
             ssm.get_parameters_by_path(Path=other)
+
+
+@pytest.mark.parametrize("own_key", [True, False])
+def test_a_key_is_used_only_in_the_encryption_context_that_a_policy_names(root: Account, own_key: bool) -> None:
+    kms, s3, name = root.client("kms"), root.client("s3"), f"context-{str(own_key).lower()}"
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    s3.create_bucket(Bucket=name)
+    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": own_key}
+    s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    for folder in ("mine", "theirs"):
+        s3.put_object(Bucket=name, Key=f"{folder}/a.csv", Body=b"x")
+    bound = f"arn:aws:s3:::{name}" if own_key else f"arn:aws:s3:::{name}/mine/*"
+    read = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{name}/*"}
+    through = {
+        "StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"},
+        "StringLike": {"kms:EncryptionContext:aws:s3:arn": bound},
+    }
+    sealed = {"StringLike": {"kms:EncryptionContext:sluice:object": "mine/*"}}
+    rights = [{"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key, "Condition": c} for c in (through, sealed)]
+    person = root.as_role(root.role(name, "ec2.amazonaws.com", read, *rights, trusts="arn:aws:iam::000000000000:root"))
+
+    assert person.client("s3").get_object(Bucket=name, Key="mine/a.csv")["Body"].read() == b"x"
+    if not own_key:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            person.client("s3").get_object(Bucket=name, Key="theirs/a.csv")
+    for folder in ("mine", "theirs"):
+        context = {"sluice:object": f"{folder}/a.csv"}
+        made = kms.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext=context)
+        asked = {"CiphertextBlob": made["CiphertextBlob"], "EncryptionContext": context}
+        if folder == "mine":
+            assert person.client("kms").decrypt(**asked)["Plaintext"] == made["Plaintext"]
+        else:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                person.client("kms").decrypt(**asked)
