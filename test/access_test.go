@@ -38,6 +38,12 @@ func rolesDoWhatTheTableSays(t *testing.T, d deployment) {
 		roles := map[string]*s3.Client{}
 		for _, key := range []string{"airlines/a.csv", "airlines2/a.csv", "Airlines/a.csv", "flights/a.csv", "airlines/../flights/a.csv", "airlines%2Fa.csv"} {
 			for _, p := range decode[[]permission](t, d, "access", who, key) {
+				if p.Role == "" { // who may nothing in a country has no role for it
+					if p.Allowed {
+						t.Errorf("%s is allowed without a role: %+v", who, p)
+					}
+					continue
+				}
 				if roles[p.Role] == nil {
 					roles[p.Role] = s3.NewFromConfig(as(running, p.Role), func(o *s3.Options) { o.UsePathStyle = true })
 				}
