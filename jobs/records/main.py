@@ -384,10 +384,12 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Runs one attempt at a record job.", allow_abbrev=False)
     parser.add_argument("--order", required=True, help="s3 URI of the run's order")
     uri = parser.parse_known_args(argv)[0].order  # Glue gives a script its own arguments too
-    objects = Objects(boto3.client("s3"), boto3.client("kms"))
+    client = boto3.client("s3")
+    objects = Objects(client)
     order = None
     try:
         order = Order.parse(objects.read(uri))
+        objects = Objects(client, boto3.client("kms", region_name=order.region))  # a node may know no region by itself
         ledger = Ledger(
             boto3.client("dynamodb", region_name=order.region),
             order.jobs_table,

@@ -383,7 +383,7 @@ def test_the_command_tells_its_result_in_three_ways(
         "resume": None,
     }
     country.objects.write(country.buckets["artifacts"], "order.json", order)
-    monkeypatch.setattr(job, "Objects", lambda client: country.objects)
+    monkeypatch.setattr(job, "Objects", lambda *_: country.objects)
     monkeypatch.setattr(job, "session", lambda: country.spark)
     monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
     assert job.main(["--order", f"s3://{country.buckets['artifacts']}/order.json"]) == code
@@ -397,7 +397,7 @@ def test_the_command_tells_its_result_in_three_ways(
 def test_what_nobody_foresaw_is_told_as_internal(
     country: Country, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(job, "Objects", lambda client: country.objects)
+    monkeypatch.setattr(job, "Objects", lambda *_: country.objects)
     monkeypatch.setattr(Run, "run", lambda self: 1 // 0)
     country.objects.write(country.buckets["artifacts"], "order.json", {"version": 2})
     monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
