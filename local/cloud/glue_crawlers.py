@@ -116,7 +116,8 @@ class Crawlers(Jobs):
         if crawler["State"] != "READY":
             raise Refused(f"Crawler {data['Name']} is running", "CrawlerRunningException")
         self._check_crawler({**crawler, **data})
-        crawler |= {**data, "LastUpdated": now(), "Version": crawler["Version"] + 1}
+        changed = {name: value for name, value in data.items() if name != "Schedule"}  # refused above unless empty
+        crawler |= {**changed, "LastUpdated": now(), "Version": crawler["Version"] + 1}
 
     def _do_GetCrawler(self, data: Data) -> Data:
         return {"Crawler": self._crawler(data["Name"])["Crawler"]}
