@@ -32,6 +32,11 @@ _SERDES = {
 }
 
 
+def _described(data: Data) -> Data:
+    """What a request says of a crawler, as the crawler is described; the provider sends an empty schedule where there is none."""
+    return {name: value for name, value in data.items() if name not in ("Tags", "Schedule")}
+
+
 class Crawlers(Jobs):
     """The part of Glue that crawls."""
 
@@ -88,7 +93,7 @@ class Crawlers(Jobs):
         if data["Name"] in self._crawlers:
             raise Refused(f"{data['Name']} already exists", "AlreadyExistsException")
         self._check_crawler(data)
-        crawler = {name: value for name, value in data.items() if name not in ("Tags", "Schedule")}
+        crawler = _described(data)
         self._crawlers[data["Name"]] = {
             "Crawler": {
                 "Classifiers": [],
@@ -116,8 +121,7 @@ class Crawlers(Jobs):
         if crawler["State"] != "READY":
             raise Refused(f"Crawler {data['Name']} is running", "CrawlerRunningException")
         self._check_crawler({**crawler, **data})
-        changed = {name: value for name, value in data.items() if name != "Schedule"}  # refused above unless empty
-        crawler |= {**changed, "LastUpdated": now(), "Version": crawler["Version"] + 1}
+        crawler |= {**_described(data), "LastUpdated": now(), "Version": crawler["Version"] + 1}
 
     def _do_GetCrawler(self, data: Data) -> Data:
         return {"Crawler": self._crawler(data["Name"])["Crawler"]}

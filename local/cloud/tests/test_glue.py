@@ -189,6 +189,15 @@ def crawled(glue: Any, name: str) -> dict[str, Any]:
     return dict(got)
 
 
+def test_updated_crawler_has_its_new_targets_and_no_schedule(glue: Any, crawler: str) -> None:
+    orders = {"Path": "s3://landed/orders", "Exclusions": ["**/_COMPLETE"]}
+    glue.update_crawler(Name=crawler, Targets={"S3Targets": [orders]}, Schedule="")
+    described = glue.get_crawler(Name=crawler)["Crawler"]
+    assert described["Targets"]["S3Targets"] == [orders]
+    assert "Schedule" not in described
+    assert described["Version"] == 2
+
+
 def test_crawler_describes_what_landed_and_triggers_follow_it(root: Account, glue: Any, crawler: str, job: str) -> None:
     glue.start_crawler(Name=crawler)
     with pytest.raises(glue.exceptions.CrawlerRunningException):
