@@ -82,6 +82,11 @@ func rolesDoWhatTheTableSays(t *testing.T, d deployment) {
 	if _, err := feeder.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader("x")}); err != nil {
 		t.Errorf("feeder: %v", err)
 	}
+	// It would be no file of any day, which the crawler takes for another table.
+	owner := s3.NewFromConfig(account(running), func(o *s3.Options) { o.UsePathStyle = true })
+	if _, err := owner.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &bucket, Key: &key}); err != nil {
+		t.Errorf("%s: %v", key, err)
+	}
 }
 
 // sameAnswer compares whether an action went through with whether the table allows it. A key that is not there counts as allowed.

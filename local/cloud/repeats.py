@@ -9,6 +9,7 @@ one call in a hundred, and a create that is executed twice answers that the thin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,7 +18,7 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
-_KEPT = 1000  # calls; a lost answer is asked for again within seconds
+_KEPT = 10_000  # calls; a lost answer is asked for again within seconds
 _LARGEST = 1 << 20  # bytes; creates answer little
 
 
@@ -62,15 +63,20 @@ def answered_once(inner: Application) -> Application:
 
         async def keep(message: Any) -> None:
             answer.add(message)
-            await send(message)
+            with contextlib.suppress(OSError, RuntimeError):  # whoever asked is gone, and asks again
+                await send(message)
 
-        try:
-            await inner(scope, receive, keep)
-        except BaseException:
-            answer.messages = None
-            raise
-        finally:
-            answer.done.set()
+        async def execute() -> None:
+            try:
+                await inner(scope, receive, keep)
+            except BaseException:
+                answer.messages = None
+                raise
+            finally:
+                answer.done.set()
+
+        # A connection that is lost cancels what waits on it; the call goes on, for its next attempt.
+        await asyncio.shield(asyncio.create_task(execute()))
 
     return application
 

@@ -82,3 +82,38 @@ def test_second_attempt_waits_for_the_first() -> None:
 
     assert asyncio.run(run()) == [b"answer", b"answer"]
     assert executed == 1
+
+
+def test_second_attempt_gets_the_answer_that_the_first_lost_with_its_connection() -> None:
+    executed = 0
+
+    async def run() -> list[bytes]:
+        go, bodies = asyncio.Event(), []
+
+        async def application(_scope: Any, _receive: Any, send: Any) -> None:
+            nonlocal executed
+            executed += 1
+            await go.wait()
+            await send({"type": "http.response.body", "body": b"answer"})
+
+        async def lost(_message: Any) -> None:
+            raise ConnectionResetError
+
+        async def send(message: Any) -> None:
+            bodies.append(message["body"])
+
+        async def receive() -> Any:
+            raise AssertionError("nothing is read")
+
+        served = answered_once(application)
+        scope = {"type": "http", "method": "POST", "headers": [(b"amz-sdk-invocation-id", b"a")]}
+        first = asyncio.ensure_future(served(scope, receive, lost))
+        await asyncio.sleep(0)  # lets it begin
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        go.set()
+        await served(scope, receive, send)
+        return bodies
+
+    assert asyncio.run(run()) == [b"answer"]
+    assert executed == 1
