@@ -221,6 +221,7 @@ func TestRefusalToDeleteWhatIsProtectedExitsWith3(t *testing.T) {
 
 func TestRequestToEndReachesTheCLIAsOneInterruptAndItsExitCodeComesBack(t *testing.T) {
 	root := checkout(t)
+	// The stand-in waits a moment after the first interrupt: a second one, which must not come, would come then.
 	write(t, filepath.Join(root, "bin", "pulumi-cli"), "#!/usr/bin/env bash\n"+
 		"exec python3 -c 'import signal, sys, time\nn = 0\ndef told(*_):\n    global n\n    n += 1\nsignal.signal(signal.SIGINT, told)\nprint(\"ready\", flush=True)\nwhile not n: time.sleep(0.01)\ntime.sleep(0.3)\nprint(n, flush=True)\nsys.exit(7)'\n")
 	cmd := exec.Command(filepath.Join(root, "bin", "pulumi"), "up", "--stack", "dev")
