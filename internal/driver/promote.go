@@ -114,6 +114,19 @@ func (p Promoter) apply(ctx context.Context, b job.Board) error {
 	return nil
 }
 
+// Moving counts the jobs that go on by themselves. Each of the others waits for one of these, for a file, for the end of a window, for
+// somebody's decision, or for an engine to be switched on.
+func (p Promoter) Moving(ctx context.Context) (int, error) {
+	b, err := p.Ledger.Board(ctx)
+	n := 0
+	for _, j := range b.Jobs {
+		if j.Moves() {
+			n++
+		}
+	}
+	return n, err
+}
+
 // tickets queues what is ready and has no ticket yet.
 func (p Promoter) tickets(ctx context.Context, b job.Board) error {
 	var ready []job.Job

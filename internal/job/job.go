@@ -76,6 +76,12 @@ func (j Job) Done() bool {
 	return j.State == Succeeded || j.State == Cancelled && j.Commit.State == Committed
 }
 
+// Moves tells whether the job goes on by itself, once it was planned: it runs, only a slot is missing, or it waits for its next attempt. A
+// ready job with a reason waits for its engine to be switched on.
+func (j Job) Moves() bool {
+	return j.State == Running || j.State == Ready && j.Reason == "" || j.State == Waiting && !j.RetryAt.IsZero()
+}
+
 // Attempts is how many runs the job had since its attempts began to count.
 func (j Job) Attempts() int { return int(j.Token - j.Opened) }
 

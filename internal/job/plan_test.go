@@ -184,6 +184,26 @@ func TestDayWaitsForEarlierFilesThatAreNotComplete(t *testing.T) {
 	}
 }
 
+func TestWhatGoesOnByItselfMoves(t *testing.T) {
+	for _, c := range []struct {
+		job  Job
+		want bool
+	}{
+		{Job{State: Running}, true},
+		{Job{State: Running, Cancel: "by ann"}, true},
+		{Job{State: Ready}, true},
+		{Job{State: Ready, Reason: "emr is switched off"}, false},
+		{Job{State: Waiting, Reason: "waits for attempt 2", RetryAt: time.Unix(1, 0)}, true},
+		{Job{State: Waiting, Reason: "waits for airports"}, false},
+		{Job{State: Blocked}, false}, {Job{State: Held}, false}, {Job{State: Failed}, false}, {Job{State: Dead}, false},
+		{Job{State: Cancelled}, false}, {Job{State: Succeeded}, false},
+	} {
+		if got := c.job.Moves(); got != c.want {
+			t.Errorf("%s (%s): %v", c.job.State, c.job.Reason, got)
+		}
+	}
+}
+
 func TestNeverMoreThanParallelSlotsAreTaken(t *testing.T) {
 	b := example(in(Running, "a", d1))
 	for _, name := range []string{"p", "q", "r", "s", "t", "u"} {

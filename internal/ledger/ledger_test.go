@@ -453,6 +453,21 @@ func TestRejectedFilesAreKeptApart(t *testing.T) {
 	}
 }
 
+func TestLastSweepIsTheOneThatWasNoted(t *testing.T) {
+	l, _ := open(t)
+	if at, err := l.LastSweep(t.Context()); err != nil || !at.IsZero() {
+		t.Errorf("before any: %s, %v", at, err)
+	}
+	for _, began := range []time.Time{now, now.Add(time.Hour)} {
+		if err := l.Swept(t.Context(), began); err != nil {
+			t.Fatal(err)
+		}
+		if at, err := l.LastSweep(t.Context()); err != nil || !at.Equal(began) {
+			t.Errorf("%s, %v, not %s", at, err, began)
+		}
+	}
+}
+
 func TestClusterIsClosedUntilItIsKept(t *testing.T) {
 	l, _ := open(t)
 	for _, c := range []struct {

@@ -1,5 +1,5 @@
-// Command queue-jobs runs every minute. It takes in files whose event got lost, opens the days whose window ended, brings the plan up
-// to date, queues tickets, and tells what somebody else died before telling.
+// Command queue-jobs is woken by a schedule, or by the polling driver. It takes in files that no event told of, opens the days whose window
+// ended, brings the plan up to date, queues tickets, tells what is still to be told, and answers how many jobs go on by themselves.
 package main
 
 import (
@@ -54,5 +54,7 @@ func wire() (*handler, error) {
 		intake:   driver.Intake{Ledger: book, Landing: landing, Alerts: topics, Zone: zone, Now: time.Now},
 		promoter: driver.Promoter{Ledger: book, Landing: landing, Tickets: tickets, Topics: topics, Zone: zone, Parallel: country.Parallel, Now: time.Now},
 		teller:   driver.Teller{Ledger: book, Artifacts: store.NewBucket(objects, country.Buckets.Artifacts), Topics: topics, Now: time.Now},
+		diary:    book,
+		now:      time.Now,
 	}, nil
 }

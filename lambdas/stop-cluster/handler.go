@@ -55,8 +55,8 @@ type alerts interface {
 	Alert(ctx context.Context, e messages.Event) error
 }
 
-// handler ends clusters: the standing one when its alarm says that it is idle and nothing is on it, and what the deployment is about to
-// take away. It records when a standing cluster is gone, so that the next deployment does not make it again.
+// handler ends clusters: the standing one when its alarm says that it is idle, or the polling driver that all is done, and nothing is on it;
+// and what the deployment is about to take away. It records when a standing cluster is gone, so that the next deployment does not make it again.
 type handler struct {
 	country    string
 	patience   time.Duration
@@ -68,12 +68,15 @@ type handler struct {
 	now        func() time.Time
 }
 
-// event is any of the three that the function gets.
+// event is any of the four that the function gets.
 type event struct {
 	// Records are messages of the idle alarm's topic.
 	Records []struct {
 		SNS struct{ Message string } `json:"Sns"`
 	}
+
+	// Done is the polling driver's: no job goes on by itself any more.
+	Done bool `json:"done"`
 
 	// DetailType and Detail are of EMR's own events.
 	DetailType string          `json:"detail-type"`
@@ -102,12 +105,14 @@ func (h *handler) Handle(ctx context.Context, text json.RawMessage) error {
 			faults = append(faults, h.alarm(ctx, r.SNS.Message))
 		}
 		return errors.Join(faults...)
+	case e.Done:
+		return h.stopQuiet(ctx, 0, "has nothing to do: all jobs are done")
 	case e.DetailType == "EMR Cluster State Change":
 		return h.ended(ctx, e.Detail)
 	case e.Lifecycle != nil:
 		return h.lifecycle(ctx, e.Lifecycle.Action, e.Cluster, e.Lifecycle.Previous.Cluster)
 	}
-	return fmt.Errorf("event: neither an alarm, nor the end of a cluster, nor a deployment's: %.200s", text)
+	return fmt.Errorf("event: neither an alarm, nor that all is done, nor the end of a cluster, nor a deployment's: %.200s", text)
 }
 
 // alarm ends the standing clusters that are quiet. A message that the alarm is over asks for nothing.
@@ -122,6 +127,11 @@ func (h *handler) alarm(ctx context.Context, message string) error {
 	if alarm.State != "ALARM" {
 		return nil
 	}
+	return h.stopQuiet(ctx, h.patience, "was idle")
+}
+
+// stopQuiet ends the standing clusters that are quiet and have been up for as long as patience, and says why.
+func (h *handler) stopQuiet(ctx context.Context, patience time.Duration, why string) error {
 	up, err := h.clusters.Up(ctx)
 	if err != nil {
 		return err
@@ -129,7 +139,7 @@ func (h *handler) alarm(ctx context.Context, message string) error {
 	var faults []error
 	for _, c := range up {
 		if c.Standing {
-			faults = append(faults, h.stopIfQuiet(ctx, c))
+			faults = append(faults, h.stopIfQuiet(ctx, c, patience, why))
 		}
 	}
 	return errors.Join(faults...)
@@ -137,8 +147,8 @@ func (h *handler) alarm(ctx context.Context, message string) error {
 
 // stopIfQuiet looks, closes the cluster to new runs, looks again, and only then ends it: a run that chose the cluster before it was
 // closed is seen by the second look, and one that chooses later sees that it is closed.
-func (h *handler) stopIfQuiet(ctx context.Context, c running) error {
-	quiet, reason, err := h.quiet(ctx, c)
+func (h *handler) stopIfQuiet(ctx context.Context, c running, patience time.Duration, why string) error {
+	quiet, reason, err := h.quiet(ctx, c, patience)
 	if err != nil {
 		return err
 	}
@@ -149,7 +159,7 @@ func (h *handler) stopIfQuiet(ctx context.Context, c running) error {
 	if err := h.ledger.Close(ctx, c.ID); err != nil {
 		return err
 	}
-	quiet, reason, err = h.quiet(ctx, c)
+	quiet, reason, err = h.quiet(ctx, c, patience)
 	if err != nil || !quiet {
 		slog.InfoContext(ctx, "cluster stays", "id", c.ID, "reason", reason)
 		return errors.Join(err, h.ledger.Keep(ctx, c.ID))
@@ -162,11 +172,11 @@ func (h *handler) stopIfQuiet(ctx context.Context, c running) error {
 		return err
 	}
 	slog.InfoContext(ctx, "cluster ends", "id", c.ID)
-	return h.tell(ctx, "cluster.stopped", "cluster "+c.ID+" was idle")
+	return h.tell(ctx, "cluster.stopped", "cluster "+c.ID+" "+why)
 }
 
 // quiet looks at a cluster as it is now.
-func (h *handler) quiet(ctx context.Context, c running) (bool, string, error) {
+func (h *handler) quiet(ctx context.Context, c running, patience time.Duration) (bool, string, error) {
 	up, err := h.clusters.Up(ctx)
 	if err != nil {
 		return false, "", err
@@ -183,7 +193,7 @@ func (h *handler) quiet(ctx context.Context, c running) (bool, string, error) {
 	if err != nil {
 		return false, "", err
 	}
-	ok, reason := cluster.MayStop(cluster.Observation{Waiting: up[i].Waiting, ReadyAt: up[i].ReadyAt, Steps: steps, Runs: len(runs)}, h.patience, h.now())
+	ok, reason := cluster.MayStop(cluster.Observation{Waiting: up[i].Waiting, ReadyAt: up[i].ReadyAt, Steps: steps, Runs: len(runs)}, patience, h.now())
 	return ok, reason, nil
 }
 

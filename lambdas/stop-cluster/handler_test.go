@@ -103,6 +103,28 @@ func TestAlarmEndsAQuietStandingClusterAndNoOther(t *testing.T) {
 	}
 }
 
+func TestPollingDriverEndsAStandingClusterWhenAllIsDone(t *testing.T) {
+	for _, c := range []struct {
+		why    string
+		change func(*desk)
+		want   []string
+	}{
+		{"up for a minute", func(d *desk) { d.up[0].ReadyAt = noon.Add(-time.Minute) },
+			[]string{"close j-1", "switch off", "terminate j-1", "cluster.stopped: cluster j-1 has nothing to do: all jobs are done"}},
+		{"a step", func(d *desk) { d.steps = map[string]int{"j-1": 1} }, nil},
+		{"a run chose it meanwhile", func(d *desk) {
+			d.afterClose = func(d *desk) { d.runs = map[string][]job.Run{"j-1": {{ID: flights}}} }
+		}, []string{"close j-1", "keep j-1"}},
+		{"none there", func(d *desk) { d.up = d.up[1:] }, nil},
+	} {
+		d := quietCluster()
+		c.change(d)
+		if err := handle(t, d, "done"); err != nil || !slices.Equal(d.calls, c.want) {
+			t.Errorf("%s: %q, %v", c.why, d.calls, err)
+		}
+	}
+}
+
 func TestStandingClusterThatEndedByItselfIsSwitchedOff(t *testing.T) {
 	off := []string{"switch off", "cluster.ended: Amazon EMR cluster j-1 (sluice-prod-us-standing-small) has terminated at 2013-01-01 12:00 UTC with a reason of ALL_STEPS_COMPLETED."}
 	for _, c := range []struct {

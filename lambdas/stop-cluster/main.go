@@ -1,4 +1,5 @@
-// Command stop-cluster ends the standing cluster when its alarm says that it is idle and nothing is on it, and records when it is gone.
+// Command stop-cluster ends the standing cluster when its alarm says that it is idle, or the polling driver that all jobs are done, and nothing
+// is on it, and records when it is gone.
 // The deployment invokes it, too, before it takes clusters away.
 package main
 
