@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,8 +31,8 @@ new one is published; until then readers see the old one. A day earlier than the
 Restatements run in the slots that new days leave free, one day of a feed at a time. Revision, reason and author stay on the job.`,
 		`  sluice restate flights/2013-01-01 --country us --reason "late file of gate 4"`, true}
 	redrive = act{jobs.Redrive, "Try a failed, dead or cancelled job again, or an export that was given up",
-		`Tries a job again that failed, is dead or was cancelled, with all its attempts. Of a day that succeeded, but whose rows did not get to
-BigQuery, the export is tried again.
+		`Tries a job again that failed, is dead or was cancelled, with all its attempts. One that waits for its next attempt need not wait any
+longer. Of a day that succeeded, but whose rows did not get to BigQuery, the export is tried again.
 
 With --dead-letters and no job, the country's queue of dead letters is emptied: tickets are queued again; events that a function failed on
 are shown and taken away, and the landing bucket is swept for what they told.`,
@@ -62,7 +63,15 @@ func (r *request) flags(cmd *cobra.Command, reason bool) {
 	}
 }
 
-// place opens the request's country and finds out who asks.
+// checkReason refuses a reason that says nothing.
+func (r request) checkReason() error {
+	if strings.TrimSpace(r.reason) == "" {
+		return usagef("--reason is empty: say why, for those who read the job's history")
+	}
+	return nil
+}
+
+// actAt opens the request's country and finds out who asks.
 func (a *app) actAt(ctx context.Context, r *request) (place, outputs, error) {
 	places, o, err := a.places(ctx, r.country)
 	if err != nil {
@@ -92,6 +101,11 @@ func newActCommand(a *app, what act) *cobra.Command {
 			}
 			if deadLetters {
 				return a.redriveLetters(ctx, &r, asJSON)
+			}
+			if what.reason {
+				if err := r.checkReason(); err != nil {
+					return err
+				}
 			}
 			return a.act(ctx, &r, what.verb, args[0])
 		}),
@@ -189,29 +203,38 @@ type filledDay struct {
 	Country string `json:"country"`
 	Feed    string `json:"feed"`
 	Day     string `json:"day"`
-	Done    string `json:"done"`   // Done is "restate", "redrive" or "".
-	Reason  string `json:"reason"` // Reason says why nothing was done.
+	Done    string `json:"done"`            // Done is "restate", "redrive" or "".
+	Would   string `json:"would,omitempty"` // Would is what a rehearsal leaves undone.
+	Reason  string `json:"reason"`          // Reason says why nothing is done.
 }
 
 func newBackfillCommand(a *app) *cobra.Command {
 	var r request
 	var feed, from, to string
-	var asJSON bool
+	var dryRun, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "backfill --country C --feed F --from D --to D --reason R",
+		Use:   "backfill --country C --feed F --from D --to D {--reason R | --dry-run}",
 		Short: "Do many days of a feed again, or at last",
 		Long: `Goes through the days from --from to --to, both included: a closed day is restated, as is one that came after later ones; one that
-failed, is dead or was cancelled is tried again. What waits or runs already, and days that were never delivered, are left and listed.
+failed, is dead, was cancelled or waits for its next attempt is tried again. What else waits or runs already, and days that were never
+delivered, are left and listed. With --dry-run, what would be done is listed, and nothing is changed.
 
 The days run in order, one at a time, within the country's limit, and only in slots that new days leave free.`,
-		Example: `  sluice backfill --country us --feed flights --from 2013-01-01 --to 2013-01-31 --reason "new rule for delays"`,
-		Args:    cobra.NoArgs,
+		Example: `  sluice backfill --country us --feed flights --from 2013-01-01 --to 2013-01-31 --dry-run
+  sluice backfill --country us --feed flights --from 2013-01-01 --to 2013-01-31 --reason "new rule for delays"`,
+		Args: cobra.NoArgs,
 		RunE: a.running(func(ctx context.Context, _ []string) error {
 			if err := errors.Join(checkDay(from), checkDay(to)); err != nil {
 				return usageError{err.Error()}
 			}
 			if from > to {
 				return usagef("--from %s is after --to %s", from, to)
+			}
+			if dryRun {
+				return a.rehearse(ctx, r.country, feed, jobs.Day(from), jobs.Day(to), asJSON)
+			}
+			if err := r.checkReason(); err != nil {
+				return err
 			}
 			p, o, err := a.actAt(ctx, &r)
 			if err != nil {
@@ -221,7 +244,7 @@ The days run in order, one at a time, within the country's limit, and only in sl
 				return err
 			}
 			filled, err := p.desk.Backfill(ctx, feed, jobs.Day(from), jobs.Day(to), r.by, r.reason)
-			a.printFilled(r.country, feed, filled, asJSON)
+			a.printFilled(r.country, feed, filled, false, asJSON)
 			if err != nil {
 				return fmt.Errorf("country %q: %w; days before it are under way, and the same command goes on with the others", r.country, err)
 			}
@@ -229,7 +252,9 @@ The days run in order, one at a time, within the country's limit, and only in sl
 			return nil
 		}),
 	}
-	r.flags(cmd, true)
+	r.flags(cmd, false)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list what would be done, and change nothing")
+	cmd.MarkFlagsOneRequired("reason", "dry-run")
 	cmd.Flags().StringVar(&feed, "feed", "", "feed, as named in the stack's YAML")
 	cmd.Flags().StringVar(&from, "from", "", "first day, yyyy-mm-dd")
 	cmd.Flags().StringVar(&to, "to", "", "last day, yyyy-mm-dd")
@@ -240,11 +265,36 @@ The days run in order, one at a time, within the country's limit, and only in sl
 	return cmd
 }
 
-func (a *app) printFilled(country, feed string, filled []driver.Filled, asJSON bool) {
+// rehearse lists what a backfill would do.
+func (a *app) rehearse(ctx context.Context, country, feed string, from, to jobs.Day, asJSON bool) error {
+	places, o, err := a.places(ctx, country)
+	if err != nil {
+		return err
+	}
+	if _, err := o.feed(country, feed); err != nil {
+		return err
+	}
+	filled, err := places[0].desk.Rehearse(ctx, feed, from, to)
+	if err != nil {
+		return fmt.Errorf("country %q: %w", country, err)
+	}
+	a.printFilled(country, feed, filled, true, asJSON)
+	return nil
+}
+
+func (a *app) printFilled(country, feed string, filled []driver.Filled, rehearsed, asJSON bool) {
 	list := []filledDay{}
-	t := newTable("country", "feed", "day", "done", "reason")
+	heading := "done"
+	if rehearsed {
+		heading = "would do"
+	}
+	t := newTable("country", "feed", "day", heading, "reason")
 	for _, f := range filled {
-		list = append(list, filledDay{country, feed, string(f.Day), string(f.Verb), f.Why})
+		day := filledDay{Country: country, Feed: feed, Day: string(f.Day), Done: string(f.Verb), Reason: f.Why}
+		if rehearsed {
+			day.Done, day.Would = "", day.Done
+		}
+		list = append(list, day)
 		t.add(country, feed, f.Day, f.Verb, f.Why)
 	}
 	if asJSON {

@@ -42,6 +42,11 @@ func (d *fakeDesk) Backfill(_ context.Context, feed string, from, to jobs.Day, b
 	return d.filled, nil
 }
 
+func (d *fakeDesk) Rehearse(_ context.Context, feed string, from, to jobs.Day) ([]driver.Filled, error) {
+	d.log = append(d.log, fmt.Sprintf("rehearse %s %s %s", feed, from, to))
+	return d.filled, nil
+}
+
 func (d *fakeDesk) Explain(_ context.Context, id jobs.ID) (jobs.State, []jobs.Why, error) {
 	d.log = append(d.log, "explain "+id.String())
 	return jobs.Waiting, d.why, nil
@@ -100,6 +105,9 @@ func TestActsThatTheRulesRefuseExitWith3(t *testing.T) {
 func TestWrongActsExitWith2(t *testing.T) {
 	for message, args := range map[string][]string{
 		`required flag(s) "reason" not set`:             {"restate", "flights/2013-01-01", "--country", "us"},
+		`--reason is empty`:                             {"restate", "flights/2013-01-01", "--country", "us", "--reason", " "},
+		`--reason is empty: say why`:                    {"backfill", "--country", "us", "--feed", "flights", "--from", "2013-01-01", "--to", "2013-01-01", "--reason", ""},
+		`group [reason dry-run] is required`:            {"backfill", "--country", "us", "--feed", "flights", "--from", "2013-01-01", "--to", "2013-01-01"},
 		`required flag(s) "country" not set`:            {"hold", "flights/2013-01-01"},
 		`job "flights" is not of the form`:              {"cancel", "flights", "--country", "us"},
 		`no feed "trains" in country "us"`:              {"explain", "trains/2013-01-01", "--country", "us"},
@@ -141,6 +149,8 @@ func TestReadingsOfTheDeskArePrinted(t *testing.T) {
 		"explain.json":      {"explain", "flights/2013-01-01", "--country", "us", "--json"},
 		"backfill.txt":      {"backfill", "--country", "us", "--feed", "flights", "--from", "2012-12-31", "--to", "2013-01-01", "--reason", "new rule"},
 		"backfill.json":     {"backfill", "--country", "us", "--feed", "flights", "--from", "2012-12-31", "--to", "2013-01-01", "--reason", "new rule", "--json"},
+		"rehearsal.txt":     {"backfill", "--country", "us", "--feed", "flights", "--from", "2012-12-31", "--to", "2013-01-01", "--dry-run"},
+		"rehearsal.json":    {"backfill", "--country", "us", "--feed", "flights", "--from", "2012-12-31", "--to", "2013-01-01", "--dry-run", "--json"},
 		"dead-letters.txt":  {"redrive", "--dead-letters", "--country", "us"},
 		"dead-letters.json": {"redrive", "--dead-letters", "--country", "us", "--json"},
 	} {
@@ -153,6 +163,9 @@ func TestReadingsOfTheDeskArePrinted(t *testing.T) {
 			t.Fatalf("%s: exit %d: %s", name, code, errOut)
 		}
 		golden(t, name, out)
+		if strings.HasPrefix(name, "rehearsal") && !slices.Equal(s.desk.log, []string{"rehearse flights 2012-12-31 2013-01-01"}) {
+			t.Errorf("%s: asked %q", name, s.desk.log)
+		}
 	}
 }
 

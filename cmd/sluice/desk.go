@@ -31,6 +31,8 @@ type desk interface {
 	Do(ctx context.Context, id jobs.ID, verb jobs.Verb, by, reason string) (jobs.Job, error)
 	// Backfill does the days of a feed again, or at last.
 	Backfill(ctx context.Context, feed string, from, to jobs.Day, by, reason string) ([]driver.Filled, error)
+	// Rehearse says what Backfill would do.
+	Rehearse(ctx context.Context, feed string, from, to jobs.Day) ([]driver.Filled, error)
 	// Explain says why a job does not run.
 	Explain(ctx context.Context, id jobs.ID) (jobs.State, []jobs.Why, error)
 	// DeadLetters takes up what was given up.
@@ -85,6 +87,10 @@ func (d countryDesk) Backfill(ctx context.Context, feed string, from, to jobs.Da
 	return driver.Operator{Ledger: d.ledger, By: by, Now: time.Now}.Backfill(ctx, feed, from, to, reason)
 }
 
+func (d countryDesk) Rehearse(ctx context.Context, feed string, from, to jobs.Day) ([]driver.Filled, error) {
+	return driver.Operator{Ledger: d.ledger, Now: time.Now}.Rehearse(ctx, feed, from, to)
+}
+
 func (d countryDesk) Explain(ctx context.Context, id jobs.ID) (jobs.State, []jobs.Why, error) {
 	j, err := d.ledger.Get(ctx, id)
 	if errors.Is(err, ledgers.ErrNoJob) {
@@ -122,7 +128,8 @@ func (d countryDesk) explainNoJob(ctx context.Context, id jobs.ID) (jobs.State, 
 	}
 	missing := feeds[id.Feed].Missing(id.Day, files, time.Now(), d.intake.Zone)
 	if missing == "" {
-		return "", []jobs.Why{{Kind: jobs.WhyNoDay, Text: "the day is complete, and its job not yet there", Next: "the next sweep creates it"}}, nil
+		return "", []jobs.Why{{Kind: jobs.WhyNoDay, Text: "the day is complete, and its job not yet there",
+			Next: "a sweep creates it, within the hour at the latest; sluice redrive --dead-letters sweeps at once"}}, nil
 	}
 	return "", []jobs.Why{{Kind: jobs.WhyNoDay, Text: "the day is not complete: " + missing, Next: "sluice put delivers it"}}, nil
 }

@@ -83,7 +83,7 @@ func (l *fakeLedger) Jobs(_ context.Context, feed, day string) ([]job, error) {
 	for _, j := range l.jobs {
 		if (feed == "" || j.Feed == feed) && (day == "" || j.Day == day) {
 			if l.closeAfter > 0 && l.readings > l.closeAfter {
-				j.State = stateSucceeded
+				j.State, j.closed = stateSucceeded, true
 			}
 			found = append(found, j)
 		}

@@ -92,7 +92,7 @@ func (l countryLedger) Jobs(ctx context.Context, feed, day string) ([]job, error
 			acts = append(acts, done{string(act.Verb), act.By, act.Reason, known(act.At)})
 		}
 		list = append(list, job{
-			revision: j.Revision, retryAt: known(j.RetryAt), acts: acts,
+			closed: j.Done(), revision: j.Revision, retryAt: known(j.RetryAt), acts: acts,
 			Country: l.country, Feed: j.Feed, Day: string(j.Day), State: string(j.State), Engine: j.Engine, Attempts: j.Token, Reason: j.Reason,
 			Input: j.Counts.Input, Validated: j.Counts.Validated, Invalid: j.Counts.Invalid, New: j.Counts.New, Changed: j.Counts.Changed,
 			Unchanged: j.Counts.Unchanged, Duplicate: j.Counts.Duplicate, Deleted: j.Counts.Deleted, Exported: j.Exported,

@@ -72,6 +72,8 @@ type job struct {
 	FinishedAt *time.Time      `json:"finishedAt"`
 	Sizing     sizing.Decision `json:"sizing"`
 
+	closed bool // closed says that readers have an output of the day, be it an earlier revision's.
+
 	// What only one job's details show.
 	revision int64
 	retryAt  *time.Time

@@ -154,13 +154,13 @@ func (a *app) putFiles(ctx context.Context, p place, f feed, r putRequest) error
 	return nil
 }
 
-// closed tells whether the job of a day succeeded.
+// closed tells whether a file for a day is late: the day succeeded, be it before a restatement that was cancelled.
 func (p place) closed(ctx context.Context, feed, day string) (bool, error) {
 	jobs, err := p.ledger.Jobs(ctx, feed, day)
 	if err != nil {
 		return false, err
 	}
-	return len(jobs) == 1 && jobs[0].State == stateSucceeded, nil
+	return len(jobs) == 1 && jobs[0].closed, nil
 }
 
 func (a *app) upload(ctx context.Context, p place, f feed, path, key string) (err error) {

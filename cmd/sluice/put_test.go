@@ -56,18 +56,20 @@ func TestPutWritesNoMarkerForAFeedThatCountsItsFiles(t *testing.T) {
 }
 
 func TestPutOfAClosedDayLandsTheFileAndIsRefused(t *testing.T) {
-	s := newStage()
-	s.us.jobs = []job{{Country: "us", Feed: "flights", Day: "2013-01-01", State: "succeeded"}}
-	code, _, errOut := s.run(t, "put", inputs(t, "late.csv")[0], "--country", "us", "--feed", "flights", "--day", "2013-01-01")
-	if code != exitRefused {
-		t.Errorf("exit %d, want %d", code, exitRefused)
-	}
-	if want := []string{"landing-us/flights/2013-01-01/late.csv=text of late.csv"}; !slices.Equal(s.objects.log, want) {
-		t.Errorf("uploaded %q, want %q", s.objects.log, want)
-	}
-	for _, part := range []string{`day 2013-01-01 of feed "flights" in country "us" is closed`, "restated", "sluice job show --country us --feed flights --day 2013-01-01"} {
-		if !strings.Contains(errOut, part) {
-			t.Errorf("message %q lacks %q", errOut, part)
+	for _, state := range []string{"succeeded", "cancelled"} { // what was cancelled is a restatement
+		s := newStage()
+		s.us.jobs = []job{{Country: "us", Feed: "flights", Day: "2013-01-01", State: state, closed: true}}
+		code, _, errOut := s.run(t, "put", inputs(t, "late.csv")[0], "--country", "us", "--feed", "flights", "--day", "2013-01-01")
+		if code != exitRefused {
+			t.Errorf("%s: exit %d, want %d", state, code, exitRefused)
+		}
+		if want := []string{"landing-us/flights/2013-01-01/late.csv=text of late.csv"}; !slices.Equal(s.objects.log, want) {
+			t.Errorf("%s: uploaded %q, want %q", state, s.objects.log, want)
+		}
+		for _, part := range []string{`day 2013-01-01 of feed "flights" in country "us" is closed`, "restated", "sluice job show --country us --feed flights --day 2013-01-01"} {
+			if !strings.Contains(errOut, part) {
+				t.Errorf("%s: message %q lacks %q", state, errOut, part)
+			}
 		}
 	}
 }

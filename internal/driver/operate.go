@@ -57,6 +57,19 @@ type Filled struct {
 // Backfill does the days of a feed again, or at last, from the first to the last one. They run in order, one at a time, in the slots
 // that new days leave free.
 func (o Operator) Backfill(ctx context.Context, feed string, from, to job.Day, reason string) ([]Filled, error) {
+	return o.days(ctx, feed, from, to, func(id job.ID, verb job.Verb) error {
+		_, err := o.Do(ctx, id, verb, reason)
+		return err
+	})
+}
+
+// Rehearse says what Backfill would do now, and changes nothing.
+func (o Operator) Rehearse(ctx context.Context, feed string, from, to job.Day) ([]Filled, error) {
+	return o.days(ctx, feed, from, to, func(job.ID, job.Verb) error { return nil })
+}
+
+// days chooses what each day of a backfill needs, and has it done.
+func (o Operator) days(ctx context.Context, feed string, from, to job.Day, do func(job.ID, job.Verb) error) ([]Filled, error) {
 	var done []Filled
 	for day := from; day <= to; day = day.Next() {
 		id := job.ID{Feed: feed, Day: day}
@@ -70,7 +83,7 @@ func (o Operator) Backfill(ctx context.Context, feed string, from, to job.Day, r
 		}
 		f := Filled{Day: day}
 		if f.Verb, f.Why = was.Backfill(last); f.Verb != "" {
-			_, err = o.Do(ctx, id, f.Verb, reason)
+			err = do(id, f.Verb)
 			var refused job.Refused
 			if errors.As(err, &refused) { // it changed meanwhile
 				f.Verb, f.Why = "", refused.Error()

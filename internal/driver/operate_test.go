@@ -202,11 +202,17 @@ func TestBackfillDoesEachDayInOrderWithinTheLimits(t *testing.T) {
 	for _, id := range []job.ID{airports, airports2, airports3} {
 		w.succeed(id)
 	}
-	done, err := w.operator.Backfill(t.Context(), "airports", "2012-12-31", "2013-01-02", "new rule")
-	w.check(err)
 	want := []Filled{
 		{Day: "2012-12-31", Why: "no complete day was delivered"}, {Day: "2013-01-01", Verb: job.Restate}, {Day: "2013-01-02", Verb: job.Restate},
 	}
+	would, err := w.operator.Rehearse(t.Context(), "airports", "2012-12-31", "2013-01-02")
+	w.check(err)
+	if !reflect.DeepEqual(would, want) {
+		t.Errorf("would do: %+v", would)
+	}
+	w.is(airports, job.Succeeded, "")
+	done, err := w.operator.Backfill(t.Context(), "airports", "2012-12-31", "2013-01-02", "new rule")
+	w.check(err)
 	if !reflect.DeepEqual(done, want) {
 		t.Errorf("done: %+v", done)
 	}
@@ -238,7 +244,7 @@ func TestExportThatWasGivenUpIsRedriven(t *testing.T) {
 	w.tick()
 	w.heard("jobs", "job.succeeded airports 2013-01-01")
 	w.check(w.ledger.Exported(t.Context(), w.job(airports), 3))
-	w.refused(airports, job.Redrive, "job airports/2013-01-01 is succeeded: only a failed, dead or cancelled job can be tried again; a closed day is restated")
+	w.refused(airports, job.Redrive, "job airports/2013-01-01 is succeeded: only a failed, dead or cancelled job, or one that waits for its next attempt, can be tried again; a closed day is restated")
 }
 
 func TestDeadLettersAreTakenUpAgain(t *testing.T) {

@@ -13,7 +13,7 @@ const (
 	Hold    Verb = "hold"    // Hold keeps a job that has not started from starting.
 	Release Verb = "release" // Release lets a held job go on.
 	Cancel  Verb = "cancel"  // Cancel ends a job, its run too; later days go on without it.
-	Redrive Verb = "redrive" // Redrive tries a failed, dead or cancelled job again, as if for the first time.
+	Redrive Verb = "redrive" // Redrive tries a failed, dead or cancelled job again as if for the first time, or one whose next attempt has its time at once.
 	Restate Verb = "restate" // Restate does a closed day again as a new revision, with the files that came late.
 )
 
@@ -59,8 +59,9 @@ func (j Job) Apply(a Act, last Day) (Job, error) {
 			return j, refused("job %s: %s of the feed has succeeded already; an earlier day needs a restatement", j.ID, last)
 		}
 	case Redrive:
-		if j.State != Failed && j.State != Dead && j.State != Cancelled || j.Done() {
-			return j, refused("job %s is %s: only a failed, dead or cancelled job can be tried again; a closed day is restated", j.ID, j.State)
+		again := j.State == Failed || j.State == Dead || j.State == Cancelled || j.State == Waiting && !j.RetryAt.IsZero()
+		if !again || j.Done() {
+			return j, refused("job %s is %s: only a failed, dead or cancelled job, or one that waits for its next attempt, can be tried again; a closed day is restated", j.ID, j.State)
 		}
 		if early {
 			return j, refused("job %s: %s of the feed has succeeded already; an earlier day needs a restatement", j.ID, last)

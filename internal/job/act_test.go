@@ -61,6 +61,18 @@ func TestRestatementIsANewRevisionWithReasonAndAuthor(t *testing.T) {
 	}
 }
 
+func TestNextAttemptIsMadeAtOnceWhenSomebodySaysSo(t *testing.T) {
+	j := in(Waiting, "a", d1)
+	j.Revision, j.Token, j.Opened, j.RetryAt, j.Trouble = 1, 2, 0, at(noon).Add(time.Hour), "no memory"
+	is, err := j.Apply(Act{Verb: Redrive, By: "ann"}, "")
+	if err != nil || is.State != Waiting || is.Attempts() != 0 || !is.RetryAt.IsZero() || is.Trouble != "" {
+		t.Fatalf("got %+v, %v", is, err)
+	}
+	if got := Plan(example(is)); len(got) != 1 || got[0].To != Ready {
+		t.Errorf("planned %+v", got)
+	}
+}
+
 func TestEarlierDayNeedsARestatementBeforeItCanGoOn(t *testing.T) {
 	for _, from := range []State{Held, Failed, Dead, Cancelled} {
 		j := in(from, "a", d1)
@@ -113,6 +125,7 @@ func TestBackfillChoosesWhatADayNeeds(t *testing.T) {
 		"held by somebody":          {Job{State: Held}, "", "", "is held already"},
 		"runs":                      {Job{State: Running}, "", "", "is running already"},
 		"waits":                     {Job{State: Waiting}, "", "", "is waiting already"},
+		"waits for an attempt":      {Job{State: Waiting, RetryAt: at(noon)}, "", Redrive, ""},
 	} {
 		c.job.ID, c.job.Revision = ID{"a", d1}, 1
 		if verb, why := c.job.Backfill(c.last); verb != c.verb || why != c.why {

@@ -86,6 +86,9 @@ func (p planner) why(j Job) []Why {
 	case Dead:
 		return []Why{{WhyEnded, fmt.Sprintf("no attempt is left after %d: %s", j.Attempts(), j.Reason), "mend the cause, then sluice redrive"}}
 	case Cancelled:
+		if j.Done() {
+			return []Why{{WhyClosedDay, j.Reason + "; the day stays closed as it was", "sluice restate does it again, with the files that came late"}}
+		}
 		return []Why{{WhyEnded, j.Reason, "sluice redrive does it after all"}}
 	case Waiting, Ready, Blocked:
 	}
@@ -101,8 +104,11 @@ func (p planner) waits(j Job) []Why {
 	var all []Why
 	for _, o := range p.obstacles(j, feed) {
 		next := "it comes by itself"
-		if o.blocks {
+		switch {
+		case o.blocks:
 			next = "somebody has to bring it: sluice explain tells what about it"
+		case o.kind == WhyAttempt:
+			next = "it comes by itself; sluice redrive makes it at once"
 		}
 		all = append(all, Why{o.kind, "waits for " + o.text, next})
 		if o.blocks {
