@@ -26,6 +26,7 @@ type AlarmsArgs struct {
 	AlertsARN pulumi.StringInput   // AlertsARN is the topic that hears of each alarm.
 	Functions map[string]*Function // Functions are the country's functions by folder; each gets every alarm that a function has.
 	Queues    []Queue              // Queues are the country's queues; each gets the alarm of its kind.
+	Polling   *Polling             // Polling is the polling driver, nil where the functions are woken by what happens.
 	Tags      map[string]string    // Tags go on everything that takes tags.
 }
 
@@ -67,6 +68,9 @@ func NewAlarms(ctx *pulumi.Context, name string, args *AlarmsArgs, opts ...pulum
 	all := jobAlarms(args.Stack, args.Country)
 	for _, folder := range sortedNames(args.Functions) {
 		all = append(all, functionAlarms(folder, args.Functions[folder])...)
+		if folder == StartJobs {
+			all = append(all, wakeAlarms(args)...)
+		}
 	}
 	for _, queue := range args.Queues {
 		all = append(all, queueAlarm(queue))
@@ -103,11 +107,27 @@ func functionAlarms(folder string, f *Function) []alarm {
 		all = append(all, on(alarm{name: "throttles", metric: "Throttles", statistic: "Sum", minutes: 5, periods: 3, threshold: 1,
 			description: folder + " has been throttled for 15 minutes: the account's concurrency is used up"}))
 	}
-	if folder == StartJobs {
-		all = append(all, on(alarm{name: "silent", metric: "Invocations", statistic: "Sum", minutes: 5, periods: silenceMinutes / 5, missing: "missing", silence: true,
-			description: fmt.Sprintf("%s, which the clock wakes every minute, has not run for %d minutes", folder, silenceMinutes)}))
-	}
 	return all
+}
+
+// wakeAlarms tell that what wakes start-jobs does not: the clock, or the polling driver.
+func wakeAlarms(args *AlarmsArgs) []alarm {
+	if args.Polling == nil {
+		return []alarm{{name: StartJobs + "-silent", namespace: "AWS/Lambda", dimensions: pulumi.StringMap{"FunctionName": args.Functions[StartJobs].Name},
+			metric: "Invocations", statistic: "Sum", minutes: 5, periods: silenceMinutes / 5, missing: "missing", silence: true,
+			description: fmt.Sprintf("%s, which the clock wakes every minute, has not run for %d minutes", StartJobs, silenceMinutes)}}
+	}
+	on := func(a alarm) alarm {
+		a.name, a.namespace, a.statistic, a.dimensions = "polling-"+a.name, "AWS/States", "Sum", pulumi.StringMap{"StateMachineArn": args.Polling.ARN}
+		return a
+	}
+	minutes := max(args.Polling.Minutes, silenceMinutes/3)
+	return []alarm{
+		on(alarm{name: "failed", metric: "ExecutionsFailed", minutes: 5, periods: 1, threshold: 1, missing: "notBreaching",
+			description: "the polling driver failed; the schedule starts it again"}),
+		on(alarm{name: "silent", metric: "ExecutionsStarted", minutes: minutes, periods: 3, missing: "missing", silence: true,
+			description: fmt.Sprintf("the polling driver, which the clock starts every %d minutes, was not started for %d", args.Polling.Minutes, 3*minutes)}),
+	}
 }
 
 // queueAlarm is the alarm of a queue.

@@ -15,6 +15,7 @@ type KeysArgs struct {
 	Region  string            // Region is the region whose services may use them.
 	Stack   string            // Stack is the stack whose operators may not use the key of records.
 	Alias   string            // Alias begins the keys' names for people, without "alias/"; the purpose ends them.
+	Polling bool              // Polling lets a state machine have its history under the key of state.
 	Protect bool              // Protect refuses to delete the keys, and with them all that they encrypted.
 	Tags    map[string]string // Tags go on everything that takes tags.
 }
@@ -35,13 +36,17 @@ func NewKeys(ctx *pulumi.Context, name string, args *KeysArgs, opts ...pulumi.Re
 	if err := register(ctx, "sluice:security:Keys", name, k, opts); err != nil {
 		return nil, err
 	}
+	state := policies.StateKey(args.Account, args.Region)
+	if args.Polling {
+		state = policies.PolledStateKey(args.Account, args.Region)
+	}
 	for _, purpose := range []struct {
 		word, holds string
 		policy      policies.Document
 		arn         *pulumi.StringOutput
 	}{
 		{"data", "Records", policies.DataKey(args.Account, "arn:aws:iam::"+args.Account+":role/"+OperatorRole(args.Stack)), &k.DataARN},
-		{"state", "Ledger, queues, topics and settings", policies.StateKey(args.Account, args.Region), &k.StateARN},
+		{"state", "Ledger, queues, topics and settings", state, &k.StateARN},
 		{"logs", "Log groups", policies.LogsKey(args.Account, args.Region), &k.LogsARN},
 	} {
 		policy, err := purpose.policy.JSON()

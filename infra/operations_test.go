@@ -16,7 +16,7 @@ func (e example) operations(ctx *pulumi.Context, p parts) error {
 		return err
 	}
 	alarms, err := NewAlarms(ctx, "us", &AlarmsArgs{Prefix: "sluice-prod-us", Stack: "prod", Country: "us", AlertsARN: p.messaging.AlertsARN,
-		Functions: pipeline.Functions, Queues: p.messaging.Queues, Tags: tags})
+		Functions: pipeline.Functions, Queues: p.messaging.Queues, Polling: pipeline.Polling, Tags: tags})
 	if err != nil {
 		return err
 	}
@@ -39,14 +39,17 @@ func TestEveryAlarmIsInTheRunbook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registered := record(t, func(ctx *pulumi.Context) error {
-		e := newExample(t)
+	e := newExample(t)
+	operations := func(ctx *pulumi.Context) error {
 		p, err := e.parts(ctx)
 		if err != nil {
 			return err
 		}
 		return e.operations(ctx, p)
-	})
+	}
+	registered := record(t, operations)
+	e.polling = true
+	registered = append(registered, record(t, operations)...)
 	for _, r := range only(registered, "aws:cloudwatch/metricAlarm:MetricAlarm") {
 		name := strings.TrimPrefix(r.Name, "us-")
 		for _, folder := range Functions {

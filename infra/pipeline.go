@@ -49,7 +49,8 @@ type PipelineArgs struct {
 	Packages     map[string]string  // Packages are the paths of the built functions, by folder.
 	Architecture string             // Architecture is "arm64" or "x86_64".
 	LogDays      int                // LogDays is how long the functions' logs are kept, 30 by default.
-	SweepMinutes int                // SweepMinutes is how often queue-jobs looks for what events missed, 15 by default.
+	SweepMinutes int                // SweepMinutes is how often queue-jobs looks for what events missed, or polling begins, 15 by default.
+	Polling      bool               // Polling has a state machine ask every ten seconds, instead of each function be woken by what happens.
 	Access       Access             // Access says what the functions may do, and has what they are wired to.
 	Engines      Engines            // Engines are what start-jobs starts runs on, and what tells finish-job of their ends.
 	Settings     pulumi.StringInput // Settings are the country's settings as JSON.
@@ -57,13 +58,17 @@ type PipelineArgs struct {
 }
 
 // Pipeline is a country's functions and what wakes them: a file that landed, a job that was announced, a step that ended, and the
-// clock for whatever an event missed.
+// clock for whatever an event missed; or the polling driver instead of all these. A day that succeeded is announced to export-table in both.
 type Pipeline struct {
 	pulumi.ResourceState
 
 	Functions   map[string]*Function // Functions are the country's functions by folder.
+	Polling     *Polling             // Polling is the polling driver, nil without one.
 	Certificate pulumi.Resource      // Certificate is there when the certificate is that clusters' nodes talk to each other under.
 }
+
+// DefaultSweepMinutes is how often files are looked for that no event told of.
+const DefaultSweepMinutes = 15
 
 // FunctionName is the physical name of the function in this folder, and of its role.
 func FunctionName(prefix, folder string) string { return prefix + "-" + folder }
@@ -87,35 +92,15 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 		}
 		p.Functions[folder] = created
 	}
-	if err := p.onLandedFile(ctx, name+"-landed", args); err != nil {
+	wake := p.push
+	if args.Polling {
+		wake = p.poll
+	}
+	if err := wake(ctx, name, args); err != nil {
 		return nil, err
 	}
-	for _, wake := range []struct {
-		child, folder string
-		types         []string
-	}{
-		{name + "-jobs", StartJobs, []string{"job.ready", "job.succeeded", "job.retry", "job.failed", "job.dead", "job.cancelled"}}, // a job that ended frees a slot
-		{name + "-succeeded", ExportTable, []string{"job.succeeded"}},
-	} {
-		if err := p.onMessage(ctx, wake.child, wake.folder, wake.types, args); err != nil {
-			return nil, err
-		}
-	}
-	for _, wake := range []struct {
-		child, folder string
-		rule          cloudwatch.EventRuleArgs
-	}{
-		{name + "-tick", StartJobs, cloudwatch.EventRuleArgs{Description: pulumi.String("Starts what a message missed"), ScheduleExpression: every(1)}},
-		{name + "-sweep", QueueJobs, cloudwatch.EventRuleArgs{Description: pulumi.String("Finds files that an event missed, and days that ended"), ScheduleExpression: every(withDefault(args.SweepMinutes, 15))}},
-		{name + "-ended", FinishJob, cloudwatch.EventRuleArgs{Description: pulumi.String("EMR steps and clusters of the country that ended"), EventPattern: endedPattern(args)}},
-		{name + "-ended-serverless", FinishJob, cloudwatch.EventRuleArgs{Description: pulumi.String("EMR Serverless runs of the country that ended"),
-			EventPattern: endedRunPattern("aws.emr-serverless", "EMR Serverless Job Run State Change", "applicationId", args.Engines.Serverless.ApplicationID, "SUCCESS", "FAILED", "CANCELLED")}},
-		{name + "-ended-glue", FinishJob, cloudwatch.EventRuleArgs{Description: pulumi.String("Runs of the country's Glue job that ended"),
-			EventPattern: endedRunPattern("aws.glue", "Glue Job State Change", "jobName", args.Engines.Glue.JobName, "SUCCEEDED", "FAILED", "TIMEOUT", "STOPPED")}},
-	} {
-		if err := p.onEvent(ctx, wake.child, wake.folder, &wake.rule, args); err != nil {
-			return nil, err
-		}
+	if err := p.onMessage(ctx, name+"-succeeded", ExportTable, []string{"job.succeeded"}, args); err != nil {
+		return nil, err
 	}
 	if err := p.clusters(ctx, name, args); err != nil {
 		return nil, err
@@ -125,6 +110,41 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 		outputs[folder] = function.Name
 	}
 	return p, ctx.RegisterResourceOutputs(p, outputs)
+}
+
+// push has each function woken by what happens.
+func (p *Pipeline) push(ctx *pulumi.Context, name string, args *PipelineArgs) error {
+	if err := p.onLandedFile(ctx, name+"-landed", args); err != nil {
+		return err
+	}
+	// A job that ended frees a slot.
+	if err := p.onMessage(ctx, name+"-jobs", StartJobs, []string{"job.ready", "job.succeeded", "job.retry", "job.failed", "job.dead", "job.cancelled"}, args); err != nil {
+		return err
+	}
+	for _, wake := range []struct {
+		child, folder string
+		rule          cloudwatch.EventRuleArgs
+	}{
+		{name + "-tick", StartJobs, cloudwatch.EventRuleArgs{Description: pulumi.String("Starts what a message missed"), ScheduleExpression: every(1)}},
+		{name + "-sweep", QueueJobs, cloudwatch.EventRuleArgs{Description: pulumi.String("Finds files that an event missed, and days that ended"), ScheduleExpression: every(withDefault(args.SweepMinutes, DefaultSweepMinutes))}},
+		{name + "-ended", FinishJob, cloudwatch.EventRuleArgs{Description: pulumi.String("EMR steps and clusters of the country that ended"), EventPattern: endedPattern(args)}},
+		{name + "-ended-serverless", FinishJob, cloudwatch.EventRuleArgs{Description: pulumi.String("EMR Serverless runs of the country that ended"),
+			EventPattern: endedRunPattern("aws.emr-serverless", "EMR Serverless Job Run State Change", "applicationId", args.Engines.Serverless.ApplicationID, "SUCCESS", "FAILED", "CANCELLED")}},
+		{name + "-ended-glue", FinishJob, cloudwatch.EventRuleArgs{Description: pulumi.String("Runs of the country's Glue job that ended"),
+			EventPattern: endedRunPattern("aws.glue", "Glue Job State Change", "jobName", args.Engines.Glue.JobName, "SUCCEEDED", "FAILED", "TIMEOUT", "STOPPED")}},
+	} {
+		if err := p.onEvent(ctx, wake.child, wake.folder, &wake.rule, args); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// poll has a state machine invoke the functions.
+func (p *Pipeline) poll(ctx *pulumi.Context, name string, args *PipelineArgs) (err error) {
+	p.Polling, err = NewPolling(ctx, name+"-polling", &PollingArgs{MachineName: args.Prefix + "-polling", Account: args.Access.Account, Region: args.Access.Region,
+		Functions: p.Functions, Minutes: args.SweepMinutes, KeyARN: args.Access.Keys.StateARN, LogKeyARN: args.Access.Keys.LogsARN, LogDays: args.LogDays, Tags: args.Tags}, pulumi.Parent(p))
+	return err
 }
 
 // onLandedFile has every new object of the landing bucket received.

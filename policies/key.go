@@ -35,6 +35,16 @@ func StateKey(account, region string) Document {
 	return d
 }
 
+// PolledStateKey is StateKey where the polling driver's state machine has its history, and its log, under the key, too.
+// https://docs.aws.amazon.com/step-functions/latest/dg/encryption-at-rest.html
+func PolledStateKey(account, region string) Document {
+	d := StateKey(account, region)
+	d.Statement = append(d.Statement, Statement{Sid: "LogDeliveryReadsHistory", Effect: "Allow", Principal: &Principal{Service: Strings{"delivery.logs.amazonaws.com"}},
+		Action: Strings{"kms:Decrypt"}, Resource: Strings{"*"},
+		Condition: Condition{"StringEquals": {"kms:EncryptionContext:SourceArn": {"arn:aws:logs:" + region + ":" + account + ":*"}}}})
+	return d
+}
+
 // LogsKey is the policy of the key of a country's log groups: the log service of the region may use it, only for groups of this account.
 func LogsKey(account, region string) Document {
 	return New(administer(account),

@@ -47,7 +47,11 @@ func documents(t *testing.T) map[string]Document {
 		"serverless-job": ServerlessJob(c, "sluice_prod_us_validated", "sluice_prod_us_curated"), "glue-job": GlueJob(c, "/aws-glue/jobs/sluice-prod-us", "sluice_prod_us_validated", "sluice_prod_us_curated"),
 		"upkeep-job": UpkeepJob(c, "/aws-glue/jobs/sluice-prod-us", "sluice_prod_us_validated", "sluice_prod_us_curated"), "crawler": Crawler(c, "sluice_prod_us_landing"),
 		"trust-serverless": AssumedByServerless(c.Account, c.Region), "trust-glue": AssumedByGlue(c.Account, c.Region),
-		"read-prefix": New(ReadPrefix(c.CuratedARN, "flights/")...),
+		"trust-states": AssumedByStateMachines(c.Account, c.Region), "trust-rules": AssumedByRules(c.Account, c.Region), "polled-state-key": PolledStateKey(c.Account, c.Region),
+		"polling": Polling(c.Account, c.Region, "arn:aws:states:eu-west-1:111122223333:stateMachine:sluice-prod-us-polling", c.StateKeyARN,
+			"arn:aws:lambda:eu-west-1:111122223333:function:sluice-prod-us-queue-jobs", "arn:aws:lambda:eu-west-1:111122223333:function:sluice-prod-us-start-jobs"),
+		"start-polling": StartPolling("arn:aws:states:eu-west-1:111122223333:stateMachine:sluice-prod-us-polling"),
+		"read-prefix":   New(ReadPrefix(c.CuratedARN, "flights/")...),
 	}
 	for name, d := range people(c) {
 		all[name] = d
@@ -133,9 +137,10 @@ func TestRolesNameWhatTheyTouch(t *testing.T) {
 	unbound := map[string]bool{"elasticmapreduce:ListClusters": true, "elasticmapreduce:RunJobFlow": true, "elasticmapreduce:AddTags": true,
 		"cloudwatch:GetMetricData": true, "cloudwatch:PutMetricData": true,
 		"cloudwatch:DescribeAlarmHistory": true, "cloudwatch:DescribeAlarms": true, "cloudwatch:GetDashboard": true, "cloudwatch:GetMetricStatistics": true,
-		"cloudwatch:ListDashboards": true, "cloudwatch:ListMetrics": true, "emr-serverless:ListApplications": true, "logs:DescribeLogGroups": true, "glue:GetSecurityConfiguration": true}
+		"cloudwatch:ListDashboards": true, "cloudwatch:ListMetrics": true, "logs:CreateLogDelivery": true, "logs:DeleteLogDelivery": true, "logs:DescribeResourcePolicies": true, "logs:GetLogDelivery": true, "logs:ListLogDeliveries": true,
+		"logs:PutResourcePolicy": true, "logs:UpdateLogDelivery": true, "emr-serverless:ListApplications": true, "logs:DescribeLogGroups": true, "glue:GetSecurityConfiguration": true}
 	for name, d := range documents(t) {
-		if !strings.HasPrefix(name, "function-") && !strings.HasPrefix(name, "person-") && !strings.HasPrefix(name, "operator") && !strings.HasSuffix(name, "job") && name != "crawler" && name != "cluster-service" {
+		if !strings.HasPrefix(name, "function-") && !strings.HasPrefix(name, "person-") && !strings.HasPrefix(name, "operator") && !strings.HasSuffix(name, "job") && !strings.HasSuffix(name, "polling") && name != "crawler" && name != "cluster-service" {
 			continue
 		}
 		for _, s := range d.Statement {
@@ -187,13 +192,14 @@ func TestNoServiceMayUseTheKeyOfRecords(t *testing.T) {
 }
 
 func TestServicesUseKeysForTheirOwnAccountOnly(t *testing.T) {
-	for name, d := range map[string]Document{"state": StateKey("111122223333", "eu-west-1"), "logs": LogsKey("111122223333", "eu-west-1")} {
+	for name, d := range map[string]Document{"state": PolledStateKey("111122223333", "eu-west-1"), "logs": LogsKey("111122223333", "eu-west-1")} {
 		for _, s := range d.Statement {
 			if len(s.Principal.Service) == 0 {
 				continue
 			}
 			ours := slices.Equal(s.Condition["StringEquals"]["aws:SourceAccount"], Strings{"111122223333"}) ||
-				strings.Contains(strings.Join(s.Condition["ArnLike"]["kms:EncryptionContext:aws:logs:arn"], " "), ":111122223333:")
+				strings.Contains(strings.Join(s.Condition["ArnLike"]["kms:EncryptionContext:aws:logs:arn"], " "), ":111122223333:") ||
+				strings.Contains(strings.Join(s.Condition["StringEquals"]["kms:EncryptionContext:SourceArn"], " "), ":111122223333:")
 			if !ours {
 				t.Errorf("%s key: statement %s lets %v in for any account", name, s.Sid, s.Principal.Service)
 			}

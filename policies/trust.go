@@ -20,6 +20,16 @@ func AssumedByGlue(account, region string) Document {
 	return assumedFor("glue.amazonaws.com", account, "arn:aws:glue:"+region+":"+account+":*")
 }
 
+// AssumedByStateMachines is the trust of a role that state machines of this account and region take.
+func AssumedByStateMachines(account, region string) Document {
+	return assumedFor("states.amazonaws.com", account, "arn:aws:states:"+region+":"+account+":stateMachine:*")
+}
+
+// AssumedByRules is the trust of a role that EventBridge's rules of this account and region take.
+func AssumedByRules(account, region string) Document {
+	return assumedFor("events.amazonaws.com", account, "arn:aws:events:"+region+":"+account+":rule/*")
+}
+
 // assumedFor is the trust of a role that a service takes on behalf of an account's own resources.
 func assumedFor(service, account, sourceARN string) Document {
 	d := AssumedBy(service)

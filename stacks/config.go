@@ -35,6 +35,7 @@ type Config struct {
 	Alerts            Alerts       `json:"sluice:alerts"`
 	Athena            Athena       `json:"sluice:athena"`
 	Parallel          int          `json:"sluice:parallel"`
+	Driver            string       `json:"sluice:driver"`
 	DataProtection    *bool        `json:"sluice:dataProtection"`
 	AllowDataDeletion []string     `json:"sluice:allowDataDeletion"`
 	Access            access.Table `json:"sluice:access"`
@@ -157,6 +158,7 @@ type Country struct {
 	Region         string  `json:"region"`
 	AccountRoleARN string  `json:"accountRoleArn"`
 	Parallel       int     `json:"parallel"`
+	Driver         string  `json:"driver"`
 	BudgetUSD      int     `json:"budgetUSD"`
 	Alerts         Alerts  `json:"alerts"`
 	Google         Google  `json:"google"`
@@ -171,6 +173,12 @@ type Country struct {
 	Block     netip.Prefix `json:"-"` // Block is CIDR, parsed.
 	Protected bool         `json:"-"` // Protected refuses to delete what holds the country's data.
 }
+
+// The drivers: what wakes a country's functions.
+const (
+	pushDriver    = "push"
+	pollingDriver = "polling"
+)
 
 // Feed is a feed of a country: its contract's name, or that with more.
 type Feed struct {
@@ -323,6 +331,7 @@ func (country *Country) derive(c *Config) {
 	if country.Parallel == 0 {
 		country.Parallel = 5
 	}
+	country.Driver = cmp.Or(country.Driver, c.Driver, pushDriver)
 	if country.Alerts.Emails == nil {
 		country.Alerts = c.Alerts
 	}

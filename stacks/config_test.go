@@ -99,20 +99,21 @@ func TestCountryTakesWhatItDoesNotSayFromItsEnvironment(t *testing.T) {
 	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
 	c, err := ReadConfig("test", values(t, head+`
   sluice:parallel: 3
+  sluice:driver: polling
   sluice:allowDataDeletion: [uy]
   sluice:countries:
     - {code: us, cidr: 10.16.0.0/16, feeds: [orders]}
-    - {code: uy, cidr: 10.17.0.0/16, feeds: [{name: orders, engine: emr}], region: sa-east-1, parallel: 7, timeZone: America/Montevideo,
+    - {code: uy, cidr: 10.17.0.0/16, feeds: [{name: orders, engine: emr}], region: sa-east-1, parallel: 7, driver: push, timeZone: America/Montevideo,
        accountRoleArn: "arn:aws:iam::333344445555:role/deploy", google: {location: southamerica-east1}}
 `), root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	us, uy := c.Countries[0], c.Countries[1]
-	if us.Account != "000011112222" || us.Region != "eu-west-1" || us.Parallel != 3 || us.TimeZone != "UTC" || us.Google.Location != "US" || !us.Protected || us.Feeds[0].Engine != "auto" {
+	if us.Account != "000011112222" || us.Region != "eu-west-1" || us.Parallel != 3 || us.Driver != pollingDriver || us.TimeZone != "UTC" || us.Google.Location != "US" || !us.Protected || us.Feeds[0].Engine != "auto" {
 		t.Errorf("us: %+v", us)
 	}
-	if uy.Account != "333344445555" || uy.Region != "sa-east-1" || uy.Parallel != 7 || uy.Google.Location != "southamerica-east1" || uy.Protected || uy.Feeds[0].Engine != "emr" {
+	if uy.Account != "333344445555" || uy.Region != "sa-east-1" || uy.Parallel != 7 || uy.Driver != pushDriver || uy.Google.Location != "southamerica-east1" || uy.Protected || uy.Feeds[0].Engine != "emr" {
 		t.Errorf("uy: %+v", uy)
 	}
 	if columns := us.Feeds[0].Contract.Columns; columns[1].Type != "NUMERIC" || columns[1].Precision != "12" {

@@ -45,7 +45,8 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		return nil, err
 	}
 	keys, err := infra.NewKeys(ctx, code, &infra.KeysArgs{
-		Account: country.Account, Region: country.Region, Stack: config.Stack, Alias: "sluice/" + config.Stack + "/" + code, Protect: country.Protected, Tags: tags}, child)
+		Account: country.Account, Region: country.Region, Stack: config.Stack, Alias: "sluice/" + config.Stack + "/" + code,
+		Polling: country.Driver == pollingDriver, Protect: country.Protected, Tags: tags}, child)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +120,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	}
 	pipeline, err := infra.NewPipeline(ctx, code, &infra.PipelineArgs{
 		Prefix: name, StepPrefix: "sluice/" + config.Stack + "/" + code + "/", Packages: built.functions, Architecture: config.Functions.Architecture,
-		LogDays: config.Functions.LogDays, SweepMinutes: config.Functions.SweepMinutes, Access: access, Engines: engines,
+		LogDays: config.Functions.LogDays, SweepMinutes: config.Functions.SweepMinutes, Polling: country.Driver == pollingDriver, Access: access, Engines: engines,
 		Settings: infra.Settings(infra.SettingsArgs{
 			Country: settings.Country{Stack: config.Stack, Country: code, Region: country.Region, TimeZone: country.TimeZone, Parallel: country.Parallel,
 				Google: settings.Google{Project: config.Google.Project, Location: country.Google.Location}},
@@ -173,6 +174,9 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		"feeds":         country.feedOutputs(),
 		"access":        granted,
 		"dataKey":       keys.DataARN,
+	}
+	if pipeline.Polling != nil {
+		c.Outputs["stateMachine"] = pipeline.Polling.ARN
 	}
 	return c, ctx.RegisterResourceOutputs(c, c.Outputs)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -156,7 +157,7 @@ func TestLongestNamesFit(t *testing.T) {
 	feed := "f" + strings.Repeat("o", 62)
 	root := contractsOf(t, map[string]string{feed + ".yaml": contractText(feed, marker)})
 	stack := "abcdefghijk"
-	registered, err := deployed(t, stack, head+"  sluice:countries: [{code: us, cidr: 10.16.0.0/16, feeds: ["+feed+"]}]\n", root, &recorder{zones: 3})
+	registered, err := deployed(t, stack, head+"  sluice:driver: polling\n  sluice:countries: [{code: us, cidr: 10.16.0.0/16, feeds: ["+feed+"]}]\n", root, &recorder{zones: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +168,8 @@ func TestLongestNamesFit(t *testing.T) {
 	}{
 		"aws:s3/bucketV2:BucketV2": {"bucket", 63}, "aws:lambda/function:Function": {"name", 64}, "aws:iam/role:Role": {"name", 64},
 		"aws:glue/catalogDatabase:CatalogDatabase": {"name", 255}, "aws:athena/workgroup:Workgroup": {"name", 128}, "aws:lambda/permission:Permission": {"statementId", 100},
-		"gcp:storage/bucket:Bucket": {"name", 63}, "gcp:serviceaccount/account:Account": {"accountId", 30}, "gcp:bigquery/dataset:Dataset": {"datasetId", 1024},
+		"aws:sfn/stateMachine:StateMachine": {"name", 80},
+		"gcp:storage/bucket:Bucket":         {"name", 63}, "gcp:serviceaccount/account:Account": {"accountId", 30}, "gcp:bigquery/dataset:Dataset": {"datasetId", 1024},
 		"gcp:iam/workloadIdentityPool:WorkloadIdentityPool": {"workloadIdentityPoolId", 32},
 	}
 	checked := map[string]bool{}
@@ -193,6 +195,25 @@ func TestLongestNamesFit(t *testing.T) {
 	}
 	if len(checked) != len(limits) {
 		t.Errorf("only %v were there to check", checked)
+	}
+}
+
+func TestEachCountryIsDrivenAsItSays(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	for driver, polled := range map[string][]string{"": {}, "  sluice:driver: push\n": {}, "  sluice:driver: polling\n": {"us", "uy"}} {
+		registered, err := deployed(t, "test", head+driver+"  sluice:countries:\n"+us+uy+"    - {code: ar, cidr: 10.18.0.0/16, feeds: [orders], driver: polling}\n"+
+			"    - {code: br, cidr: 10.19.0.0/16, feeds: [orders], driver: push}\n", root, &recorder{zones: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		polled = append(polled, "ar")
+		for _, country := range []string{"us", "uy", "ar", "br"} {
+			_, machine := registered["aws:sfn/stateMachine:StateMachine "+country+"-polling"]
+			_, told := registered["aws:s3/bucketNotification:BucketNotification "+country+"-landed"]
+			if want := slices.Contains(polled, country); machine != want || told == want {
+				t.Errorf("%q: %s has a state machine: %v, and is told of files: %v", driver, country, machine, told)
+			}
+		}
 	}
 }
 

@@ -14,19 +14,20 @@ import (
 func TestEverythingThatHoldsDataIsUnderTheCountrysKeys(t *testing.T) {
 	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
 	table := "  sluice:access: {trust: {account: '000011112222'}, operators: {}, people: [{who: ana, may: [{country: us, stage: curated, verbs: [query]}]}]}\n"
-	registered, err := deployed(t, "test", head+table+"  sluice:countries:\n"+us, root, &recorder{zones: 3})
+	registered, err := deployed(t, "test", head+table+"  sluice:driver: polling\n  sluice:countries:\n"+us, root, &recorder{zones: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
 	const data, state, logs = "arn-of-us-data", "arn-of-us-state", "arn-of-us-logs"
 	keys := map[string]struct{ field, key string }{
 		"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2": {"kmsMasterKeyId", data},
-		"aws:athena/workgroup:Workgroup":   {"kmsKeyArn", data},
-		"aws:dynamodb/table:Table":         {"kmsKeyArn", state},
-		"aws:sqs/queue:Queue":              {"kmsMasterKeyId", state},
-		"aws:sns/topic:Topic":              {"kmsMasterKeyId", state},
-		"aws:lambda/function:Function":     {"kmsKeyArn", state},
-		"aws:cloudwatch/logGroup:LogGroup": {"kmsKeyId", logs},
+		"aws:athena/workgroup:Workgroup":    {"kmsKeyArn", data},
+		"aws:dynamodb/table:Table":          {"kmsKeyArn", state},
+		"aws:sqs/queue:Queue":               {"kmsMasterKeyId", state},
+		"aws:sns/topic:Topic":               {"kmsMasterKeyId", state},
+		"aws:lambda/function:Function":      {"kmsKeyArn", state},
+		"aws:cloudwatch/logGroup:LogGroup":  {"kmsKeyId", logs},
+		"aws:sfn/stateMachine:StateMachine": {"kmsKeyId", state},
 	}
 	// In these the key stands inside of a document or deeper, and under several names.
 	documents := map[string]string{

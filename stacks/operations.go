@@ -9,7 +9,7 @@ import (
 // newOperations creates what people run the country with: alarms, a dashboard of them, and a budget.
 func newOperations(ctx *pulumi.Context, config *Config, country *Country, name string, messaging *infra.Messaging, pipeline *infra.Pipeline, tags map[string]string, child pulumi.ResourceOption) error {
 	alarms, err := infra.NewAlarms(ctx, country.Code, &infra.AlarmsArgs{Prefix: name, Stack: config.Stack, Country: country.Code,
-		AlertsARN: messaging.AlertsARN, Functions: pipeline.Functions, Queues: messaging.Queues, Tags: tags}, child)
+		AlertsARN: messaging.AlertsARN, Functions: pipeline.Functions, Queues: messaging.Queues, Polling: pipeline.Polling, Tags: tags}, child)
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,7 @@ var families = []struct {
 	{"https://aws.amazon.com/lambda/pricing/", PerUse, nil, []string{
 		"aws:lambda/function:Function", "aws:lambda/permission:Permission", "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig",
 		"aws:lambda/eventSourceMapping:EventSourceMapping", "aws:lambda/invocation:Invocation"}},
+	{"https://aws.amazon.com/step-functions/pricing/", PerUse, nil, []string{"aws:sfn/stateMachine:StateMachine"}},
 	{"https://aws.amazon.com/glue/pricing/", PerUse, nil, []string{
 		"aws:glue/catalogDatabase:CatalogDatabase", "aws:glue/catalogTable:CatalogTable", "aws:glue/crawler:Crawler", "aws:glue/job:Job", "aws:glue/trigger:Trigger",
 		"aws:glue/workflow:Workflow", "aws:glue/securityConfiguration:SecurityConfiguration", "aws:glue/dataCatalogEncryptionSettings:DataCatalogEncryptionSettings",

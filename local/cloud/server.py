@@ -12,7 +12,19 @@ import hypercorn.asyncio
 import hypercorn.config
 from ministack import app
 
-from local.cloud import access, alarms, athena, descriptions, events, functions, machines, networks, processes, trails
+from local.cloud import (
+    access,
+    alarms,
+    athena,
+    descriptions,
+    events,
+    functions,
+    machines,
+    networks,
+    processes,
+    states,
+    trails,
+)
 from local.cloud.emr import Emr
 from local.cloud.glue import Glue
 from local.cloud.repeats import Application, Receive, Send, answered_once
@@ -41,6 +53,7 @@ def main() -> None:
     trails.install()
     machines.install()
     networks.install()
+    states.install()
     where = (args.home, args.jars, endpoint)
     emr, serverless, glue = Emr(*where, args.metric_seconds), Serverless(*where), Glue(*where)
     app._loaded_modules |= {"emr": emr, "emr_serverless": serverless, "glue": glue}
