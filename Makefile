@@ -44,8 +44,6 @@ down: ## Destroy the local stack, stop everything that make demo started, delete
 
 .PHONY: test
 test: build ## Run every check that CI runs: Go, Python, and the path of a file through a deployed stack
-	@command -v terraform >/dev/null || \
-	  { echo "Terraform 1.5 or later is needed: the local AWS plugin is tested against its plans. Install it from https://developer.hashicorp.com/terraform/install"; exit 1; }
 	@echo "checks, Go tests and Python tests run side by side; each prints when it has ended, which takes about six minutes"
 	@$(MAKE) --output-sync=target test-go test-python
 	go test -tags engine -count 1 -timeout 30m -v ./test/...
@@ -80,10 +78,8 @@ mutants: deps ## Plant bugs in rules and adapters one at a time, and see each of
 lint: build bin/staticcheck ## Check formatting, types and common mistakes of Go and Python
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	  if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on: $$unformatted"; exit 1; fi
-	go vet ./...
-	go vet -tags engine ./test/...
-	bin/staticcheck ./...
-	bin/staticcheck -tags engine ./test/...
+	go vet -tags engine,access ./...
+	bin/staticcheck -tags engine,access ./...
 	go -C local/plugins vet ./...
 	cd local/plugins && ../../bin/staticcheck ./...
 	.venv/bin/ruff check .
@@ -150,15 +146,15 @@ deps: .venv/.installed .jars/.fetched $(tools) ## Fetch and build what the build
 help: ## List the targets
 	@awk -F ':.*## ' '/^## / { sub(/^## /, ""); sub(/ -+$$/, ""); print "\n" $$0 } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Programs that must be on the machine are looked for before anything is built; each line says what to install.
+# What must be on the machine is looked for before anything is fetched or built. A real environment needs neither Spark nor emulators.
+real := $(if $(filter up preview compute-off compute-on,$(MAKECMDGOALS)),$(filter-out local,$(STACK)))
+needs := go $(if $(real),,python java) \
+  $(if $(filter demo bench,$(MAKECMDGOALS))$(filter local,$(STACK)),aws) \
+  $(if $(filter test test-go,$(MAKECMDGOALS)),provider terraform) $(if $(filter scan test-scan,$(MAKECMDGOALS)),provider)
+
 .PHONY: prerequisites
 prerequisites:
-	@command -v go >/dev/null && v=$$(go env GOVERSION) && case $$v in go1.2[5-9]*|go1.[3-9]?*|go[2-9]*) ;; *) false ;; esac || \
-	  { echo "Go 1.25 or later is needed, found: $${v:-none}. Install it from https://go.dev/dl/"; exit 1; }
-	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	  { echo "Python 3.11 or later with venv is needed, found: $$($(PYTHON) --version 2>&1). Install python3.11 and python3.11-venv, or name another one: make PYTHON=python3.12"; exit 1; }
-	@v=$$(java -version 2>&1 | awk -F '"' '/version/ { split($$2, n, "."); print n[1]; exit }'); test "$${v:-0}" -ge 17 2>/dev/null || \
-	  { echo "Java 17 or later is needed for Spark, found: $${v:-none}. Install a JRE, for example openjdk-17-jre-headless"; exit 1; }
+	@PYTHON=$(PYTHON) local/prerequisites $(needs)
 
 .venv/.installed: local/requirements.txt | prerequisites
 	$(PYTHON) -m venv .venv
@@ -201,11 +197,12 @@ bin/scan/.built: tools/scan/go.mod tools/scan/go.sum | prerequisites
 bin/planned: $(call sources,local/plugins) | prerequisites
 	go build -C local/plugins -o ../../$@ -ldflags "-s -w" ./planned
 
+# With the functions' settings, so that the deployment finds compiled what both are made of.
 bin/sluice: $(call sources,cmd internal go.mod go.sum) | prerequisites $(plugins)
-	go build -trimpath -o $@ ./cmd/sluice
+	CGO_ENABLED=0 go build -trimpath -o $@ ./cmd/sluice
 	@touch $@
 
-bin/pulumi: local/pulumi
+bin/pulumi: local/pulumi | prerequisites
 	@mkdir -p bin
 	install -m 755 local/pulumi $@
 

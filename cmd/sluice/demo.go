@@ -48,9 +48,20 @@ func (a *app) demo(ctx context.Context) error {
 		return err
 	}
 	home := localHome(root)
-	if err := a.localUp(ctx); err != nil {
-		return err
+	if err = a.localUp(ctx); err == nil {
+		err = a.playDemo(ctx, root, home)
+		if err != nil && ctx.Err() == nil && !answers(home) {
+			err = fmt.Errorf("%w\nthe local cloud has ended by itself: its logs are in %s; 'make demo' starts again with an empty one", err, filepath.Join(home, "cloud"))
+		}
 	}
+	if ctx.Err() != nil {
+		fprintln(a.err, "sluice: the demo is not done: 'make demo' goes on with it, 'make down' ends it and deletes its data")
+	}
+	return err
+}
+
+// playDemo is the demo on a running cloud.
+func (a *app) playDemo(ctx context.Context, root, home string) error {
 	if err := a.deployLocal(ctx, root, home); err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -88,5 +90,31 @@ func TestJobEndsWhenNothingMoreHappensToIt(t *testing.T) {
 		if got := c.job.ended(retried, c.quiet); got != c.want {
 			t.Errorf("%+v after %s: ended %v, want %v", c.job, c.quiet, got, c.want)
 		}
+	}
+}
+
+func TestInterruptedDemoSaysHowToGoOn(t *testing.T) {
+	inCheckout(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(interrupted{os.Interrupt})
+	var out bytes.Buffer
+	code := run(ctx, newApp(&out, &out), []string{"demo"})
+	want := "sluice: the demo is not done: 'make demo' goes on with it, 'make down' ends it and deletes its data\nsluice: stopped by signal: interrupt\n"
+	if code != exitError || out.String() != want {
+		t.Errorf("exit %d, %q; want %q", code, out.String(), want)
+	}
+}
+
+func TestDemoWhoseCloudEndedSaysSo(t *testing.T) {
+	home := inCheckout(t)
+	launcher, _ := startProcess(t, nil, "-m", "local.cloud", "--home", home)
+	writeCloud(t, home, &launcher)
+	fakePulumi(t, filepath.Dir(home), fmt.Sprintf("kill -9 %d\nexit 1\n", launcher))
+	var out bytes.Buffer
+	code := run(t.Context(), newApp(&out, &out), []string{"demo"})
+	want := fmt.Sprintf("local cloud: running already, http://127.0.0.1:4566\nsluice: pulumi up: exit status 1\n"+
+		"the local cloud has ended by itself: its logs are in %s; 'make demo' starts again with an empty one\n", filepath.Join(home, "cloud"))
+	if code != exitError || out.String() != want {
+		t.Errorf("exit %d, %q; want %q", code, out.String(), want)
 	}
 }

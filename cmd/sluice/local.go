@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,6 +93,20 @@ func runningCloud(home string) (cloud, error) {
 		return cloud{}, errNotRunning
 	}
 	return c, nil
+}
+
+// answers tells whether the local cloud of a home takes connections.
+func answers(home string) bool {
+	c, err := runningCloud(home)
+	if err != nil {
+		return false
+	}
+	connection, err := net.Dial("tcp", strings.TrimPrefix(c.Endpoints["aws"], "http://"))
+	if err != nil {
+		return false
+	}
+	_ = connection.Close() // nothing was said
+	return true
 }
 
 func newLocalCommand(a *app) *cobra.Command {
@@ -254,9 +269,12 @@ func (a *app) localDown(ctx context.Context, destroy bool) error {
 
 // lost tells whether the local cloud of a home, which does not run, could not save what it held. Its file says so while it runs.
 func lost(home string) bool {
-	_, err := os.Stat(filepath.Join(home, "cloud", "unsaved"))
+	_, err := os.Stat(unsaved(home))
 	return err == nil
 }
+
+// unsaved is the file that is there while what the local cloud holds is in memory only.
+func unsaved(home string) string { return filepath.Join(home, "cloud", "unsaved") }
 
 // destroyLocal lets Pulumi destroy the stack. A stack that cannot be destroyed, because an interrupted deployment or a deleted folder
 // left half of it, is reported and then removed with its data: on this machine nothing else holds any part of it.
@@ -265,32 +283,46 @@ func (a *app) destroyLocal(ctx context.Context, root, home string) error {
 	if err != nil || !deployed {
 		return err
 	}
+	if err := a.endPulumi(ctx, home); err != nil {
+		return err
+	}
+	if _, err := runningCloud(home); errors.Is(err, errNotRunning) && lost(home) {
+		fprintln(a.err, "local cloud: it was killed, or this machine was, and the stack is lost with it; deleting what is left")
+		return nil
+	}
 	if err := a.localUp(ctx); err != nil {
 		fprintf(a.err, "sluice: %v\nsluice: its data will be deleted without a destroy\n", err)
 		return ctx.Err()
 	}
-	if deployed, err = hasState(home); err != nil || !deployed {
-		return err // the cloud had been killed, and the stack with it
+	if err = unlockState(ctx, root, home); err == nil {
+		// Not with --remove, which would delete Pulumi.local.yaml too: the stack goes with its state.
+		err = a.runPulumi(ctx, root, "destroy", "--yes", "--skip-preview", "--suppress-outputs", "--parallel", parallelOperations, "--stack", localStack)
 	}
-	if err := unlockState(ctx, root, home); err != nil {
-		return err
-	}
-	// Not with --remove, which would delete Pulumi.local.yaml too: the stack goes with its state.
-	if err := a.runPulumi(ctx, root, "destroy", "--yes", "--skip-preview", "--suppress-outputs", "--parallel", parallelOperations, "--stack", localStack); err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
+	if err != nil && ctx.Err() == nil {
 		fprintf(a.err, "sluice: %v\nsluice: the stack is removed with its data instead\n", err)
+		return nil
 	}
-	return nil
+	return err
 }
 
-// removeLocalData deletes what belongs to a destroyed stack. Demo files stay: they were downloaded, and serve the next time.
+// removeLocalData deletes what belongs to a destroyed stack. Demo files stay: they were downloaded, and serve the next time. When it is
+// killed, the next start does it again: the cloud counts as lost from the beginning, and goes last and in one step.
 func removeLocalData(home string) error {
-	for _, name := range []string{"cloud.json", "cloud", "state", "rehearsal", "pulumi"} {
-		if err := os.RemoveAll(filepath.Join(home, name)); err != nil {
-			return fmt.Errorf("local cloud: %w", err)
+	cloud, going := filepath.Join(home, "cloud"), filepath.Join(home, "cloud.deleted")
+	err := os.WriteFile(unsaved(home), nil, 0o600)
+	if errors.Is(err, fs.ErrNotExist) { // no cloud
+		err = nil
+	}
+	for _, name := range []string{"state", "rehearsal", "pulumi", "cloud.json", "cloud.deleted"} {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(home, name)))
+	}
+	if err == nil {
+		if err = os.Rename(cloud, going); errors.Is(err, fs.ErrNotExist) {
+			err = nil
 		}
+	}
+	if err = errors.Join(err, os.RemoveAll(going)); err != nil {
+		return fmt.Errorf("local cloud: %w", err)
 	}
 	return nil
 }

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -76,6 +79,32 @@ func inCheckout(t *testing.T) string {
 	return home
 }
 
+// lockState writes the lock of a process on the stack local, with the file of attributes that Pulumi puts beside it.
+func lockState(t *testing.T, home, name string, pid int32) {
+	t.Helper()
+	locks := filepath.Join(home, "state", ".pulumi", "locks", "organization", "sluice", "local")
+	if err := os.MkdirAll(locks, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf(`{"pid":%d,"username":"x","hostname":"h","timestamp":"2026-01-01T00:00:00Z"}`, pid)
+	for file, text := range map[string]string{name: text, name + ".attrs": "{}"} {
+		if err := os.WriteFile(filepath.Join(locks, file), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// fakePulumi makes a script stand for bin/pulumi of a checkout.
+func fakePulumi(t *testing.T, root, script string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "bin", "pulumi"), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestStatusShowsTheRunningCloud(t *testing.T) {
 	home := inCheckout(t)
 	pid, _ := startProcess(t, nil, "-m", "local.cloud", "--home", home)
@@ -136,7 +165,7 @@ func TestDownEndsTheLauncherAndItsOrphansAndNothingElse(t *testing.T) {
 func TestDestroyOfNothingDeletesOnlyTheStacksData(t *testing.T) {
 	home := inCheckout(t)
 	writeCloud(t, home, nil)
-	for _, name := range []string{"cloud", "state", "demo"} {
+	for _, name := range []string{"cloud", "cloud.deleted", "state", "demo"} {
 		if err := os.Mkdir(filepath.Join(home, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -173,6 +202,73 @@ func TestUpAfterTheCloudWasKilledForgetsTheStackThatWasInIt(t *testing.T) {
 	}
 }
 
+func TestDownOfACloudThatWasKilledStartsNoOther(t *testing.T) {
+	home := inCheckout(t)
+	for _, path := range []string{"cloud/unsaved", "state/.pulumi/stacks/sluice/local.json"} {
+		if err := os.MkdirAll(filepath.Join(home, filepath.Dir(path)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(home, path), []byte("{}"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, _, errOut := newStage().run(t, "local", "down", "--destroy")
+	want := "local cloud: it was killed, or this machine was, and the stack is lost with it; deleting what is left\n"
+	if code != exitDone || errOut != want {
+		t.Errorf("exit %d, %q; want %q", code, errOut, want)
+	}
+	if left, err := filepath.Glob(filepath.Join(home, "*")); err != nil || len(left) != 0 {
+		t.Errorf("left %q, %v", left, err)
+	}
+}
+
+func TestDownEndsAPulumiThatIsStillAtWork(t *testing.T) {
+	home := inCheckout(t)
+	working, ended := startProcess(t, nil, "bin/pulumi-cli", "up")
+	stranger, _ := startProcess(t, nil, "some", "other", "program") // the id of an old owner may be in use again
+	lockState(t, home, "a.json", working)
+	lockState(t, home, "b.json", stranger)
+	var out bytes.Buffer
+	if err := newApp(&out, &out).endPulumi(t.Context(), home); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	if !isAlive(stranger) {
+		t.Error("a stranger was ended")
+	}
+	if want := fmt.Sprintf("sluice: another pulumi (process %d) works on the stack; ending it\n", working); out.String() != want {
+		t.Errorf("it says %q, want %q", out.String(), want)
+	}
+}
+
+func TestInterruptReachesPulumiOnce(t *testing.T) {
+	home := inCheckout(t)
+	root := filepath.Dir(home)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fakePulumi(t, root, fmt.Sprintf("cut -d' ' -f5 /proc/$$/stat\n%s=1 exec %s\n", asProcess, exe))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	said, out := io.Pipe()
+	group := make(chan string, 1)
+	go func() {
+		lines := bufio.NewReader(said)
+		first, _ := lines.ReadString('\n')
+		group <- strings.TrimSpace(first)
+		_, _ = lines.ReadString('\n') // it is ready
+		cancel(interrupted{os.Interrupt})
+		_, _ = io.Copy(io.Discard, lines)
+	}()
+	// The stand-in ends well when it is asked once, in the way that bin/pulumi passes on; an interrupt kills it.
+	if err := newApp(out, out).runPulumi(ctx, root, "up"); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if got := <-group; got == fmt.Sprint(syscall.Getpgrp()) {
+		t.Error("what a terminal sends to our process group reaches Pulumi a second time")
+	}
+}
+
 func TestUpWithoutDependenciesSaysWhatToRun(t *testing.T) {
 	inCheckout(t)
 	code, _, errOut := newStage().run(t, "local", "up")
@@ -183,14 +279,7 @@ func TestUpWithoutDependenciesSaysWhatToRun(t *testing.T) {
 
 func TestLockOfALivingPulumiIsRespected(t *testing.T) {
 	home := inCheckout(t)
-	locks := filepath.Join(home, "state", ".pulumi", "locks", "organization", "sluice", "local")
-	if err := os.MkdirAll(locks, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	text := fmt.Sprintf(`{"pid":%d,"username":"x","hostname":"h","timestamp":"2026-01-01T00:00:00Z"}`, os.Getpid())
-	if err := os.WriteFile(filepath.Join(locks, "a.json"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	lockState(t, home, "a.json", int32(os.Getpid()))
 	err := unlockState(t.Context(), filepath.Dir(home), home)
 	want := fmt.Sprintf("state: another pulumi (process %d) works on the stack; wait until it ended", os.Getpid())
 	if err == nil || err.Error() != want {
@@ -206,19 +295,8 @@ func TestLockOfADeadPulumiIsCancelled(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-ended
-	locks := filepath.Join(home, "state", ".pulumi", "locks", "organization", "sluice", "local")
-	for _, dir := range []string{locks, filepath.Join(root, "bin")} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(locks, "a.json"), []byte(fmt.Sprintf(`{"pid":%d}`, pid)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	script := "#!/bin/sh\necho \"$@\" \"home=$SLUICE_HOME\" >> calls\n"
-	if err := os.WriteFile(filepath.Join(root, "bin", "pulumi"), []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	lockState(t, home, "a.json", pid)
+	fakePulumi(t, root, "echo \"$@\" \"home=$SLUICE_HOME\" >> calls\n")
 	if err := unlockState(t.Context(), root, home); err != nil {
 		t.Fatal(err)
 	}

@@ -120,24 +120,30 @@ func signalAll(group []*process.Process, signal syscall.Signal) {
 
 // waitGone waits until no process of the group, and no later child of the home, is alive.
 func waitGone(ctx context.Context, home string, group []*process.Process, limit time.Duration) bool {
+	return waitUntil(ctx, limit, func() bool {
+		if slices.ContainsFunc(group, alive) {
+			return false
+		}
+		_, late, err := cloudProcesses(home)
+		group = late
+		return err == nil && len(late) == 0
+	})
+}
+
+// waitUntil waits until something holds, and tells whether it does at the time limit or the end of the context.
+func waitUntil(ctx context.Context, limit time.Duration, holds func() bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	for {
-		if !slices.ContainsFunc(group, alive) {
-			_, late, err := cloudProcesses(home)
-			if err == nil && len(late) == 0 {
-				return true
-			}
-			group = late
-		}
+	for !holds() {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-tick.C:
 		}
 	}
+	return true
 }
 
 // isAlive tells whether a process with this id runs.

@@ -8,7 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
+
+	"github.com/shirou/gopsutil/v4/process"
 )
 
 // stateFiles matches the state of the stack local; the folder between is the project's.
@@ -65,34 +69,12 @@ type lock struct {
 
 // unlockState removes the lock of a Pulumi process that was killed. A lock whose owner lives is left alone, and is an error.
 func unlockState(ctx context.Context, root, home string) error {
-	stale := false
-	locks := filepath.Join(home, "state", ".pulumi", "locks")
-	err := filepath.WalkDir(locks, func(path string, entry fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		var l lock
-		if err := json.Unmarshal(text, &l); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		if isAlive(l.PID) {
-			return fmt.Errorf("another pulumi (process %d) works on the stack; wait until it ended", l.PID)
-		}
-		stale = true
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("state: %w", err)
+	owners, err := lockOwners(home)
+	if err != nil || len(owners) == 0 {
+		return err
 	}
-	if !stale {
-		return nil
+	if i := slices.IndexFunc(owners, isAlive); i >= 0 {
+		return fmt.Errorf("state: another pulumi (process %d) works on the stack; wait until it ended", owners[i])
 	}
 	if _, err := pulumi(ctx, root, "cancel", "--yes", "--stack", localStack); err != nil {
 		return fmt.Errorf("state: %w", err)
@@ -100,18 +82,85 @@ func unlockState(ctx context.Context, root, home string) error {
 	return nil
 }
 
+// lockOwners returns the processes that locked the stack local, living or not.
+func lockOwners(home string) ([]int32, error) {
+	var owners []int32
+	err := filepath.WalkDir(filepath.Join(home, "state", ".pulumi", "locks"), func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // also of a lock that was given back meanwhile
+			return nil
+		}
+		if err != nil || entry.IsDir() || filepath.Ext(path) != ".json" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var l lock
+		if err := json.Unmarshal(text, &l); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		owners = append(owners, l.PID)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	return owners, nil
+}
+
+// endPulumi ends every Pulumi that works on the stack local, which is about to be destroyed: in order, or at the time limit by force.
+func (a *app) endPulumi(ctx context.Context, home string) error {
+	owners, err := lockOwners(home)
+	if err != nil {
+		return err
+	}
+	for _, pid := range owners {
+		p, err := process.NewProcess(pid)
+		if err != nil || !isPulumi(p) {
+			continue
+		}
+		fprintf(a.err, "sluice: another pulumi (process %d) works on the stack; ending it\n", pid)
+		ended := func() bool { return !alive(p) }
+		signalAll([]*process.Process{p}, syscall.SIGINT)
+		if waitUntil(ctx, stopLimit, ended) {
+			continue
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		signalAll([]*process.Process{p}, syscall.SIGKILL)
+		waitUntil(ctx, stopLimit, ended)
+	}
+	return nil
+}
+
+// isPulumi tells whether a process is a living Pulumi: the id in an old lock may be that of another process by now.
+func isPulumi(p *process.Process) bool {
+	line, err := p.CmdlineSlice()
+	return err == nil && alive(p) && slices.ContainsFunc(line, func(word string) bool { return strings.HasPrefix(filepath.Base(word), "pulumi") })
+}
+
 // runPulumi runs Pulumi with its own display, for a person to watch.
 func (a *app) runPulumi(ctx context.Context, root string, args ...string) error {
-	if !isTerminal(a.out) {
+	drawing := isTerminal(a.out)
+	if !drawing {
 		args = append(args, "--suppress-progress", "--color", "never")
 	}
 	cmd := pulumiCommand(ctx, root, args...)
-	cmd.Stdout, cmd.Stderr, cmd.Stdin = a.out, a.err, os.Stdin
+	cmd.Stdout, cmd.Stderr = a.out, a.err
+	if drawing {
+		cmd.Stdin = os.Stdin
+	}
+	// Pulumi ends in order at the first interrupt and at once, leaving its state half written, at the second. Where it draws on a
+	// terminal, Ctrl-C reaches it without us; elsewhere it is kept out of our process group, for the interrupt to come from us only.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: !drawing}
 	cmd.Cancel = func() error {
-		// Pulumi ends in order at the first interrupt and at once, leaving its state half written, at the second. On a terminal
-		// Ctrl-C reaches it without us.
 		var by interrupted
-		if errors.As(context.Cause(ctx), &by) && by.signal == os.Interrupt && isTerminal(a.out) {
+		if errors.As(context.Cause(ctx), &by) && by.signal == os.Interrupt && drawing {
 			return nil
 		}
 		return cmd.Process.Signal(syscall.SIGTERM) // bin/pulumi passes it on as the one interrupt

@@ -19,7 +19,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-	"github.com/sluice-data/sluice/local/plugins/internal/aws"
+	"github.com/sluice-data/sluice/local/plugins/internal/machine"
 	"github.com/sluice-data/sluice/local/plugins/internal/terraform"
 )
 
@@ -60,7 +60,7 @@ func run(ctx context.Context, root, program, out string, stacks []string) error 
 			return fmt.Errorf("build the program: %w", err)
 		}
 	}
-	path, err := terraform.ThisMachine().Find(aws.Upstream, aws.UpstreamVariable)
+	path, err := machine.ThisMachine().Find(machine.AWS)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,5 @@
 // Command pulumi-resource-aws is a Pulumi plugin for AWS for networks in which the official one cannot be
-// downloaded. It runs the binary of the Terraform AWS provider that it finds on this machine. With -find it only
-// says where that is.
+// downloaded. It runs the binary of the Terraform AWS provider that it finds on this machine.
 package main
 
 import (
@@ -12,25 +11,22 @@ import (
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 
 	"github.com/sluice-data/sluice/local/plugins/internal/aws"
+	"github.com/sluice-data/sluice/local/plugins/internal/machine"
 	"github.com/sluice-data/sluice/local/plugins/internal/parent"
 	"github.com/sluice-data/sluice/local/plugins/internal/terraform"
 )
 
 func main() {
-	if err := run(context.Background(), os.Args[1:]); err != nil {
+	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "pulumi-resource-aws:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string) error {
-	path, err := terraform.ThisMachine().Find(aws.Upstream, aws.UpstreamVariable)
+func run(ctx context.Context) error {
+	path, err := machine.ThisMachine().Find(machine.AWS)
 	if err != nil {
 		return err
-	}
-	if len(args) == 1 && args[0] == "-find" {
-		fmt.Println(path)
-		return nil
 	}
 	upstream, stop, err := terraform.Run(ctx, path)
 	if err != nil {

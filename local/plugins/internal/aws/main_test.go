@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/sluice-data/sluice/local/plugins/internal/machine"
 	"github.com/sluice-data/sluice/local/plugins/internal/terraform"
 )
 
@@ -46,7 +47,7 @@ func upstream(t *testing.T) tfprotov6.ProviderServer {
 }
 
 var startUpstream = sync.OnceValues(func() (tfprotov6.ProviderServer, error) {
-	path, err := terraform.ThisMachine().Find(Upstream, UpstreamVariable)
+	path, err := machine.ThisMachine().Find(machine.AWS)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/sluice-data/sluice/local/plugins/internal/terraform"
+	"github.com/sluice-data/sluice/local/plugins/internal/machine"
 )
 
 // planned is a resource written twice: for Pulumi and for Terraform.
@@ -84,7 +84,7 @@ func terraformPlan(t *testing.T, resources map[string]planned) map[string]map[st
 		ofType[name] = r.Terraform
 	}
 	data, err := json.Marshal(map[string]any{
-		"terraform": map[string]any{"required_providers": map[string]any{"aws": map[string]any{"source": "hashicorp/aws", "version": Upstream.Version}}},
+		"terraform": map[string]any{"required_providers": map[string]any{"aws": map[string]any{"source": "hashicorp/aws", "version": machine.AWS.Version}}},
 		"provider":  map[string]any{"aws": terraformConfig},
 		"resource":  config,
 	})
@@ -114,13 +114,13 @@ func terraformPlan(t *testing.T, resources map[string]planned) map[string]map[st
 // mirror is a folder from which terraform installs the very binary that the plugin runs.
 func mirror(t *testing.T) string {
 	t.Helper()
-	path, err := terraform.ThisMachine().Find(Upstream, UpstreamVariable)
+	path, err := machine.ThisMachine().Find(machine.AWS)
 	require.NoError(t, err)
 	root := t.TempDir()
 	platform := strings.TrimSpace(string(run(t, root, "go", "env", "GOOS"))) + "_" + strings.TrimSpace(string(run(t, root, "go", "env", "GOARCH")))
-	dir := filepath.Join(root, "registry.terraform.io", Upstream.Namespace, Upstream.Name, Upstream.Version, platform)
+	dir := filepath.Join(root, "registry.terraform.io", machine.AWS.Namespace, machine.AWS.Name, machine.AWS.Version, platform)
 	require.NoError(t, os.MkdirAll(dir, 0o755))
-	require.NoError(t, os.Symlink(path, filepath.Join(dir, "terraform-provider-aws_v"+Upstream.Version+"_x5")))
+	require.NoError(t, os.Symlink(path, filepath.Join(dir, "terraform-provider-aws_v"+machine.AWS.Version+"_x5")))
 	return root
 }
 

@@ -21,18 +21,10 @@ import (
 	"github.com/pulumi/pulumi/pkg/v3/resource/provider"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
-
-	"github.com/sluice-data/sluice/local/plugins/internal/terraform"
 )
 
 // Version is the version of pulumi-aws whose types and names the plugin serves.
 const Version = "6.83.2"
-
-// Upstream is the Terraform provider that pulumi-aws of this version is made from.
-var Upstream = terraform.Provider{Namespace: "hashicorp", Name: "aws", Version: "5.100.0"}
-
-// UpstreamVariable is the environment variable that may name Upstream's binary.
-const UpstreamVariable = "SLUICE_TERRAFORM_AWS"
 
 // NewServer serves upstream, a running Terraform AWS provider, to the engine behind host.
 func NewServer(ctx context.Context, host *provider.HostClient, upstream tfprotov6.ProviderServer) (pulumirpc.ResourceProviderServer, error) {

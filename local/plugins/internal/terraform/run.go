@@ -1,3 +1,5 @@
+// Package terraform runs a Terraform provider's binary and presents it as the provider server that the Pulumi bridge
+// works with. It knows nothing of Pulumi.
 package terraform
 
 import (

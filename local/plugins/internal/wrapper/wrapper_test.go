@@ -1,4 +1,4 @@
-// Package wrapper tests the shell script that stands before the Pulumi CLI.
+// Package wrapper tests the shell scripts that stand before the Pulumi CLI and before a build.
 package wrapper
 
 import (

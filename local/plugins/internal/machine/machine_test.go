@@ -1,4 +1,4 @@
-package terraform
+package machine
 
 import (
 	"os"
@@ -10,12 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var aws = Provider{Namespace: "hashicorp", Name: "aws", Version: "5.100.0"}
-
 // install puts an executable where a mirror at folder would have it.
 func install(t *testing.T, folder string) string {
 	t.Helper()
-	path := filepath.Join(folder, aws.folder(), "terraform-provider-aws_v5.100.0_x5")
+	path := filepath.Join(folder, AWS.folder(), "terraform-provider-aws_v5.100.0_x5")
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"), 0o755))
 	return path
@@ -30,7 +28,7 @@ func TestVariableNamesTheProviderBeforeAllElse(t *testing.T) {
 	m := machine(t, map[string]string{"SLUICE_TERRAFORM_AWS": named})
 	install(t, filepath.Join(m.Home, ".terraform.d/plugins"))
 
-	path, err := m.Find(aws, "SLUICE_TERRAFORM_AWS")
+	path, err := m.Find(AWS)
 
 	require.NoError(t, err)
 	assert.Equal(t, named, path)
@@ -39,7 +37,7 @@ func TestVariableNamesTheProviderBeforeAllElse(t *testing.T) {
 func TestVariableThatNamesNothingIsAnError(t *testing.T) {
 	m := machine(t, map[string]string{"SLUICE_TERRAFORM_AWS": "/nowhere/provider"})
 
-	_, err := m.Find(aws, "SLUICE_TERRAFORM_AWS")
+	_, err := m.Find(AWS)
 
 	assert.EqualError(t, err, "$SLUICE_TERRAFORM_AWS: stat /nowhere/provider: no such file or directory")
 }
@@ -60,7 +58,7 @@ provider_installation {
   direct {}
 }`), 0o600))
 
-	path, err := machine(t, map[string]string{"TF_CLI_CONFIG_FILE": config}).Find(aws, "SLUICE_TERRAFORM_AWS")
+	path, err := machine(t, map[string]string{"TF_CLI_CONFIG_FILE": config}).Find(AWS)
 
 	require.NoError(t, err)
 	assert.Equal(t, want, path)
@@ -70,7 +68,7 @@ func TestConfigurationThatIsMissingIsNoError(t *testing.T) {
 	m := machine(t, map[string]string{"TF_CLI_CONFIG_FILE": "/nowhere/cli.tfrc"})
 	want := install(t, filepath.Join(m.Home, ".terraform.d/plugins"))
 
-	path, err := m.Find(aws, "SLUICE_TERRAFORM_AWS")
+	path, err := m.Find(AWS)
 
 	require.NoError(t, err)
 	assert.Equal(t, want, path)
@@ -81,14 +79,14 @@ func TestInstallationBelowASharedFolderIsFound(t *testing.T) {
 	m.Shared = []string{t.TempDir()}
 	want := install(t, filepath.Join(m.Shared[0], "terraform", "plugins"))
 
-	path, err := m.Find(aws, "SLUICE_TERRAFORM_AWS")
+	path, err := m.Find(AWS)
 
 	require.NoError(t, err)
 	assert.Equal(t, want, path)
 }
 
 func TestMissingProviderSaysWhatToInstall(t *testing.T) {
-	_, err := machine(t, nil).Find(aws, "SLUICE_TERRAFORM_AWS")
+	_, err := machine(t, nil).Find(AWS)
 
 	require.Error(t, err)
 	for _, part := range []string{"hashicorp/aws 5.100.0", "terraform providers mirror", "$SLUICE_TERRAFORM_AWS"} {

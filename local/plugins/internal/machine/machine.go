@@ -1,6 +1,6 @@
-// Package terraform finds a Terraform provider's binary on this machine, runs it, and presents it as the
-// provider server that the Pulumi bridge works with. It knows nothing of Pulumi.
-package terraform
+// Package machine finds the binary of a Terraform provider that is installed on this machine. It imports next to
+// nothing, so that it can be asked before anything else is downloaded or built.
+package machine
 
 import (
 	"errors"
@@ -17,7 +17,11 @@ import (
 // Provider names a provider of the public registry, in one version.
 type Provider struct {
 	Namespace, Name, Version string
+	Variable                 string // Variable is the environment variable that may name its binary.
 }
+
+// AWS is the provider that pulumi-aws, in the version that the AWS plugin serves, is made from.
+var AWS = Provider{Namespace: "hashicorp", Name: "aws", Version: "5.100.0", Variable: "SLUICE_TERRAFORM_AWS"}
 
 // String is the address as Terraform writes it, with the version.
 func (p Provider) String() string { return p.Namespace + "/" + p.Name + " " + p.Version }
@@ -45,13 +49,13 @@ func ThisMachine() Machine {
 	}
 }
 
-// Find returns the path of the provider's binary. The environment variable wins; then come the folders that
+// Find returns the path of the provider's binary. Its environment variable wins; then come the folders that
 // Terraform's own configuration names, the folders where Terraform looks by itself, and installations below the
 // shared folders.
-func (m Machine) Find(p Provider, variable string) (string, error) {
-	if path := m.Getenv(variable); path != "" {
+func (m Machine) Find(p Provider) (string, error) {
+	if path := m.Getenv(p.Variable); path != "" {
 		if err := executable(path); err != nil {
-			return "", fmt.Errorf("$%s: %w", variable, err)
+			return "", fmt.Errorf("$%s: %w", p.Variable, err)
 		}
 		return path, nil
 	}
@@ -74,7 +78,7 @@ func (m Machine) Find(p Provider, variable string) (string, error) {
 	}
 	return "", fmt.Errorf("no terraform provider %s for %s/%s on this machine: run `terraform providers mirror` where the registry can be "+
 		"reached (or unzip the release of terraform-provider-%s) and put the binary at /opt/terraform/%s/, or name it in $%s",
-		p, runtime.GOOS, runtime.GOARCH, p.Name, p.folder(), variable)
+		p, runtime.GOOS, runtime.GOARCH, p.Name, p.folder(), p.Variable)
 }
 
 // cliConfig is the part of Terraform's CLI configuration that says where providers lie.
