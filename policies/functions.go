@@ -60,7 +60,7 @@ func queueJobs(c Country) []Statement {
 	return append(receiveFile(c), readRuns(c)...)
 }
 
-// startJobs takes tickets, and finds or starts the clusters, steps and job runs of their jobs.
+// startJobs takes tickets and sends them anew, readies the jobs whose time has come, and finds or starts the clusters, steps and job runs of their jobs.
 func startJobs(c Country) []Statement {
 	start := allow("StartTaggedClusters", Strings{"elasticmapreduce:AddTags", "elasticmapreduce:RunJobFlow"}, Strings{"*"}) // RunJobFlow knows no resource before the cluster exists
 	start.Condition = Condition{"StringEquals": {"aws:RequestTag/Stack": {c.Stack}, "aws:RequestTag/Country": {c.Code}}}
@@ -69,11 +69,12 @@ func startJobs(c Country) []Statement {
 	passServerless := allow("PassServerlessRole", Strings{"iam:PassRole"}, Strings{c.ServerlessRoleARN})
 	passServerless.Condition = Condition{"StringEquals": {"iam:PassedToService": {"emr-serverless.amazonaws.com"}}}
 	return append(readRuns(c),
+		findLandedFiles(c),
 		readLedger(c),
 		writeTables("RecordRuns", c.RunsARN),
 		updateTables("RecordJobsAndProgress", c.JobsARN, c.ProgressARN),
 		allow("ReadSwitch", Strings{"ssm:GetParametersByPath"}, Strings{"arn:aws:ssm:" + c.Region + ":" + c.Account + ":parameter/sluice/" + c.Stack + "/compute/" + c.Code}),
-		allow("TakeTickets", Strings{"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"}, Strings{c.TicketsARN}),
+		allow("TakeTickets", Strings{"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage"}, Strings{c.TicketsARN}),
 		allow("ReadTemplateAndContracts", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/cluster/template.json", c.ArtifactsARN + "/contracts/*"}),
 		allow("WriteOrders", Strings{"s3:PutObject"}, Strings{c.ArtifactsARN + "/runs/*"}),
 		findClusters(),

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -77,7 +78,13 @@ func TestTimeOutWithALiveLeaseTakesNothingOver(t *testing.T) {
 func TestTicketThatAppearsAgainMidJobStartsNothing(t *testing.T) {
 	s := twoFeeds(t)
 	s.running(t, airports)
-	s.queue = append(s.queue, airports, airports)
+	s.itself(func() {
+		for range 2 {
+			if err := s.Send(context.Background(), airports); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 	s.start()
 	s.start()
 	s.has(t, airports, job.Running, 1)
@@ -128,6 +135,95 @@ func TestFailingStepIsTriedAgain(t *testing.T) {
 	s.start()
 	s.has(t, airports, job.Running, 2)
 	s.settled(t)
+}
+
+func TestRetryStartsAtTheTickAfterItsBackOff(t *testing.T) {
+	s := twoFeeds(t)
+	s.receive(s.deliver(flights)...)
+	p := s.running(t, airports)
+	p.dead = true
+	s.over(p, engine.Failed, "no memory")
+	s.end(p)
+	s.now = s.now.Add(59 * time.Second)
+	s.start()
+	s.has(t, airports, job.Waiting, 1)
+	s.now = s.now.Add(time.Second)
+	s.start()
+	s.has(t, airports, job.Running, 2)
+	for range 2 {
+		s.progress(s.runs["airports/2013-01-01#2"])
+	}
+	s.start() // nobody tells of the end either
+	s.has(t, airports, job.Succeeded, 2)
+	s.has(t, flights, job.Running, 1)
+	s.settled(t)
+}
+
+func TestTicketOfALongRunIsSentAnewBeforeItsQueueShowsIt(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	s.start()
+	for range 30 * 60 { // thirty hours
+		s.now = s.now.Add(time.Minute)
+		s.start()
+		for _, q := range s.queue {
+			if q.receives > 1 {
+				t.Fatalf("%s: the ticket appeared again", s.now)
+			}
+		}
+	}
+	if s.sent != 3 || len(s.queue) != 1 {
+		t.Errorf("%d tickets were sent, %d are left", s.sent, len(s.queue))
+	}
+	j := s.job(airports)
+	if r, err := s.ledger.Run(t.Context(), airports, 1); err != nil || r.Receipt != j.Ticket.Receipt || r.Receipt != s.queue[0].receipt() {
+		t.Errorf("the run has receipt %q, its job %q: %v", r.Receipt, j.Ticket.Receipt, err)
+	}
+	s.progress(p)
+	s.progress(p)
+	s.end(p)
+	if len(s.queue) != 0 {
+		t.Error("the ticket is left after the end")
+	}
+	s.settled(t)
+}
+
+func TestTicketThatGotLostIsSentAnew(t *testing.T) {
+	s := twoFeeds(t)
+	s.running(t, airports)
+	s.queue = nil
+	s.now = s.now.Add(12 * time.Hour)
+	s.start()
+	s.now = s.now.Add(time.Minute)
+	s.start()
+	if s.sent != 2 || len(s.queue) != 1 || s.job(airports).Ticket.Receipt != s.queue[0].receipt() {
+		t.Errorf("%d tickets were sent, %d are left", s.sent, len(s.queue))
+	}
+	s.settled(t)
+}
+
+func TestDeathWhileATicketIsSentAnewLeavesOneTicket(t *testing.T) {
+	for call := 1; ; call++ {
+		s := twoFeeds(t)
+		s.running(t, airports)
+		s.start()
+		s.queue[0].until = s.now.Add(12 * time.Hour) // as it was renewed all the time
+		s.now = s.now.Add(12*time.Hour - 10*time.Minute)
+		s.port = port{at: call, how: diesAfter}
+		s.start()
+		done := s.port.calls < call
+		s.port = port{}
+		for range 20 {
+			s.now = s.now.Add(time.Minute)
+			s.start()
+		}
+		if len(s.queue) != 1 || s.job(airports).Ticket.Receipt != s.queue[0].receipt() {
+			t.Errorf("death after call %d: %d tickets", call, len(s.queue))
+		}
+		if done {
+			return
+		}
+	}
 }
 
 func TestClusterThatEndedMidStepIsFoundByTheTick(t *testing.T) {
@@ -252,6 +348,77 @@ func TestTeardownWhileRunningLetsTheRunEnd(t *testing.T) {
 	s.settled(t)
 }
 
+// down takes the country's stack down: no function is left, no message, and every run ends with its cluster. The landing bucket stays, and
+// what runs left in the artifacts.
+func (s *stage) down() {
+	s.queue = nil
+	for _, p := range s.sorted() {
+		p.dead = true
+		s.overIfActive(p, engine.Failed, "the cluster ended")
+	}
+}
+
+func TestCountryThatIsTakenDownWhileItRunsGoesOnWithItsLedger(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	s.progress(p) // it had begun to publish
+	s.receive(s.deliver(flights)...)
+	s.deliver(airports2)
+	s.down()
+	s.put(airports.String() + "/late.csv") // no function hears of it
+	s.now = s.now.Add(48 * time.Hour)
+	s.start() // deployed again
+	s.has(t, airports, job.Waiting, 1)
+	s.has(t, flights, job.Waiting, 0)
+	s.now = s.now.Add(time.Minute)
+	s.start()
+	s.has(t, airports, job.Running, 2)
+	s.sweep()
+	second := s.runs["airports/2013-01-01#2"]
+	s.progress(second)
+	s.progress(second)
+	s.end(second)
+	s.settled(t)
+	if by := s.model.readable[airports][1]; by != 1 {
+		t.Errorf("published by #%d, not by the run that had begun", by)
+	}
+	if want := []string{"job.retry airports/2013-01-01#1 ", "file.late airports/2013-01-01#0 airports/2013-01-01/late.csv"}; !slices.Equal(s.alerts, want) {
+		t.Errorf("alerts: %q", s.alerts)
+	}
+}
+
+func TestCountryThatIsTakenDownWithItsLedgerBeginsAnew(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	s.objects[resultKey(airports, 1)] = []byte(`{"ok":false,"error":"not a CSV file","kind":"input"}`)
+	s.deliver(flights)
+	s.down()
+	s.deliver(airports) // other files than those that the run was ordered with
+	for _, table := range []string{"jobs", "runs", "files", "progress"} {
+		s.db.Replace("stage-"+table, emulator.NewMemory())
+	}
+	s.now = s.now.Add(48 * time.Hour)
+	before := s.model
+	s.model, s.runs, s.alerts = newModel(before.feeds, before.parallel), map[string]*played{}, nil
+	s.model.delivered(airports)
+	s.model.delivered(flights)
+	s.sweep() // deployed again
+	s.start()
+	s.has(t, airports, job.Running, 1)
+	var o Order
+	if err := json.Unmarshal(s.objects[orderKey(airports, 1)], &o); err != nil || o.Files[0].VersionID != s.landed[airports.String()+"/data.csv"].VersionID {
+		t.Errorf("it was ordered what the old ledger's run %s was: %+v, %v", p.run.ID, o.Files, err)
+	}
+	again := s.runs["airports/2013-01-01#1"]
+	again.dead = true
+	s.over(again, engine.Failed, "no memory")
+	s.end(again)
+	if j := s.job(airports); j.Trouble != "no memory" {
+		t.Errorf("it failed for what the old ledger's run left: %s", j.Trouble)
+	}
+	s.settled(t)
+}
+
 func TestContractThatChangesDuringADayCountsFromTheNextRun(t *testing.T) {
 	s := twoFeeds(t)
 	s.running(t, airports)
@@ -300,7 +467,7 @@ func TestLeapDayAndClockChangesEndAtMidnightOfTheCountry(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.intake.Zone, s.promoter.Zone, s.starter.Zone = zone, zone, zone
+		s.intake.Zone, s.promoter.Zone, s.starter.Promoter.Zone = zone, zone, zone
 		id := job.ID{Feed: "airports", Day: job.Day(c.day)}
 		moment := func(text string) time.Time {
 			at, err := time.Parse(time.RFC3339, text)

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -18,6 +17,7 @@ import (
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/ledger"
+	"github.com/sluice-data/sluice/internal/messages"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
 
@@ -60,7 +60,7 @@ func TestLandedDayBecomesRunAndSucceeds(t *testing.T) {
 		Files:     []OrderFile{{Bucket: w.country.Buckets.Landing, Key: "airports/2013-01-01/data.csv", Bytes: 20}},
 		Databases: map[string]string{"validated": "dv", "invalid": "di", "versioned": "dh", "curated": "dc"},
 		Buckets:   map[string]string{"validated": "v", "invalid": "i", "versioned": "h", "curated": "c", "artifacts": w.country.Buckets.Artifacts},
-		JobsTable: w.country.Tables.Jobs, Region: "us-east-1"}
+		JobsTable: w.country.Tables.Jobs, Region: "us-east-1", StartedAt: w.now}
 	if !reflect.DeepEqual(o, wantOrder) {
 		t.Errorf("order:\ngot  %+v\nwant %+v", o, wantOrder)
 	}
@@ -237,6 +237,9 @@ func TestFolderOfAConsoleIsIgnored(t *testing.T) {
 	w := newWorld(t)
 	w.receive(w.put("airports/", ""), w.put("airports/2013-01-01/", ""))
 	w.tick()
+	w.land(airports, "x\n")
+	w.tick()
+	w.is(airports, job.Ready, "")
 	w.heard("alerts")
 }
 
@@ -359,10 +362,10 @@ func TestRunWhoseEndNobodyToldIsFinishedByTheTick(t *testing.T) {
 	w.engine.steps["airports/2013-01-01#1"] = engine.Status{State: engine.Succeeded}
 	w.work()
 	w.is(airports, job.Succeeded, "")
+	w.is(airports2, job.Running, "")                 // what waited for it does not wait for the sweep
 	w.heard("jobs", "job.ready airports 2013-01-01") // start-jobs does not publish on the topic that wakes it
 	w.tick()
-	w.is(airports2, job.Ready, "")
-	w.heard("jobs", "job.ready airports 2013-01-02", "job.succeeded airports 2013-01-01")
+	w.heard("jobs", "job.succeeded airports 2013-01-01")
 	w.files(airports, map[string]job.FileState{"data.csv": job.Processed, "_COMPLETE": job.Processed})
 }
 
@@ -371,17 +374,40 @@ func TestTicketsOfEndedJobsAndDoubledOnesAreRemoved(t *testing.T) {
 	w.land(airports, "x\n")
 	w.check(w.promoter.Tickets.Send(t.Context(), airports))
 	w.check(w.promoter.Tickets.Send(t.Context(), flights)) // of no job
-	w.must(w.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &w.country.Queues.Tickets, MessageBody: aws.String("not a ticket")}))
 	w.work()
-	if got := w.queued(); got != "0+2" { // the job's own, and the one that is none
+	if got := w.queued(); got != "0+1" { // the job's own
 		t.Errorf("tickets: %s", got)
 	}
 	w.commit(airports, 1, job.Committed)
 	w.finish(airports, 1, engine.Status{State: engine.Succeeded})
 	w.check(w.promoter.Tickets.Send(t.Context(), airports))
 	w.work()
+	if got := w.queued(); got != "0+0" {
+		t.Errorf("tickets: %s", got)
+	}
+}
+
+func TestMessageThatIsNoTicketOfThisVersionIsKeptWithItsReasonAndKeepsNothingBack(t *testing.T) {
+	w := newWorld(t)
+	for _, body := range []string{`{"version":2,"country":"us","feed":"airports","day":"2013-01-01"}`, `{"version":1,"country":"uy","feed":"airports","day":"2013-01-01"}`, "?"} {
+		w.must(w.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &w.country.Queues.Tickets, MessageBody: &body}))
+	}
+	w.land(airports, "x\n")
+	w.work()
+	w.is(airports, job.Running, "")
 	if got := w.queued(); got != "0+1" {
 		t.Errorf("tickets: %s", got)
+	}
+	letters, err := messages.NewDeadLetters(w.sqs, w.country).Redrive(t.Context())
+	w.check(err)
+	var why []string
+	for _, l := range letters {
+		why = append(why, l.Job+l.Error)
+	}
+	slices.Sort(why)
+	if want := []string{"not a ticket: invalid character '?' looking for beginning of value", `ticket of country "uy" came to "us"`,
+		"ticket: version 2 is not 1: deploy all functions together"}; !slices.Equal(why, want) {
+		t.Errorf("dead letters: %q", why)
 	}
 }
 
@@ -513,7 +539,7 @@ func TestAlertThatSomebodyDiedBeforeIsGivenByTheTick(t *testing.T) {
 	late := found[0]
 	late.ID, late.Name, late.State, late.Reason = airports, "more.csv", job.Late, "late"
 	for _, f := range []job.File{rejected, late} {
-		_, err := w.ledger.RecordFile(t.Context(), f)
+		_, err := w.ledger.RecordFile(t.Context(), f, job.File{})
 		w.check(err)
 	}
 	w.tick()

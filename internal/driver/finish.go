@@ -90,7 +90,7 @@ const uselessKind = "input"
 // reason says why a run failed, in the job's own words where it left some, and whether another attempt is useless.
 func (f Finisher) reason(ctx context.Context, r job.Run, status engine.Status) (text string, useless bool, err error) {
 	var told result
-	err = f.Artifacts.ReadJSON(ctx, runPrefix(r.ID, r.Token)+"result.json", &told)
+	err = f.Artifacts.ReadJSON(ctx, resultKey(r.ID, r.Token), &told)
 	switch {
 	case err == nil && told.Error != "":
 		return told.Error, told.Kind == uselessKind, nil
@@ -106,6 +106,8 @@ func (f Finisher) reason(ctx context.Context, r job.Run, status engine.Status) (
 
 // runPrefix is where the objects of a run are in the artifacts bucket.
 func runPrefix(id job.ID, token int64) string { return fmt.Sprintf("runs/%s/%d/", id, token) }
+
+func resultKey(id job.ID, token int64) string { return runPrefix(id, token) + "result.json" }
 
 // OutboxLedger is the part of the ledger that a Teller needs.
 type OutboxLedger interface {

@@ -26,15 +26,15 @@ type IntakeLedger interface {
 	Reopen(ctx context.Context, j job.Job, size sizing.Decision, reason string) error
 	Files(ctx context.Context, id job.ID) ([]job.File, error)
 	File(ctx context.Context, f job.File) (job.File, bool, error)
-	RecordFile(ctx context.Context, f job.File) (bool, error)
+	RecordFile(ctx context.Context, f, was job.File) (bool, error)
 	MarkFile(ctx context.Context, f job.File, from job.FileState) (bool, error)
 	FileAlerted(ctx context.Context, f job.File, now time.Time) error
 }
 
 // Intake records what landed, and creates the job of a day that is complete.
 //
-// Events only say where to look: what is there is read from the bucket, so that doubled, disordered and lost events make no
-// difference.
+// Events only say where to look: what is there is read from the bucket, after what the ledger has of it, so that doubled, disordered and
+// lost events make no difference. Where two look at the same time, the sequencers of the events say which of them saw the newer object.
 type Intake struct {
 	Ledger  IntakeLedger
 	Landing Landing
@@ -43,39 +43,52 @@ type Intake struct {
 	Now     Clock
 }
 
-// Keys takes in the days that keys belong to. It tells whether a job was created or opened again. A key that does not help is recorded
-// and reported, and keeps none of the others back.
-func (i Intake) Keys(ctx context.Context, keys []job.File) (bool, error) {
+// Keys takes in the days that keys belong to. It tells whether a job was created or opened again, and the fault of each key, nil where
+// there was none. A key that does not help is recorded and reported, and keeps none of the others back.
+func (i Intake) Keys(ctx context.Context, keys []job.File) (bool, []error) {
+	faults := make([]error, len(keys))
 	feeds, err := i.Ledger.Feeds(ctx)
 	if err != nil {
-		return false, err
+		for n := range keys {
+			faults[n] = err
+		}
+		return false, faults
 	}
-	days := map[job.ID]bool{}
-	var faults []error
-	for _, f := range keys {
+	days := map[job.ID][]int{}
+	told := events{}
+	for n, f := range keys {
 		id, name, err := i.check(feeds, f.Key)
 		if err != nil {
 			// A name that is no good keeps the day's other files from nothing; they are looked at by their own events.
-			faults = append(faults, i.reject(ctx, f, err))
+			faults[n] = i.reject(ctx, f, err)
 			continue
 		}
 		if name != "" {
-			days[id] = true
+			days[id] = append(days[id], n)
+			told.add(f)
 		}
 	}
 	changed := false
 	for _, id := range slices.SortedFunc(maps.Keys(days), compareIDs) {
-		objects, err := i.Landing.List(ctx, id.String()+"/", "")
-		if err != nil {
-			faults = append(faults, err)
-			continue
-		}
-		did, err := i.day(ctx, feeds, id, objects)
+		did, err := i.takeIn(ctx, feeds, id, nil, told)
 		changed = changed || did
-		faults = append(faults, err)
+		for _, n := range days[id] {
+			faults[n] = err
+		}
 	}
-	return changed, errors.Join(faults...)
+	return changed, faults
 }
+
+// events are the sequencers of events by the object that they tell of.
+type events map[string]string
+
+func (e events) add(f job.File) {
+	if f.VersionID != "" {
+		e[f.Key+"/"+f.VersionID] = f.Sequencer
+	}
+}
+
+func (e events) of(f job.File) string { return e[f.Key+"/"+f.VersionID] }
 
 // Sweep takes in what is in the landing bucket without an event: every feed's days from its last one on, or, when full, everything.
 func (i Intake) Sweep(ctx context.Context, full bool) (bool, error) {
@@ -104,7 +117,7 @@ func (i Intake) Sweep(ctx context.Context, full bool) (bool, error) {
 	}
 	changed := false
 	for _, id := range slices.SortedFunc(maps.Keys(byDay), compareIDs) {
-		did, err := i.day(ctx, feeds, id, byDay[id])
+		did, err := i.takeIn(ctx, feeds, id, byDay[id], nil)
 		changed = changed || did
 		faults = append(faults, err)
 	}
@@ -146,7 +159,9 @@ func (i Intake) check(feeds map[string]job.Feed, key string) (job.ID, string, er
 
 // reject records a key that is no good, and reports it once.
 func (i Intake) reject(ctx context.Context, f job.File, why error) error {
-	f.Key = strings.ToValidUTF8(f.Key, "\uFFFD")
+	// What the ledger can keep of it: text, and no more of it than a key of S3 or DynamoDB may have.
+	f.Key = strings.ToValidUTF8(f.Key, "?")
+	f.Key = strings.ToValidUTF8(f.Key[:min(len(f.Key), 1024)], "")
 	f.State, f.Name, f.Reason = job.Rejected, f.Key, why.Error()
 	if f.LandedAt.IsZero() {
 		f.LandedAt = i.Now()
@@ -158,8 +173,10 @@ func (i Intake) reject(ctx context.Context, f job.File, why error) error {
 	if is && !i.report().forgotten(known) {
 		return nil
 	}
-	if wrote, err := i.Ledger.RecordFile(ctx, f); err != nil || !wrote && !is {
-		return err
+	if !is {
+		if wrote, err := i.Ledger.RecordFile(ctx, f, job.File{}); err != nil || !wrote {
+			return err
+		}
 	}
 	return i.report().tell(ctx, f, "file.rejected", "put the file under a key that names feed, day and file; the object is still in the landing bucket")
 }
@@ -198,12 +215,29 @@ func (i Intake) report() fileAlert { return fileAlert{i.Ledger, i.Alerts, i.Now}
 // LateReason is the reason of a file that came to a closed day.
 const LateReason = "the day is closed: it succeeded without this file"
 
-// day records the objects of one day, and creates its job or opens it again when there is reason to.
-func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, objects []job.File) (bool, error) {
+// takeIn takes in a day. Seen is what a sweep saw of it in the bucket, nil when nobody looked yet.
+func (i Intake) takeIn(ctx context.Context, feeds map[string]job.Feed, id job.ID, seen []job.File, told events) (bool, error) {
+	for attempt := 1; ; attempt++ {
+		changed, err := i.day(ctx, feeds, id, seen, told)
+		if !lost(ctx, err) || attempt == rounds { // somebody recorded something else meanwhile: look again
+			return changed, err
+		}
+	}
+}
+
+// day records the objects of one day, and creates its job or opens it again when there is reason to. It returns ledger.ErrChanged when
+// somebody else recorded another object of one of its files meanwhile.
+func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, objects []job.File, told events) (bool, error) {
 	feed := feeds[id.Feed]
 	recorded, err := i.Ledger.Files(ctx, id)
 	if err != nil {
 		return false, err
+	}
+	if objects == nil || news(recorded, objects) {
+		// What is looked at after the ledger was read is at least as new as what the ledger has.
+		if objects, err = i.Landing.List(ctx, id.String()+"/", ""); err != nil {
+			return false, err
+		}
 	}
 	known := map[string]job.File{}
 	for _, f := range recorded {
@@ -218,27 +252,32 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 
 	var faults []error
 	var files, fresh []job.File
+	overtaken := false
+	gone := maps.Clone(known)
 	for _, f := range objects {
+		if strings.HasSuffix(f.Key, "/") {
+			continue // a folder, as consoles make them
+		}
 		_, name, err := job.ParseKey(f.Key)
 		if err != nil {
 			faults = append(faults, i.reject(ctx, f, err))
 			continue
 		}
-		f.ID, f.Name, f.State = id, name, job.Landed
+		f.ID, f.Name, f.State, f.Sequencer = id, name, job.Landed, told.of(f)
 		files = append(files, f)
+		delete(gone, name)
 		old, have := known[name]
 		if have && sameObject(old, f) {
-			if old.State == job.Late && i.report().forgotten(old) {
-				faults = append(faults, i.report().late(ctx, old))
-			}
+			faults = append(faults, i.again(ctx, old, f.Sequencer))
 			continue
 		}
 		if closed {
 			f.State, f.Reason = job.Late, LateReason
 		}
-		wrote, err := i.Ledger.RecordFile(ctx, f)
+		wrote, err := i.Ledger.RecordFile(ctx, f, old)
 		faults = append(faults, err)
 		if !wrote {
+			overtaken = overtaken || err == nil
 			continue
 		}
 		slog.InfoContext(ctx, "recorded", "file", f.Key, "bytes", f.Bytes, "state", f.State, metrics.Add(i.Now(), metrics.BytesLanded, f.Bytes))
@@ -248,15 +287,20 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 			fresh = append(fresh, f)
 		}
 	}
+	faults = append(faults, i.removed(ctx, gone))
 	if err := errors.Join(faults...); err != nil {
 		return false, err
 	}
-	if hasJob {
-		changed, err := i.reopen(ctx, feed, j, files)
-		if err != nil || closed || len(fresh) == 0 {
-			return changed, err
+	if hasJob && !closed && len(fresh) > 0 {
+		if err := i.lateAfterAll(ctx, id, fresh); err != nil {
+			return false, err
 		}
-		return changed, i.lateAfterAll(ctx, id, fresh)
+	}
+	if overtaken {
+		return false, fmt.Errorf("files of %s: %w", id, ledger.ErrChanged)
+	}
+	if hasJob {
+		return i.reopen(ctx, feed, j, files)
 	}
 	if !feed.Complete(id.Day, files, i.Now(), i.Zone) {
 		return false, i.lonely(ctx, feed, known[job.Marker], files)
@@ -266,6 +310,52 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 		slog.InfoContext(ctx, "day complete", "job", id.String(), "files", len(files))
 	}
 	return created, err
+}
+
+// again does what is left to do for a file that is recorded as it is in the bucket.
+func (i Intake) again(ctx context.Context, old job.File, sequencer string) error {
+	if old.State == job.Late && i.report().forgotten(old) {
+		return i.report().late(ctx, old)
+	}
+	if old.Sequencer == "" && sequencer != "" {
+		old.Sequencer = sequencer
+		_, err := i.Ledger.MarkFile(ctx, old, old.State)
+		return err
+	}
+	return nil
+}
+
+// removed records files that are not in the bucket any more; they take no part. What a run took is told of by the run.
+func (i Intake) removed(ctx context.Context, gone map[string]job.File) error {
+	var faults []error
+	for _, name := range slices.Sorted(maps.Keys(gone)) {
+		f := gone[name]
+		if from := f.State; from == job.Landed || from == job.Late {
+			f.State, f.Reason = job.Removed, "the object was deleted from the landing bucket"
+			_, err := i.Ledger.MarkFile(ctx, f, from)
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// news tells whether there are objects that are not recorded, or files that are recorded and not there.
+func news(recorded, objects []job.File) bool {
+	there := map[string]job.File{}
+	for _, f := range objects {
+		there[f.Key] = f
+	}
+	for _, f := range recorded {
+		found, is := there[f.Key]
+		if !is && (f.State == job.Removed || f.State == job.Processed) {
+			continue
+		}
+		if !sameObject(f, found) {
+			return true
+		}
+		delete(there, f.Key)
+	}
+	return len(there) > 0
 }
 
 // lonely reports a marker that is recorded, and whose files did not come within the feed's window, once.
@@ -317,7 +407,7 @@ func (i Intake) lateAfterAll(ctx context.Context, id job.ID, fresh []job.File) e
 
 // sameObject tells whether what is recorded is what is there.
 func sameObject(recorded, found job.File) bool {
-	return recorded.ETag == found.ETag && recorded.VersionID == found.VersionID && recorded.Bytes == found.Bytes &&
+	return recorded.State != job.Removed && recorded.ETag == found.ETag && recorded.VersionID == found.VersionID && recorded.Bytes == found.Bytes &&
 		recorded.LandedAt.Equal(found.LandedAt)
 }
 

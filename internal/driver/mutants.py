@@ -106,6 +106,70 @@ BUGS = [
         "finishing twice is not noticed",
     ),
     ("driver/finish.go", "told.Kind == uselessKind", "false", "a bad file is tried three times"),
+    (
+        "job/key.go",
+        'return strings.TrimRight(text, "0")',
+        "return text",
+        "sequencers of two lengths compare as they are",
+    ),
+    (
+        "job/job.go",
+        "ticketLife = 12*time.Hour - 10*time.Minute",
+        "ticketLife = 12*time.Hour + 10*time.Minute",
+        "a ticket appears again after 12 hours",
+    ),
+    (
+        "ledger/writes.go",
+        '" OR sequencer < :sequencer"',
+        '" OR sequencer > :sequencer"',
+        "an older event overwrites a newer one",
+    ),
+    (
+        "ledger/writes.go",
+        "condition, values = sameObject, objectOf(was)",
+        'condition, values = "attribute_exists(job)", item{}',
+        "a look that was overtaken overwrites a later one",
+    ),
+    (
+        "ledger/writes.go",
+        'REMOVE " + ticket + ", #cancel"',
+        'REMOVE #cancel"',
+        "a job keeps the ticket of its last attempt",
+    ),
+    (
+        "driver/intake.go",
+        "overtaken = overtaken || err == nil",
+        "overtaken = false",
+        "who was overtaken does not look again",
+    ),
+    (
+        "driver/intake.go",
+        "if objects == nil || news(recorded, objects) {",
+        "if objects == nil {",
+        "a sweep looks before it reads the ledger",
+    ),
+    ("driver/intake.go", "faults = append(faults, i.removed(ctx, gone))", "_ = gone", "a deleted file takes part"),
+    (
+        "driver/start.go",
+        "b, err = s.Promoter.promote(ctx)",
+        "b, err = s.Promoter.Board(ctx)",
+        "a retry waits for the sweep",
+    ),
+    ("driver/start.go", "faults = append(faults, s.sendAnew(ctx, j))", "continue", "a ticket is not sent anew"),
+    ("driver/start.go", "return s.Tickets.Delete(ctx, old)", "return nil", "the old ticket of two is left"),
+    (
+        "driver/start.go",
+        "if err == nil && there.StartedAt.Equal(began) {",
+        "if err == nil {",
+        "the order of another ledger's run is taken",
+    ),
+    (
+        "driver/start.go",
+        "if len(files) == 0 && j.Commit.State != job.Committing {",
+        "if false {",
+        "a day without files is closed",
+    ),
+    ("messages/messages.go", "if got.Version != Version {", "if false {", "a ticket of another version is taken"),
 ]
 
 

@@ -150,10 +150,9 @@ func TestCancelledRunEndsWhenItsEngineSaysSo(t *testing.T) {
 	w.told("jobs")
 	w.tick()
 	w.heard("alerts")
-	w.is(airports2, job.Ready, "") // days that follow go on without it
+	w.is(airports2, job.Running, "") // days that follow go on without it
 	w.do(airports, job.Redrive)
-	w.is(airports, job.Ready, "")
-	w.is(airports2, job.Waiting, "waits for airports 2013-01-01")
+	w.is(airports, job.Waiting, "waits for airports 2013-01-02, which runs")
 }
 
 func TestCancelledRunThatNeverStartedIsNotStarted(t *testing.T) {

@@ -29,7 +29,7 @@ type Promoter struct {
 	Ledger   PromoteLedger
 	Landing  Landing
 	Tickets  TicketSender
-	Topics   Announcements
+	Topics   Announcements // Topics wakes whoever starts jobs; nil where that is who promotes.
 	Zone     *time.Location
 	Parallel int
 	Now      Clock
@@ -41,21 +41,26 @@ const rounds = 10
 
 // Promote brings the ledger up to date with the plan.
 func (p Promoter) Promote(ctx context.Context) error {
+	_, err := p.promote(ctx)
+	return err
+}
+
+// promote returns the board as it is then.
+func (p Promoter) promote(ctx context.Context) (b job.Board, err error) {
 	for range rounds {
-		b, err := p.Board(ctx)
-		if err != nil {
-			return err
+		if b, err = p.Board(ctx); err != nil {
+			return b, err
 		}
 		err = p.apply(ctx, b)
 		if lost(ctx, err) {
 			continue
 		}
 		if err != nil {
-			return err
+			return b, err
 		}
-		return p.tickets(ctx, b)
+		return b, p.tickets(ctx, b)
 	}
-	return nil // the next tick goes on
+	return b, nil // the next tick goes on
 }
 
 // Board is the state of the country with all that a plan needs.
@@ -142,7 +147,7 @@ func (p Promoter) tickets(ctx context.Context, b job.Board) error {
 		if err == nil {
 			err = p.Ledger.TicketSent(ctx, j.ID, p.Now())
 		}
-		if err == nil {
+		if err == nil && p.Topics != nil {
 			err = p.Topics.Announce(ctx, job.NoticeReady, j.ID, j.Token)
 		}
 		if err != nil && !lost(ctx, err) {

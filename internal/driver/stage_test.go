@@ -95,6 +95,17 @@ type played struct {
 	publishes int64 // publishes is the token of the commit that it finishes.
 }
 
+// queued is a message as SQS keeps it: hidden for a while after it was received, at most twelve hours however often that is renewed.
+type queued struct {
+	id       string
+	job      job.ID
+	receives int
+	since    time.Time // since is when it was received last.
+	until    time.Time // until is how long it is hidden.
+}
+
+func (q *queued) receipt() string { return fmt.Sprintf("%s/%d", q.id, q.receives) }
+
 // stage is a country in memory: the real functions and rules, the real ledger on a database in memory, everything else played.
 type stage struct {
 	port    port
@@ -104,10 +115,13 @@ type stage struct {
 	tables  settings.Tables
 	landed  map[string]job.File
 	objects map[string][]byte
-	queue   []job.ID
+	queue   []*queued
+	sent    int // sent counts the tickets.
 	alerts  []string
 	runs    map[string]*played
 	version int
+
+	meanwhile func() // meanwhile happens after somebody looked at the landing bucket, before what was seen is used.
 
 	ledger   *ledger.Ledger
 	intake   Intake
@@ -135,8 +149,9 @@ func newStage(t testing.TB, parallel int, feeds ...map[string]types.AttributeVal
 	country := settings.Country{Stack: "test", Country: "us", Parallel: parallel, Tables: s.tables}
 	s.intake = Intake{Ledger: s.ledger, Landing: s, Alerts: s, Zone: time.UTC, Now: clock}
 	s.promoter = Promoter{Ledger: s.ledger, Landing: s, Tickets: s, Topics: s, Zone: time.UTC, Parallel: parallel, Now: clock}
-	s.starter = Starter{Ledger: s.ledger, Tickets: s, Engine: engineOf{s}, Clusters: engineOf{s}, Switch: &playedSwitch{}, Artifacts: s, Country: country, Zone: time.UTC, Now: clock,
-		Finisher: Finisher{Ledger: s.ledger, Artifacts: s, Tickets: s, Now: clock}}
+	s.starter = Starter{Ledger: s.ledger, Tickets: s, Engine: engineOf{s}, Clusters: engineOf{s}, Switch: &playedSwitch{}, Artifacts: s, Country: country, Now: clock,
+		Finisher: Finisher{Ledger: s.ledger, Artifacts: s, Tickets: s, Now: clock},
+		Promoter: Promoter{Ledger: s.ledger, Landing: s, Tickets: s, Zone: time.UTC, Parallel: parallel, Now: clock}}
 	s.teller = Teller{Ledger: s.ledger, Artifacts: s, Topics: s, Now: clock}
 	s.operator = Operator{Ledger: s.ledger, By: "ann", Now: clock}
 	return s
@@ -156,6 +171,10 @@ func (s *stage) List(_ context.Context, prefix, after string) ([]job.File, error
 			if strings.HasPrefix(key, prefix) && key > after {
 				found = append(found, s.landed[key])
 			}
+		}
+		if meanwhile := s.meanwhile; meanwhile != nil {
+			s.meanwhile = nil
+			meanwhile()
 		}
 		return found, nil
 	})
@@ -184,30 +203,52 @@ func (s *stage) WriteJSON(_ context.Context, key string, document any) error {
 }
 
 func (s *stage) Send(_ context.Context, id job.ID) error {
-	_, err := through(&s.port, func() (any, error) { s.queue = append(s.queue, id); return nil, nil })
+	_, err := through(&s.port, func() (any, error) {
+		s.sent++
+		s.queue = append(s.queue, &queued{id: fmt.Sprint("m-", s.sent), job: id})
+		return nil, nil
+	})
 	return err
 }
 
 func (s *stage) Receive(context.Context) ([]messages.Received, error) {
 	return through(&s.port, func() ([]messages.Received, error) {
 		var all []messages.Received
-		for i, id := range s.queue {
-			all = append(all, messages.Received{Job: id, Ticket: job.Ticket{ID: fmt.Sprint(id, i), Receipt: fmt.Sprint(id, i)}})
+		for _, q := range s.queue {
+			if s.now.Before(q.until) {
+				continue
+			}
+			q.receives, q.since, q.until = q.receives+1, s.now, s.now.Add(5*time.Minute)
+			all = append(all, messages.Received{Job: q.job, Ticket: job.Ticket{ID: q.id, Receipt: q.receipt()}})
 		}
-		s.queue = nil
 		return all, nil
 	})
 }
 
-func (s *stage) Renew(context.Context, []string) error {
-	_, err := through(&s.port, func() (any, error) { return nil, nil })
+func (s *stage) Renew(_ context.Context, receipts []string) error {
+	_, err := through(&s.port, func() (any, error) {
+		for _, q := range s.queue {
+			until := s.now.Add(5 * time.Minute)
+			if slices.Contains(receipts, q.receipt()) && s.now.Before(q.until) && until.Sub(q.since) <= 12*time.Hour {
+				q.until = until
+			}
+		}
+		return nil, nil
+	})
 	return err
 }
 
-func (s *stage) Delete(context.Context, string) error { return s.Renew(context.Background(), nil) }
+func (s *stage) Delete(_ context.Context, receipt string) error {
+	_, err := through(&s.port, func() (any, error) {
+		s.queue = slices.DeleteFunc(s.queue, func(q *queued) bool { return q.receipt() == receipt })
+		return nil, nil
+	})
+	return err
+}
 
 func (s *stage) Announce(context.Context, job.NoticeType, job.ID, int64) error {
-	return s.Renew(context.Background(), nil)
+	_, err := through(&s.port, func() (any, error) { return nil, nil })
+	return err
 }
 
 func (s *stage) Alert(_ context.Context, e messages.Event) error {
@@ -279,8 +320,8 @@ func (s *stage) receive(keys ...string) {
 		for _, k := range keys {
 			files = append(files, job.File{Key: k})
 		}
-		_, err := s.intake.Keys(ctx, files)
-		return errors.Join(err, s.promoter.Promote(ctx))
+		_, faults := s.intake.Keys(ctx, files)
+		return errors.Join(append(faults, s.promoter.Promote(ctx))...)
 	})
 }
 

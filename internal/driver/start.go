@@ -28,13 +28,14 @@ type StartLedger interface {
 	Start(ctx context.Context, r job.Run, parallel int) error
 	Move(ctx context.Context, d job.Decision, now time.Time) error
 	SaveEngine(ctx context.Context, r job.Run) error
-	SaveTicket(ctx context.Context, id job.ID, t job.Ticket) error
+	SaveTicket(ctx context.Context, j job.Job) error
 }
 
 // TicketHolder takes tickets and keeps them.
 type TicketHolder interface {
 	Receive(ctx context.Context) ([]messages.Received, error)
 	Renew(ctx context.Context, receipts []string) error
+	TicketSender
 	TicketRemover
 }
 
@@ -50,7 +51,8 @@ type Clusters interface {
 	Sizes(ctx context.Context) ([]string, error)
 }
 
-// Starter starts ready jobs in free slots, and looks after the running ones.
+// Starter starts ready jobs in free slots, and looks after the running ones. First it promotes: what waited for its time, or for a run
+// that nobody said the end of, starts at this tick and not after the next sweep.
 //
 // The ledger decides what starts; a ticket only wakes and is kept until its job ended.
 type Starter struct {
@@ -61,8 +63,8 @@ type Starter struct {
 	Switch    Switch
 	Artifacts Objects
 	Finisher  Finisher
+	Promoter  Promoter
 	Country   settings.Country
-	Zone      *time.Location
 	Now       Clock
 }
 
@@ -76,19 +78,22 @@ func (s Starter) Work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	faults = append(faults, s.tickets(ctx, b))
-	finished, err := s.watch(ctx, b)
-	faults = append(faults, err)
-	if finished {
+	faults = append(faults, s.tickets(ctx, b), s.watch(ctx, b))
+	b, err = s.Promoter.promote(ctx)
+	if err != nil {
+		faults = append(faults, err)
+		// What is ready can start all the same.
 		if b, err = s.Ledger.Board(ctx); err != nil {
 			return errors.Join(append(faults, err)...)
 		}
+		b.Zone = s.Promoter.Zone
 	}
 	faults = append(faults, s.start(ctx, b))
 	return errors.Join(faults...)
 }
 
-// tickets takes what is in the queue, keeps the tickets of jobs that have not ended from appearing again, and removes the others.
+// tickets takes what is in the queue, keeps the tickets of jobs that have not ended from appearing again, and removes the others. A ticket
+// that its queue will not keep back much longer is sent anew.
 func (s Starter) tickets(ctx context.Context, b job.Board) error {
 	received, fault := s.Tickets.Receive(ctx)
 	faults := []error{fault}
@@ -96,12 +101,15 @@ func (s Starter) tickets(ctx context.Context, b job.Board) error {
 		faults = append(faults, s.ticket(ctx, b, r))
 	}
 	var receipts []string
-	for _, j := range b.Jobs {
-		if j.Ticket.Receipt != "" && !j.State.Ended() {
+	for _, id := range slices.SortedFunc(maps.Keys(b.Jobs), compareIDs) {
+		switch j := b.Jobs[id]; {
+		case j.State.Ended():
+		case j.Ticket.Worn(s.Now()):
+			faults = append(faults, s.sendAnew(ctx, j))
+		case j.Ticket.Receipt != "":
 			receipts = append(receipts, j.Ticket.Receipt)
 		}
 	}
-	slices.Sort(receipts)
 	return errors.Join(append(faults, s.Tickets.Renew(ctx, receipts))...)
 }
 
@@ -114,19 +122,36 @@ func (s Starter) ticket(ctx context.Context, b job.Board, r messages.Received) e
 	if err != nil || j.State.Ended() || another {
 		return s.Tickets.Delete(ctx, r.Ticket.Receipt)
 	}
-	j.Ticket.ID, j.Ticket.Receipt = r.Ticket.ID, r.Ticket.Receipt
-	if err := s.Ledger.SaveTicket(ctx, j.ID, j.Ticket); err != nil && !lost(ctx, err) {
+	j.Ticket.ID, j.Ticket.Receipt, j.Ticket.ReceivedAt = r.Ticket.ID, r.Ticket.Receipt, s.Now()
+	if err := s.Ledger.SaveTicket(ctx, j); err != nil && !lost(ctx, err) {
 		return err
 	}
 	b.Jobs[j.ID] = j
 	return nil
 }
 
-// watch asks the engine for every running job whose end nobody told, and starts again what a dead process left half started. It tells
-// whether a run ended.
-func (s Starter) watch(ctx context.Context, b job.Board) (bool, error) {
+// sendAnew queues another ticket of a job and takes the old one off. Whoever dies in between leaves two, of which the one that is received
+// later is removed.
+func (s Starter) sendAnew(ctx context.Context, j job.Job) error {
+	if err := s.Tickets.Send(ctx, j.ID); err != nil {
+		return err
+	}
+	old := j.Ticket.Receipt
+	j.Ticket = job.Ticket{SentAt: s.Now()}
+	if err := s.Ledger.SaveTicket(ctx, j); lost(ctx, err) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if old == "" {
+		return nil
+	}
+	return s.Tickets.Delete(ctx, old)
+}
+
+// watch asks the engine for every running job whose end nobody told, and starts again what a dead process left half started.
+func (s Starter) watch(ctx context.Context, b job.Board) error {
 	var faults []error
-	finished := false
 	for _, id := range b.Slots {
 		j := b.Jobs[id]
 		if j.State != job.Running {
@@ -140,7 +165,6 @@ func (s Starter) watch(ctx context.Context, b job.Board) (bool, error) {
 		if r.StepID == "" && j.Cancel != "" {
 			// A step that was added without anybody having written it down cannot publish: its job is not running any more.
 			err := s.Finisher.Finish(ctx, r, engine.Status{State: engine.Cancelled})
-			finished = finished || err == nil
 			if err != nil && !lost(ctx, err) {
 				faults = append(faults, err)
 			}
@@ -156,18 +180,17 @@ func (s Starter) watch(ctx context.Context, b job.Board) (bool, error) {
 		}
 		if err == nil && status.State != engine.Active {
 			err = s.Finisher.Finish(ctx, r, status)
-			finished = finished || err == nil
 		}
 		if err != nil && !lost(ctx, err) {
 			faults = append(faults, err)
 		}
 	}
-	return finished, errors.Join(faults...)
+	return errors.Join(faults...)
 }
 
 // start gives the free slots to the jobs that the plan names.
 func (s Starter) start(ctx context.Context, b job.Board) error {
-	b.Now, b.Zone, b.Parallel = s.Now(), s.Zone, s.Country.Parallel
+	b.Now, b.Parallel = s.Now(), s.Country.Parallel
 	if !slices.ContainsFunc(slices.Collect(maps.Values(b.Jobs)), func(j job.Job) bool { return j.State == job.Ready }) {
 		return nil
 	}
@@ -229,6 +252,12 @@ func (s Starter) startJob(ctx context.Context, feed job.Feed, j job.Job) error {
 // asked again at the next tick, for a while.
 func (s Starter) launch(ctx context.Context, feed job.Feed, j job.Job, r job.Run) error {
 	err := s.order(ctx, feed, j, r)
+	if errors.Is(err, errNoFiles) {
+		if err := s.Artifacts.WriteJSON(ctx, resultKey(r.ID, r.Token), result{Error: err.Error(), Kind: uselessKind}); err != nil {
+			return err
+		}
+		return s.Finisher.Finish(ctx, r, engine.Status{State: engine.Failed})
+	}
 	if err == nil {
 		_, err = s.Engine.Start(ctx, r, func(r job.Run) error {
 			r.Reason = ""
@@ -245,6 +274,9 @@ func (s Starter) launch(ctx context.Context, feed job.Feed, j job.Job, r job.Run
 	return nil
 }
 
+// errNoFiles is why a day cannot be run whose files were all deleted: a run without any would close it as a day without records.
+var errNoFiles = errors.New("every file of the day was deleted from the landing bucket")
+
 // Order is all that the record job is told.
 type Order struct {
 	Version   int               `json:"version"`
@@ -260,7 +292,8 @@ type Order struct {
 	Buckets   map[string]string `json:"buckets"`
 	JobsTable string            `json:"jobsTable"`
 	Region    string            `json:"region"`
-	Resume    *Resume           `json:"resume"` // Resume is set when an earlier run died while it published: its commit is finished first.
+	StartedAt time.Time         `json:"startedAt"` // StartedAt is when the run was recorded, so that an order of another ledger's run is known as that.
+	Resume    *Resume           `json:"resume"`    // Resume is set when an earlier run died while it published: its commit is finished first.
 }
 
 // OrderFile is one file that a run reads.
@@ -285,20 +318,33 @@ func (s Starter) orderFiles(ctx context.Context, j job.Job) ([]job.File, error) 
 		return nil, err
 	}
 	return slices.DeleteFunc(all, func(f job.File) bool {
-		return f.Name == job.Marker || f.State == job.Late && j.Revision <= 1
+		return f.Name == job.Marker || f.State == job.Removed || f.State == job.Late && j.Revision <= 1
 	}), nil
 }
 
-// order writes what a run is told to do, unless an earlier attempt to start it did.
+// order writes what a run is told to do, unless an earlier attempt to start it did. What is left of a run that another ledger counted, before
+// the country was taken down and deployed again, is written over.
 func (s Starter) order(ctx context.Context, feed job.Feed, j job.Job, r job.Run) error {
-	key := orderKey(r.ID, r.Token)
+	key, began := orderKey(r.ID, r.Token), r.StartedAt.UTC().Truncate(time.Second) // as the ledger keeps it
 	var there Order
-	if err := s.Artifacts.ReadJSON(ctx, key, &there); !errors.Is(err, store.ErrNotFound) {
+	err := s.Artifacts.ReadJSON(ctx, key, &there)
+	if err == nil && there.StartedAt.Equal(began) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
+	}
+	if err == nil {
+		if err := s.Artifacts.WriteJSON(ctx, resultKey(r.ID, r.Token), result{}); err != nil {
+			return err
+		}
 	}
 	files, err := s.orderFiles(ctx, j)
 	if err != nil {
 		return err
+	}
+	if len(files) == 0 && j.Commit.State != job.Committing {
+		return errNoFiles
 	}
 	var contract json.RawMessage
 	if err := s.Artifacts.ReadJSON(ctx, feed.ContractKey, &contract); err != nil {
@@ -312,7 +358,7 @@ func (s Starter) order(ctx context.Context, feed job.Feed, j job.Job, r job.Run)
 			"validated": c.Databases.Validated, "invalid": c.Databases.Invalid, "versioned": c.Databases.Versioned, "curated": c.Databases.Curated},
 		Buckets: map[string]string{"validated": c.Buckets.Validated, "invalid": c.Buckets.Invalid, "versioned": c.Buckets.Versioned,
 			"curated": c.Buckets.Curated, "artifacts": c.Buckets.Artifacts},
-		JobsTable: c.Tables.Jobs, Region: c.Region,
+		JobsTable: c.Tables.Jobs, Region: c.Region, StartedAt: began,
 	}
 	if j.Commit.State == job.Committing {
 		o.Resume = &Resume{j.Commit.Token}

@@ -76,7 +76,7 @@ func newWorld(t *testing.T) *world {
 		w.must(w.s3.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{Bucket: &b, VersioningConfiguration: &s3types.VersioningConfiguration{
 			Status: s3types.BucketVersioningStatusEnabled}}))
 	}
-	c.Queues.Tickets = w.queue(name + "-tickets")
+	c.Queues.Tickets, c.Queues.DeadLetters = w.queue(name+"-tickets"), w.queue(name+"-dead-letters")
 	topics := sns.NewFromConfig(cfg)
 	for topic, arn := range map[string]*string{"jobs": &c.Topics.Jobs, "alerts": &c.Topics.Alerts} {
 		made, err := topics.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: aws.String(name + "-" + topic)})
@@ -97,8 +97,9 @@ func newWorld(t *testing.T) *world {
 	clock := func() time.Time { return w.now }
 	w.intake = Intake{Ledger: w.ledger, Landing: landing, Alerts: told, Zone: time.UTC, Now: clock}
 	w.promoter = Promoter{Ledger: w.ledger, Landing: landing, Tickets: tickets, Topics: told, Zone: time.UTC, Parallel: 5, Now: clock}
-	w.starter = Starter{Ledger: w.ledger, Tickets: tickets, Engine: engine.Engines{"emr": w.engine, "emr-serverless": w.engine, "glue": w.engine}, Clusters: w.engine, Switch: &w.off, Artifacts: artifacts, Country: c, Zone: time.UTC, Now: clock,
-		Finisher: Finisher{Ledger: w.ledger, Artifacts: artifacts, Tickets: tickets, Now: clock}}
+	w.starter = Starter{Ledger: w.ledger, Tickets: tickets, Engine: engine.Engines{"emr": w.engine, "emr-serverless": w.engine, "glue": w.engine}, Clusters: w.engine, Switch: &w.off, Artifacts: artifacts, Country: c, Now: clock,
+		Finisher: Finisher{Ledger: w.ledger, Artifacts: artifacts, Tickets: tickets, Now: clock},
+		Promoter: Promoter{Ledger: w.ledger, Landing: landing, Tickets: tickets, Zone: time.UTC, Parallel: 5, Now: clock}}
 	w.teller = Teller{Ledger: w.ledger, Artifacts: artifacts, Topics: told, Now: clock}
 	w.operator = Operator{Ledger: w.ledger, By: "ann", Now: clock}
 	for _, feed := range []string{"airports", "flights"} {
@@ -143,8 +144,8 @@ func (w *world) receive(keys ...string) {
 	for _, k := range keys {
 		files = append(files, job.File{Bucket: w.country.Buckets.Landing, Key: k})
 	}
-	_, err := w.intake.Keys(w.t.Context(), files)
-	w.check(err)
+	_, faults := w.intake.Keys(w.t.Context(), files)
+	w.check(errors.Join(faults...))
 	w.check(w.promoter.Promote(w.t.Context()))
 }
 

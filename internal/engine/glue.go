@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -76,9 +77,13 @@ func (g *Glue) find(ctx context.Context, job, run string, since time.Time) (stri
 	return "", nil
 }
 
-// Status asks for the run's job run.
+// Status asks for the run's job run. One that was taken down with its job has ended; should it compute on, the ledger refuses what it
+// publishes.
 func (g *Glue) Status(ctx context.Context, r job.Run) (Status, error) {
 	got, err := g.client.GetJobRun(ctx, &glue.GetJobRunInput{JobName: &r.ClusterID, RunId: &r.StepID})
+	if missing := (*types.EntityNotFoundException)(nil); errors.As(err, &missing) {
+		return Status{State: Failed, Reason: fmt.Sprintf("the job %s of job run %s was taken down", r.ClusterID, r.StepID)}, nil
+	}
 	if err != nil {
 		return Status{}, fmt.Errorf("glue: run %s of job %s: %w", r.StepID, r.ClusterID, err)
 	}

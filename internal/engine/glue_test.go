@@ -57,6 +57,10 @@ func (p *playedGlue) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				out["JobRun"] = r
 			}
 		}
+		if out["JobRun"] == nil {
+			w.WriteHeader(http.StatusBadRequest)
+			out["__type"], out["message"] = "EntityNotFoundException", "no such run"
+		}
 	case "BatchStopJobRun":
 		if p.refuses != "" {
 			out["Errors"] = []any{map[string]any{"ErrorDetail": map[string]any{"ErrorCode": p.refuses, "ErrorMessage": "no"}}}
@@ -138,6 +142,13 @@ func TestGlueStatus(t *testing.T) {
 		if got, err := g.Status(t.Context(), job.Run{ClusterID: "j", StepID: "jr_1"}); err != nil || got != want {
 			t.Errorf("%s: got %+v, %v", state, got, err)
 		}
+	}
+}
+
+func TestGlueRunOfAJobThatWasTakenDownHasEnded(t *testing.T) {
+	_, g := newPlayedGlue(t)
+	if got, err := g.Status(t.Context(), job.Run{ClusterID: "j", StepID: "jr_1"}); err != nil || got != (Status{Failed, "the job j of job run jr_1 was taken down"}) {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 

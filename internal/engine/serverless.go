@@ -104,9 +104,17 @@ func (s *Serverless) find(ctx context.Context, name string, since time.Time) (st
 	return "", nil
 }
 
-// Status asks for the run's job run.
+// Status asks for the run's job run. One that was taken down with its application has ended: an application is deleted only when nothing
+// runs on it.
 func (s *Serverless) Status(ctx context.Context, r job.Run) (Status, error) {
+	gone := Status{State: Failed, Reason: fmt.Sprintf("the application %s of job run %s was taken down", r.ClusterID, r.StepID)}
+	if r.ClusterID != s.country.Compute.Serverless.ApplicationID {
+		return gone, nil // we may not even ask for it
+	}
 	got, err := s.client.GetJobRun(ctx, &emrserverless.GetJobRunInput{ApplicationId: &r.ClusterID, JobRunId: &r.StepID})
+	if missing := (*types.ResourceNotFoundException)(nil); errors.As(err, &missing) {
+		return gone, nil
+	}
 	if err != nil {
 		return Status{}, fmt.Errorf("emr serverless: job run %s of application %s: %w", r.StepID, r.ClusterID, err)
 	}

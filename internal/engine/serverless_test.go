@@ -58,8 +58,11 @@ func (p *playedServerless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for _, run := range p.runs {
 			if run["id"] == path[3] {
 				answer(http.StatusOK, map[string]any{"jobRun": run})
+				return
 			}
 		}
+		w.Header().Set("X-Amzn-ErrorType", "ResourceNotFoundException")
+		answer(http.StatusNotFound, map[string]any{"message": "no such job run"})
 	default:
 		answer(http.StatusOK, map[string]any{})
 	}
@@ -159,6 +162,20 @@ func TestServerlessStatus(t *testing.T) {
 	p.runs = []map[string]any{{"applicationId": "00app", "id": "1", "state": "FAILED"}}
 	if got, err := s.Status(t.Context(), job.Run{ClusterID: "00app", StepID: "1"}); err != nil || got.Reason != "the job run is FAILED; its log is in the logs bucket" {
 		t.Errorf("without words: %+v, %v", got, err)
+	}
+}
+
+func TestServerlessRunOfAnApplicationThatWasTakenDownHasEnded(t *testing.T) {
+	p, s := newPlayedServerless(t)
+	if got, err := s.Status(t.Context(), job.Run{ClusterID: "00app", StepID: "1"}); err != nil || got != (Status{Failed, "the application 00app of job run 1 was taken down"}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	p.calls = nil
+	if got, err := s.Status(t.Context(), job.Run{ClusterID: "00old", StepID: "1"}); err != nil || got != (Status{Failed, "the application 00old of job run 1 was taken down"}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if len(p.calls) != 0 {
+		t.Errorf("asked for another application, which its role may not: %v", p.calls)
 	}
 }
 

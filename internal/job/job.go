@@ -87,9 +87,24 @@ func (j Job) Attempts() int { return int(j.Token - j.Opened) }
 
 // Ticket is the queued message that stands for a ready job.
 type Ticket struct {
-	SentAt  time.Time // SentAt is zero until the message was sent.
-	ID      string    // ID is the message's, once it was received.
-	Receipt string    // Receipt is what renews and deletes the message.
+	SentAt     time.Time // SentAt is zero until the message was sent.
+	ID         string    // ID is the message's, once it was received.
+	Receipt    string    // Receipt is what renews and deletes the message.
+	ReceivedAt time.Time // ReceivedAt is when the message was received with this receipt; zero: not yet.
+}
+
+// ticketLife is how long a ticket is held before it is sent anew. SQS hides a message for 12 hours after it was received, however often
+// that is renewed (ChangeMessageVisibility in the SQS API reference); then it would appear again, and each time is one of the times
+// after which it goes to the dead letters.
+const ticketLife = 12*time.Hour - 10*time.Minute
+
+// Worn tells whether the ticket has to be sent anew, because its queue will not hide it much longer or nobody received it for as long.
+func (t Ticket) Worn(now time.Time) bool {
+	since := t.SentAt
+	if t.ReceivedAt.After(since) {
+		since = t.ReceivedAt
+	}
+	return !since.IsZero() && now.Sub(since) >= ticketLife
 }
 
 // Run is one attempt at a job.
@@ -99,7 +114,7 @@ type Run struct {
 	State                 RunState
 	Engine                string
 	ClusterID, StepID     string // empty until the engine has them: EMR's cluster and step, EMR Serverless's application and job run, Glue's job and job run
-	Receipt               string // Receipt is the ticket's, as far as it was known at the start.
+	Receipt               string // Receipt is the ticket's, once it was received.
 	Order                 string // Order is the S3 URI of what the run was told to do.
 	Reason                string
 	Sizing                sizing.Decision
@@ -126,6 +141,7 @@ type File struct {
 	Bytes     int64
 	ETag      string
 	VersionID string
+	Sequencer string // Sequencer is its event's, as Sequencer makes it comparable; empty: no event of the object is known.
 	State     FileState
 	Reason    string
 	LandedAt  time.Time
@@ -141,6 +157,7 @@ const (
 	Late      FileState = "late"      // Late files came to a closed day: nothing reads them until a restatement.
 	Rejected  FileState = "rejected"  // Rejected files have a key that names no feed, day and file.
 	Processed FileState = "processed" // Processed files are in the day's published output.
+	Removed   FileState = "removed"   // Removed files were deleted from the landing bucket before a run took them.
 )
 
 // Notice is something that has to be told: written together with the change it tells of, and taken away once told, so that a

@@ -95,6 +95,18 @@ func ParseKey(key string) (id ID, file string, err error) {
 	return ID{parts[0], day}, parts[2], nil
 }
 
+// Sequencer makes the sequencer of an S3 event comparable: of two events of one key the later one has the greater string. AWS has the
+// shorter of two hexadecimal numbers padded with zeros on its right and both compared as strings ("Event message structure" in the S3 user
+// guide); without the zeros at their ends they compare alike, in DynamoDB's conditions as well. What is no such number is "", as if there
+// were none.
+func Sequencer(text string) string {
+	text = strings.ToUpper(text)
+	if len(text) > 64 || strings.Trim(text, "0123456789ABCDEF") != "" {
+		return ""
+	}
+	return strings.TrimRight(text, "0")
+}
+
 // badFile says what is wrong with a file's name. Spark skips names that begin with an underscore or a dot, and takes others for
 // patterns; so none of them may pass as data.
 func badFile(name string) string {

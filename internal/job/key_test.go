@@ -1,9 +1,12 @@
 package job
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 func TestKeyNamesFeedDayAndFile(t *testing.T) {
@@ -52,9 +55,76 @@ func TestHostileKeyIsRefusedWithItsReason(t *testing.T) {
 	}
 }
 
-func TestKeyOf1024BytesIsRead(t *testing.T) {
-	if _, _, err := ParseKey("flights/2013-01-01/" + strings.Repeat("x", 1005)); err != nil {
-		t.Error(err)
+// TestHostileNames has the kinds of names that a bucket may be given, each by itself: what is refused, and what is read as it is.
+func TestHostileNames(t *testing.T) {
+	const day = "flights/2013-01-01/"
+	for _, c := range []struct {
+		kind, key string
+		read      bool
+	}{
+		{"dot dot slash as a feed", "../2013-01-01/x.csv", false},
+		{"dot dot slash as a file", day + "../x.csv", false},
+		{"dot dot as a file", day + "..", false},
+		{"encoded dot", day + "%2e%2e", false},
+		{"dot encoded twice", day + "%252e", false},
+		{"encoded slash", day + "..%2fx.csv", false},
+		{"plus", day + "a+b.csv", true},
+		{"encoded plus", day + "a%2Bb.csv", false},
+		{"NFC", day + "caf\u00e9.csv", true},
+		{"NFD", day + "cafe\u0301.csv", true},
+		{"1,024 bytes", day + strings.Repeat("x", 1024-len(day)), true},
+		{"1,024 bytes of two-byte letters", day + strings.Repeat("\u00e9", (1024-len(day))/2), true},
+		{"1,025 bytes", day + strings.Repeat("x", 1025-len(day)), false},
+		{"right to left override", day + "a\u202evsc.exe", false},
+		{"zero byte", day + "a\x00.csv", false},
+		{"look-alike feed", "fl\u0456ghts/2013-01-01/x.csv", false},
+	} {
+		t.Run(c.kind, func(t *testing.T) {
+			id, name, err := ParseKey(c.key)
+			if read := err == nil; read != c.read {
+				t.Fatalf("read %v: %v", read, err)
+			}
+			if c.read && id.String()+"/"+name != c.key {
+				t.Errorf("read as %s/%s", id, name)
+			}
+		})
+	}
+}
+
+func TestSequencersCompareAsAWSSays(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		digits := rapid.StringMatching("[0-9a-fA-F]{1,40}")
+		a, b := digits.Draw(rt, "a"), digits.Draw(rt, "b")
+		long := max(len(a), len(b))
+		padded := func(s string) string { return strings.ToUpper(s) + strings.Repeat("0", long-len(s)) }
+		if got, want := cmp.Compare(Sequencer(a), Sequencer(b)), cmp.Compare(padded(a), padded(b)); got != want {
+			rt.Fatalf("%s and %s compare as %d, not %d", a, b, got, want)
+		}
+	})
+	for _, none := range []string{"", "0", "0x1", "later", "-1", strings.Repeat("1", 65)} {
+		if got := Sequencer(none); got != "" {
+			t.Errorf("%q was read as %q", none, got)
+		}
+	}
+}
+
+func TestTicketIsWornBeforeItsQueueShowsItAgain(t *testing.T) {
+	sent := at("2013-01-01T12:00:00Z")
+	for _, c := range []struct {
+		ticket Ticket
+		after  time.Duration
+		want   bool
+	}{
+		{Ticket{}, 100 * time.Hour, false},
+		{Ticket{SentAt: sent}, 11*time.Hour + 49*time.Minute, false},
+		{Ticket{SentAt: sent}, 11*time.Hour + 50*time.Minute, true},
+		{Ticket{SentAt: sent, ReceivedAt: sent.Add(time.Hour)}, 12 * time.Hour, false},
+		{Ticket{SentAt: sent, ReceivedAt: sent.Add(time.Hour)}, 12*time.Hour + 50*time.Minute, true},
+		{Ticket{ReceivedAt: sent}, 11*time.Hour + 50*time.Minute, true}, // whoever sent it died before he wrote that down
+	} {
+		if got := c.ticket.Worn(sent.Add(c.after)); got != c.want {
+			t.Errorf("%+v after %s: %v", c.ticket, c.after, got)
+		}
 	}
 }
 

@@ -99,6 +99,7 @@ type jobItem struct {
 	TicketAt       string          `dynamodbav:"ticketAt"`
 	TicketID       string          `dynamodbav:"ticketId"`
 	Receipt        string          `dynamodbav:"receipt"`
+	ReceivedAt     string          `dynamodbav:"receivedAt"`
 	CreatedAt      string          `dynamodbav:"createdAt"`
 	StartedAt      string          `dynamodbav:"startedAt"`
 	FinishedAt     string          `dynamodbav:"finishedAt"`
@@ -127,7 +128,7 @@ func (i jobItem) job() job.Job {
 		},
 		Exported: i.Exported, Manifest: i.Manifest,
 		Commit:    job.Commit{Token: i.CommitToken, Revision: i.CommitRevision, State: job.CommitState(i.CommitState)},
-		Ticket:    job.Ticket{SentAt: moment(i.TicketAt), ID: i.TicketID, Receipt: i.Receipt},
+		Ticket:    job.Ticket{SentAt: moment(i.TicketAt), ID: i.TicketID, Receipt: i.Receipt, ReceivedAt: moment(i.ReceivedAt)},
 		CreatedAt: moment(i.CreatedAt), StartedAt: moment(i.StartedAt), FinishedAt: moment(i.FinishedAt),
 	}
 }
@@ -165,7 +166,8 @@ type fileItem struct {
 	Key       string `dynamodbav:"key"`
 	Bytes     int64  `dynamodbav:"bytes"`
 	ETag      string `dynamodbav:"etag"`
-	VersionID string `dynamodbav:"versionId,omitempty"`
+	VersionID string `dynamodbav:"versionId"`
+	Sequencer string `dynamodbav:"sequencer,omitempty"`
 	State     string `dynamodbav:"state"`
 	Reason    string `dynamodbav:"reason"`
 	LandedAt  string `dynamodbav:"landedAt"`
@@ -174,7 +176,7 @@ type fileItem struct {
 
 func (i fileItem) file() (job.File, error) {
 	f := job.File{
-		Name: i.File, Bucket: i.Bucket, Key: i.Key, Bytes: i.Bytes, ETag: i.ETag, VersionID: i.VersionID,
+		Name: i.File, Bucket: i.Bucket, Key: i.Key, Bytes: i.Bytes, ETag: i.ETag, VersionID: i.VersionID, Sequencer: i.Sequencer,
 		State: job.FileState(i.State), Reason: i.Reason, LandedAt: moment(i.LandedAt), AlertedAt: moment(i.AlertedAt),
 	}
 	if i.Job == rejectedFiles {

@@ -386,41 +386,77 @@ func TestTicketIsKeptUntilTheJobEnded(t *testing.T) {
 	l, _ := open(t)
 	create(t, l, flights)
 	move(t, l, flights, job.Ready)
-	ticket := job.Ticket{SentAt: now, ID: "m-1", Receipt: "r-1"}
-	if err := errors.Join(l.SaveTicket(t.Context(), flights, ticket), l.TicketSent(t.Context(), flights, now)); err != nil {
+	if err := l.TicketSent(t.Context(), flights, now); err != nil {
 		t.Fatal(err)
 	}
-	if got := get(t, l, flights).Ticket; got != ticket {
+	save := func(ticket job.Ticket) error {
+		t.Helper()
+		j := get(t, l, flights)
+		j.Ticket = ticket
+		return l.SaveTicket(t.Context(), j)
+	}
+	if err := save(job.Ticket{ID: "m-1", Receipt: "r-1", ReceivedAt: now.Add(time.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := get(t, l, flights).Ticket, (job.Ticket{SentAt: now, ID: "m-1", Receipt: "r-1", ReceivedAt: now.Add(time.Minute)}); got != want {
 		t.Errorf("got %+v", got)
 	}
-	finish(t, l, start(t, l, flights), job.RunFailed, "x")
+	before := get(t, l, flights)
+	r := start(t, l, flights)
+	if err := l.SaveTicket(t.Context(), before); !errors.Is(err, ErrChanged) {
+		t.Errorf("as it was before it started: got %v", err)
+	}
+	if err := save(job.Ticket{ID: "m-1", Receipt: "r-2", ReceivedAt: now.Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := l.Run(t.Context(), flights, r.Token); err != nil || got.Receipt != "r-2" {
+		t.Errorf("the run has receipt %q, %v", got.Receipt, err)
+	}
+	if err := save(job.Ticket{SentAt: now.Add(12 * time.Hour)}); err != nil { // sent anew
+		t.Fatal(err)
+	}
+	if got, want := get(t, l, flights).Ticket, (job.Ticket{SentAt: now.Add(12 * time.Hour)}); got != want {
+		t.Errorf("sent anew: %+v", got)
+	}
+	finish(t, l, r, job.RunFailed, "x")
 	if got := get(t, l, flights).Ticket; got != (job.Ticket{}) {
 		t.Errorf("after the end: %+v", got)
 	}
-	if err := l.SaveTicket(t.Context(), flights, ticket); !errors.Is(err, ErrChanged) {
+	if err := save(job.Ticket{ID: "m-1", Receipt: "r-1"}); !errors.Is(err, ErrChanged) {
 		t.Errorf("after the end: got %v", err)
+	}
+}
+
+// landed is one version of a file, of events one minute after another.
+func landed(version int, sequencer string) job.File {
+	return job.File{ID: flights, Name: "flights.csv", Bucket: "landing", Key: "flights/2013-01-01/flights.csv", Bytes: int64(840 + version), ETag: fmt.Sprint("e", version),
+		VersionID: fmt.Sprint("v", version), Sequencer: sequencer, State: job.Landed, LandedAt: now}
+}
+
+func recorded(t *testing.T, l *Ledger, f, was job.File, want bool) {
+	t.Helper()
+	if got, err := l.RecordFile(t.Context(), f, was); err != nil || got != want {
+		t.Errorf("recording %s over %q: got %v, %v", f.VersionID, was.VersionID, got, err)
+	}
+}
+
+func holds(t *testing.T, l *Ledger, want job.File) {
+	t.Helper()
+	if got, err := l.Files(t.Context(), flights); err != nil || !reflect.DeepEqual(got, []job.File{want}) {
+		t.Errorf("got %+v, %v, not %+v", got, err, want)
 	}
 }
 
 func TestFileIsRecordedOncePerObject(t *testing.T) {
 	l, _ := open(t)
-	f := job.File{ID: flights, Name: "flights.csv", Bucket: "landing", Key: "flights/2013-01-01/flights.csv", Bytes: 842, ETag: "e1", VersionID: "v1",
-		State: job.Landed, LandedAt: now}
-	record := func(f job.File, want bool) {
-		t.Helper()
-		if got, err := l.RecordFile(t.Context(), f); err != nil || got != want {
-			t.Errorf("recording %s: got %v, %v", f.VersionID, got, err)
-		}
-	}
-	record(f, true)
-	record(f, false)
-	newer := f
-	newer.VersionID, newer.ETag, newer.LandedAt = "v2", "e2", now.Add(time.Second)
-	record(newer, true)
-	record(f, false) // an old event that comes last
-	if got, err := l.Files(t.Context(), flights); err != nil || !reflect.DeepEqual(got, []job.File{newer}) {
-		t.Errorf("got %+v, %v", got, err)
-	}
+	f, none := landed(1, ""), job.File{}
+	recorded(t, l, f, none, true)
+	recorded(t, l, f, none, false)
+	newer := landed(2, "")
+	recorded(t, l, newer, f, true)
+	recorded(t, l, f, f, false)    // somebody who looked before it came
+	recorded(t, l, f, none, false) // somebody who looked before any came
+	holds(t, l, newer)
 	stale := f
 	stale.State = job.Late
 	if wrote, err := l.MarkFile(t.Context(), stale, job.Landed); err != nil || wrote {
@@ -439,10 +475,29 @@ func TestFileIsRecordedOncePerObject(t *testing.T) {
 	}
 }
 
+func TestSequencerSaysWhichOfTwoObjectsIsNewer(t *testing.T) {
+	l, _ := open(t)
+	none := job.File{}
+	recorded(t, l, landed(2, "0055AED6DCD90282"), none, true)
+	recorded(t, l, landed(1, "0055AED6DCD90281E5"), none, false) // its event came late: longer, and yet earlier
+	recorded(t, l, landed(2, "0055AED6DCD90282"), none, false)   // or twice
+	holds(t, l, landed(2, "0055AED6DCD90282"))
+	recorded(t, l, landed(3, "0055AED6DCD90282E5"), none, true) // nobody saw what is recorded, but it is the newer one
+	recorded(t, l, landed(4, ""), none, false)                  // found by a sweep that looked before: nobody knows
+	recorded(t, l, landed(4, ""), landed(3, ""), true)          // found by one that looked after
+	holds(t, l, landed(4, ""))
+	f := landed(4, "0055AED6DCD90283")
+	if wrote, err := l.MarkFile(t.Context(), f, job.Landed); err != nil || !wrote { // its event came after the sweep
+		t.Errorf("got %v, %v", wrote, err)
+	}
+	recorded(t, l, landed(3, "0055AED6DCD90282E5"), landed(3, ""), false)
+	holds(t, l, f)
+}
+
 func TestRejectedFilesAreKeptApart(t *testing.T) {
 	l, _ := open(t)
 	f := job.File{Name: "no/such/place", Bucket: "landing", Key: "no/such/place", State: job.Rejected, Reason: "why", LandedAt: now}
-	if wrote, err := l.RecordFile(t.Context(), f); err != nil || !wrote {
+	if wrote, err := l.RecordFile(t.Context(), f, job.File{}); err != nil || !wrote {
 		t.Fatalf("got %v, %v", wrote, err)
 	}
 	if got, err := l.Rejected(t.Context()); err != nil || !reflect.DeepEqual(got, []job.File{f}) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -14,6 +13,9 @@ import (
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
+
+// ticket is what the ledger keeps of a job's ticket.
+const ticket = "ticketAt, ticketId, receipt, receivedAt"
 
 // Create makes the job of a day that became complete: waiting, never started. Creating it twice is creating it once; it tells
 // whether this was the time.
@@ -62,7 +64,7 @@ func (l *Ledger) Act(ctx context.Context, was, is job.Job) error {
 	}
 	changes := []change{c}
 	if is.State != job.Running {
-		changes[0].update += " REMOVE ticketAt, ticketId, receipt"
+		changes[0].update += " REMOVE " + ticket
 		slots := l.opened(is.ID)
 		if is.State.Ended() {
 			slots.update = "DELETE #open :set"
@@ -106,7 +108,7 @@ func (l *Ledger) Reopen(ctx context.Context, j job.Job, size sizing.Decision, re
 	}
 	return wrap(l.transact(ctx, change{
 		table: l.tables.Jobs, key: jobKey(j.ID),
-		update:    "SET #state = :waiting, reason = :reason, sizing = :sizing, opened = :token REMOVE ticketAt, ticketId, receipt, retryAt, trouble",
+		update:    "SET #state = :waiting, reason = :reason, sizing = :sizing, opened = :token REMOVE " + ticket + ", retryAt, trouble",
 		condition: "#state = :from AND #token = :token",
 		values: item{
 			":waiting": str(string(job.Waiting)), ":from": str(string(j.State)), ":token": num(j.Token), ":reason": str(reason), ":sizing": sizes,
@@ -180,7 +182,7 @@ func (l *Ledger) Finish(ctx context.Context, e job.Ending, lastDay job.Day) erro
 	now := str(stamp(r.FinishedAt))
 	ended := change{
 		table: l.tables.Jobs, key: jobKey(r.ID),
-		update:    "SET #state = :to, reason = :reason, finishedAt = :now REMOVE ticketAt, ticketId, receipt, #cancel, retryAt, trouble",
+		update:    "SET #state = :to, reason = :reason, finishedAt = :now REMOVE " + ticket + ", #cancel, retryAt, trouble",
 		condition: "#state = :running AND #token = :token",
 		values: item{
 			":to": str(string(e.To)), ":running": str(string(job.Running)), ":token": num(r.Token), ":reason": str(e.Reason), ":now": now,
@@ -190,7 +192,7 @@ func (l *Ledger) Finish(ctx context.Context, e job.Ending, lastDay job.Day) erro
 		table: l.tables.Progress, key: item{"name": str(slotsItem)}, update: "DELETE jobs :set, #open :set", values: item{":set": set(r.ID.String())},
 	}
 	if !e.RetryAt.IsZero() {
-		ended.update = "SET #state = :to, reason = :reason, finishedAt = :now, retryAt = :retry, trouble = :reason REMOVE ticketAt, ticketId, receipt, #cancel"
+		ended.update = "SET #state = :to, reason = :reason, finishedAt = :now, retryAt = :retry, trouble = :reason REMOVE " + ticket + ", #cancel"
 		ended.values[":retry"] = str(stamp(e.RetryAt))
 		slots.update = "DELETE jobs :set"
 	}
@@ -225,17 +227,33 @@ func (l *Ledger) TicketSent(ctx context.Context, id job.ID, now time.Time) error
 	}), "ledger: ticket of job %s", id)
 }
 
-// SaveTicket records the message that was received for a job which has not ended, and what it is renewed and deleted with.
-func (l *Ledger) SaveTicket(ctx context.Context, id job.ID, t job.Ticket) error {
-	return wrap(l.write(ctx, change{
-		table: l.tables.Jobs, key: jobKey(id),
-		update:    "SET ticketId = :id, receipt = :receipt",
-		condition: "NOT #state IN (:succeeded, :failed, :dead, :cancelled)",
+// SaveTicket records the ticket of a job which has not ended, on the job and, while it runs, on its run: what the message is renewed and
+// deleted with. It returns ErrChanged when the job has ended, or began to run or stopped, since it was read.
+func (l *Ledger) SaveTicket(ctx context.Context, j job.Job) error {
+	changes := []change{{
+		table: l.tables.Jobs, key: jobKey(j.ID),
+		update:    "SET ticketId = :id, receipt = :receipt, receivedAt = :received",
+		condition: "NOT #state IN (:running, :succeeded, :failed, :dead, :cancelled)",
 		values: item{
-			":id": str(t.ID), ":receipt": str(t.Receipt), ":succeeded": str(string(job.Succeeded)), ":failed": str(string(job.Failed)),
-			":dead": str(string(job.Dead)), ":cancelled": str(string(job.Cancelled)),
+			":id": str(j.Ticket.ID), ":receipt": str(j.Ticket.Receipt), ":received": str(stamp(j.Ticket.ReceivedAt)), ":running": str(string(job.Running)),
+			":succeeded": str(string(job.Succeeded)), ":failed": str(string(job.Failed)), ":dead": str(string(job.Dead)), ":cancelled": str(string(job.Cancelled)),
 		},
-	}), "ledger: ticket of job %s", id)
+	}}
+	if !j.Ticket.SentAt.IsZero() {
+		changes[0].update += ", ticketAt = :sent"
+		changes[0].values[":sent"] = str(stamp(j.Ticket.SentAt))
+	}
+	if j.State == job.Running {
+		changes[0].condition = "#state = :running AND #token = :token"
+		for _, ended := range []string{":succeeded", ":failed", ":dead", ":cancelled"} {
+			delete(changes[0].values, ended) // DynamoDB refuses values that nothing names
+		}
+		changes[0].values[":token"] = num(j.Token)
+		changes = append(changes, change{
+			table: l.tables.Runs, key: runKey(j.ID, j.Token), update: "SET receipt = :receipt", values: item{":receipt": str(j.Ticket.Receipt)},
+		})
+	}
+	return wrap(l.transact(ctx, changes...), "ledger: ticket of job %s", j.ID)
 }
 
 // Exported records that BigQuery holds the rows of a job's revision, and takes its notice out of the outbox. It returns ErrChanged
@@ -304,41 +322,62 @@ func fileKey(f job.File) item {
 	return item{"job": str(hash), "file": str(f.Name)}
 }
 
-// RecordFile records an object as it is in the landing bucket now, unless the same or a newer one is recorded. It tells whether it
-// wrote.
-func (l *Ledger) RecordFile(ctx context.Context, f job.File) (bool, error) {
+// RecordFile records an object of the landing bucket. Was is what the ledger had of the file before the bucket was looked at; a file without
+// a name stands for nothing. It tells whether it wrote.
+//
+// The object is the newer one, and is written, when the ledger still has what it had: nobody looked later. Where somebody else recorded an
+// object meanwhile, the events' sequencers say which of the two is newer; without them nobody knows, and the bucket has to be looked at
+// again. Times do not tell: they are whole seconds, and an upload in parts has that of its beginning.
+func (l *Ledger) RecordFile(ctx context.Context, f, was job.File) (bool, error) {
 	key := fileKey(f)
 	full, err := attributevalue.MarshalMap(fileItem{
 		Job: key["job"].(*types.AttributeValueMemberS).Value, File: f.Name, Bucket: f.Bucket, Key: f.Key, Bytes: f.Bytes, ETag: f.ETag,
-		VersionID: f.VersionID, State: string(f.State), Reason: f.Reason, LandedAt: stamp(f.LandedAt),
+		VersionID: f.VersionID, Sequencer: f.Sequencer, State: string(f.State), Reason: f.Reason, LandedAt: stamp(f.LandedAt),
 	})
 	if err != nil {
 		return false, fmt.Errorf("ledger: file %s: %w", f.Key, err)
 	}
-	_, err = l.db.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName: &l.tables.Files, Item: full,
-		ConditionExpression: aws.String("attribute_not_exists(job) OR landedAt < :at OR (landedAt = :at AND (etag <> :etag OR versionId <> :version))"),
-		ExpressionAttributeValues: item{
-			":at": str(stamp(f.LandedAt)), ":etag": str(f.ETag), ":version": str(f.VersionID),
-		},
-	})
+	condition, values := "attribute_not_exists(job)", item{}
+	if was.Name != "" {
+		condition, values = sameObject, objectOf(was)
+	}
+	if f.Sequencer != "" {
+		condition += " OR sequencer < :sequencer"
+		values[":sequencer"] = str(f.Sequencer)
+	}
+	in := &dynamodb.PutItemInput{TableName: &l.tables.Files, Item: full, ConditionExpression: &condition}
+	if len(values) > 0 {
+		in.ExpressionAttributeValues = values
+	}
+	_, err = l.db.PutItem(ctx, in)
 	if failed := (*types.ConditionalCheckFailedException)(nil); errors.As(err, &failed) {
 		return false, nil
 	}
 	return err == nil, wrap(err, "ledger: file %s", f.Key)
 }
 
-// MarkFile records what became of a file, provided that it is still the same object, and in one of the states it may come from. It
-// tells whether it wrote.
+// sameObject holds while a file is recorded as the object that objectOf was given.
+const sameObject = "etag = :etag AND versionId = :version AND landedAt = :at"
+
+func objectOf(f job.File) item {
+	return item{":etag": str(f.ETag), ":version": str(f.VersionID), ":at": str(stamp(f.LandedAt))}
+}
+
+// MarkFile records what became of a file, and its event's sequencer when that is known, provided that it is still the same object, and in
+// the state that it comes from. It tells whether it wrote.
 func (l *Ledger) MarkFile(ctx context.Context, f job.File, from job.FileState) (bool, error) {
-	err := l.write(ctx, change{
+	c := change{
 		table: l.tables.Files, key: fileKey(f),
 		update:    "SET #state = :state, reason = :reason",
-		condition: "#state = :from AND etag = :etag AND landedAt = :at",
-		values: item{
-			":state": str(string(f.State)), ":reason": str(f.Reason), ":from": str(string(from)), ":etag": str(f.ETag), ":at": str(stamp(f.LandedAt)),
-		},
-	})
+		condition: "#state = :from AND " + sameObject,
+		values:    objectOf(f),
+	}
+	c.values[":state"], c.values[":reason"], c.values[":from"] = str(string(f.State)), str(f.Reason), str(string(from))
+	if f.Sequencer != "" {
+		c.update += ", sequencer = :sequencer"
+		c.values[":sequencer"] = str(f.Sequencer)
+	}
+	err := l.write(ctx, c)
 	if errors.Is(err, ErrChanged) {
 		return false, nil
 	}

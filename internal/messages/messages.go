@@ -110,14 +110,15 @@ type Received struct {
 
 // Tickets is a country's queue of jobs that became ready.
 type Tickets struct {
-	sqs     *sqs.Client
-	url     string
-	country string
+	sqs         *sqs.Client
+	url         string
+	deadLetters string
+	country     string
 }
 
 // NewTickets opens the queue of a country. It does not touch the network.
 func NewTickets(client *sqs.Client, country settings.Country) Tickets {
-	return Tickets{client, country.Queues.Tickets, country.Country}
+	return Tickets{client, country.Queues.Tickets, country.Queues.DeadLetters, country.Country}
 }
 
 // Send queues the ticket of a job.
@@ -132,14 +133,16 @@ func (t Tickets) Send(ctx context.Context, id job.ID) error {
 	return nil
 }
 
-// Receive takes the tickets that are in the queue now, some hundreds at most. A message that is none is left: the queue moves it to
-// the dead letters after its last receive.
+// Receive takes the tickets that are in the queue now, some hundreds at most. A message that is none goes to the dead letters, and keeps
+// none of the others back.
 func (t Tickets) Receive(ctx context.Context) ([]Received, error) {
 	var all []Received
+	var faults []error
 	for range 50 {
 		got, err := t.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &t.url, MaxNumberOfMessages: 10, VisibilityTimeout: visibilitySeconds})
 		if err != nil {
-			return all, fmt.Errorf("tickets: %w", err)
+			faults = append(faults, fmt.Errorf("tickets: %w", err))
+			break
 		}
 		if len(got.Messages) == 0 {
 			break
@@ -147,22 +150,40 @@ func (t Tickets) Receive(ctx context.Context) ([]Received, error) {
 		for _, m := range got.Messages {
 			id, err := t.parse(aws.ToString(m.Body))
 			if err != nil {
-				slog.ErrorContext(ctx, "not a ticket", "message", aws.ToString(m.MessageId), "error", err.Error())
+				faults = append(faults, t.giveUp(ctx, m, err))
 				continue
 			}
 			all = append(all, Received{id, job.Ticket{ID: aws.ToString(m.MessageId), Receipt: aws.ToString(m.ReceiptHandle)}})
 		}
 	}
-	return all, nil
+	return all, errors.Join(faults...)
+}
+
+// errorAttribute is where Lambda, and we, say in a dead letter why it is one.
+const errorAttribute = "ErrorMessage"
+
+// giveUp moves a message to the dead letters at once, with the reason: it would not become a ticket by being received again. Whoever dies in
+// between leaves it in both queues.
+func (t Tickets) giveUp(ctx context.Context, m sqstypes.Message, why error) error {
+	slog.ErrorContext(ctx, "not a ticket", "message", aws.ToString(m.MessageId), "error", why.Error())
+	_, err := t.sqs.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &t.deadLetters, MessageBody: m.Body, MessageAttributes: map[string]sqstypes.MessageAttributeValue{
+		errorAttribute: {DataType: aws.String("String"), StringValue: aws.String(why.Error())}}})
+	if err != nil {
+		return fmt.Errorf("message %s that is no ticket: %w", aws.ToString(m.MessageId), err)
+	}
+	return t.Delete(ctx, aws.ToString(m.ReceiptHandle))
 }
 
 func (t Tickets) parse(body string) (job.ID, error) {
 	var got ticket
 	if err := json.Unmarshal([]byte(body), &got); err != nil {
-		return job.ID{}, err
+		return job.ID{}, fmt.Errorf("not a ticket: %w", err)
 	}
-	if got.Version != Version || got.Country != t.country {
-		return job.ID{}, fmt.Errorf("version %d of country %q, not version %d of country %q", got.Version, got.Country, Version, t.country)
+	if got.Version != Version {
+		return job.ID{}, fmt.Errorf("ticket: version %d is not %d: deploy all functions together", got.Version, Version)
+	}
+	if got.Country != t.country {
+		return job.ID{}, fmt.Errorf("ticket of country %q came to %q", got.Country, t.country)
 	}
 	return job.ParseID(got.Feed + "/" + got.Day)
 }
@@ -229,7 +250,7 @@ func (d DeadLetters) Redrive(ctx context.Context) ([]DeadLetter, error) {
 			return all, nil
 		}
 		for _, m := range got.Messages {
-			letter := DeadLetter{ID: aws.ToString(m.MessageId), Body: aws.ToString(m.Body), Error: aws.ToString(m.MessageAttributes["ErrorMessage"].StringValue)}
+			letter := DeadLetter{ID: aws.ToString(m.MessageId), Body: aws.ToString(m.Body), Error: aws.ToString(m.MessageAttributes[errorAttribute].StringValue)}
 			if id, err := d.tickets.parse(letter.Body); err == nil {
 				letter.Job = id.String()
 				if err := d.tickets.Send(ctx, id); err != nil {

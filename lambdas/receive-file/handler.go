@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -11,7 +12,7 @@ import (
 )
 
 type intake interface {
-	Keys(ctx context.Context, keys []job.File) (changed bool, err error)
+	Keys(ctx context.Context, keys []job.File) (changed bool, faults []error)
 }
 
 type promoter interface {
@@ -39,6 +40,7 @@ type notification struct {
 				Size      int64  `json:"size"`
 				ETag      string `json:"eTag"`
 				VersionID string `json:"versionId"`
+				Sequencer string `json:"sequencer"`
 			} `json:"object"`
 		} `json:"s3"`
 	} `json:"Records"`
@@ -54,20 +56,18 @@ func (h *handler) Handle(ctx context.Context, event notification) error {
 		}
 		files = append(files, job.File{
 			Bucket: h.bucket, Key: decoded(r.S3.Object.Key), Bytes: r.S3.Object.Size, ETag: r.S3.Object.ETag, VersionID: r.S3.Object.VersionID,
-			LandedAt: r.EventTime,
+			Sequencer: job.Sequencer(r.S3.Object.Sequencer), LandedAt: r.EventTime,
 		})
 	}
 	if len(files) == 0 {
 		return nil
 	}
-	changed, err := h.intake.Keys(ctx, files)
+	changed, faults := h.intake.Keys(ctx, files)
 	if changed {
 		// Also when something else went wrong: it must not keep this job back.
-		if promoted := h.promoter.Promote(ctx); err == nil {
-			err = promoted
-		}
+		faults = append(faults, h.promoter.Promote(ctx))
 	}
-	return err
+	return errors.Join(faults...)
 }
 
 // decoded reads a key as S3's events encode it: like a form, a space as a plus sign. What is not encoded so is taken as it is.

@@ -21,9 +21,9 @@ type desk struct {
 	promoted int
 }
 
-func (d *desk) Keys(_ context.Context, keys []job.File) (bool, error) {
+func (d *desk) Keys(_ context.Context, keys []job.File) (bool, []error) {
 	d.keys = keys
-	return d.changed, d.err
+	return d.changed, []error{d.err}
 }
 
 func (d *desk) Promote(context.Context) error {
@@ -47,12 +47,12 @@ func read[T any](t *testing.T, name string) T {
 func TestEventNamesTheFilesToTakeIn(t *testing.T) {
 	for name, want := range map[string][]job.File{
 		"put": {
-			{Bucket: "landing", Key: "flights/2013-01-01/flights.csv", Bytes: 842, ETag: "e1", VersionID: "v1",
+			{Bucket: "landing", Key: "flights/2013-01-01/flights.csv", Bytes: 842, ETag: "e1", VersionID: "v1", Sequencer: "0055AED6DCD90281E5",
 				LandedAt: time.Date(2013, 1, 2, 0, 0, 1, 123000000, time.UTC)},
-			{Bucket: "landing", Key: "flights/2013-01-01/a b+c Ü.csv", Bytes: 1, ETag: "e2", VersionID: "v2",
+			{Bucket: "landing", Key: "flights/2013-01-01/a b+c Ü.csv", Bytes: 1, ETag: "e2", VersionID: "v2", Sequencer: "0055AED6DCD90281E6",
 				LandedAt: time.Date(2013, 1, 2, 0, 0, 2, 0, time.UTC)},
 		},
-		"not-encoded": {{Bucket: "landing", Key: "../%zz", Bytes: 1, ETag: "e1", LandedAt: time.Date(2013, 1, 2, 0, 0, 1, 0, time.UTC)}},
+		"not-encoded": {{Bucket: "landing", Key: "../%zz", Bytes: 1, ETag: "e1", Sequencer: "01", LandedAt: time.Date(2013, 1, 2, 0, 0, 1, 0, time.UTC)}},
 		"test-event":  nil,
 	} {
 		d := &desk{}

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"os"
 	"testing"
+
+	"github.com/sluice-data/sluice/internal/driver"
+	"github.com/sluice-data/sluice/internal/settings"
 )
 
 type worker struct {
@@ -27,6 +30,19 @@ func TestWhateverWakesItMakesItLookAtTheLedger(t *testing.T) {
 		if err := (&handler{w}).Handle(t.Context(), text); err != nil || w.worked != 1 {
 			t.Errorf("%s: worked %d times, %v", name, w.worked, err)
 		}
+	}
+}
+
+func TestPlansAreMadeInTheZoneOfTheCountryAndAnnounceNothing(t *testing.T) {
+	t.Setenv(settings.EnvVar, `{"stack":"test","country":"us","timeZone":"America/New_York","parallel":3}`)
+	t.Setenv("AWS_REGION", "us-east-1")
+	h, err := wire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := h.starter.(driver.Starter).Promoter
+	if p.Zone.String() != "America/New_York" || p.Parallel != 3 || p.Topics != nil { // the topic of jobs would wake it again
+		t.Errorf("zone %s, %d jobs, topics %v", p.Zone, p.Parallel, p.Topics)
 	}
 }
 

@@ -1,5 +1,5 @@
-// Command start-jobs is woken by the topic of jobs and every minute. It takes tickets, gives free slots to ready jobs, starts their
-// runs, and asks their engines for runs whose end nobody told. One of it runs at a time.
+// Command start-jobs is woken by the topic of jobs and every minute. It takes tickets, asks engines for runs whose end nobody told, readies
+// the jobs whose time has come, gives free slots to ready jobs and starts their runs. One of it runs at a time.
 package main
 
 import (
@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"time"
+	_ "time/tzdata" // the runtime brings no time zones
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -43,12 +44,17 @@ func wire() (*handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	zone, err := country.Location()
+	if err != nil {
+		return nil, err
+	}
 	cfg, err := lambdaenv.AWS()
 	if err != nil {
 		return nil, err
 	}
 	book := ledger.New(dynamodb.NewFromConfig(cfg), country.Tables)
-	artifacts := store.NewBucket(s3.NewFromConfig(cfg), country.Buckets.Artifacts)
+	objects := s3.NewFromConfig(cfg)
+	landing, artifacts := store.NewBucket(objects, country.Buckets.Landing), store.NewBucket(objects, country.Buckets.Artifacts)
 	onClusters := engine.NewEMR(emr.NewFromConfig(cfg), country, func(ctx context.Context) ([]byte, error) {
 		return artifacts.ReadAll(ctx, country.Compute.TemplateKey)
 	}, book.Closing)
@@ -63,5 +69,7 @@ func wire() (*handler, error) {
 		Clusters: onClusters,
 		Switch:   parameters.Of(ssm.NewFromConfig(cfg), country),
 		Finisher: driver.Finisher{Ledger: book, Artifacts: artifacts, Tickets: tickets, Now: time.Now},
+		// It announces nothing: that would wake this very function.
+		Promoter: driver.Promoter{Ledger: book, Landing: landing, Tickets: tickets, Zone: zone, Parallel: country.Parallel, Now: time.Now},
 	}}, nil
 }
