@@ -52,25 +52,40 @@ func NewCatalog(ctx *pulumi.Context, name string, args *CatalogArgs, opts ...pul
 		c.Databases[stage] = database.Name
 		outputs[stage] = database.Name
 	}
-	group, err := athena.NewWorkgroup(ctx, name, &athena.WorkgroupArgs{
-		Name:         pulumi.String(args.Name),
-		ForceDestroy: pulumi.Bool(true), // saved queries and history, no data
-		Configuration: &athena.WorkgroupConfigurationArgs{
-			EnforceWorkgroupConfiguration:   pulumi.Bool(true), // a client cannot write its results elsewhere or in plain text
-			PublishCloudwatchMetricsEnabled: pulumi.Bool(true),
-			BytesScannedCutoffPerQuery:      pulumi.Int(withDefault(args.ScanGB, 100) * 1_000_000_000), // what is read is paid
-			ResultConfiguration: &athena.WorkgroupConfigurationResultConfigurationArgs{
-				OutputLocation: pulumi.Sprintf("s3://%s/queries/", args.Lake.Names["artifacts"]),
-				EncryptionConfiguration: &athena.WorkgroupConfigurationResultConfigurationEncryptionConfigurationArgs{
-					EncryptionOption: pulumi.String("SSE_KMS"), KmsKeyArn: args.KeyARN.ToStringOutput().ToStringPtrOutput()},
-			},
-		},
-		Tags: tagged(args.Tags),
-	}, pulumi.Parent(c))
+	group, err := newWorkgroup(ctx, name, &workgroupArgs{name: args.Name, results: pulumi.Sprintf("s3://%s/queries/", args.Lake.Names["artifacts"]),
+		keyARN: args.KeyARN, scanGB: args.ScanGB, tags: args.Tags}, pulumi.Parent(c))
 	if err != nil {
 		return nil, err
 	}
 	c.Workgroup = group.Name
 	outputs["workgroup"] = group.Name
 	return c, ctx.RegisterResourceOutputs(c, outputs)
+}
+
+// workgroupArgs is what differs between two of a country's workgroups.
+type workgroupArgs struct {
+	name    string             // name is the workgroup's name.
+	results pulumi.StringInput // results is the folder that results of queries go to.
+	keyARN  pulumi.StringInput // keyARN is the key that results are encrypted with.
+	scanGB  int                // scanGB ends a query that reads more gigabytes, 100 by default.
+	tags    map[string]string
+}
+
+// newWorkgroup creates an Athena workgroup whose settings no client can leave.
+func newWorkgroup(ctx *pulumi.Context, name string, args *workgroupArgs, parent pulumi.ResourceOption) (*athena.Workgroup, error) {
+	return athena.NewWorkgroup(ctx, name, &athena.WorkgroupArgs{
+		Name:         pulumi.String(args.name),
+		ForceDestroy: pulumi.Bool(true), // saved queries and history, no data
+		Configuration: &athena.WorkgroupConfigurationArgs{
+			EnforceWorkgroupConfiguration:   pulumi.Bool(true), // a client cannot write its results elsewhere or in plain text
+			PublishCloudwatchMetricsEnabled: pulumi.Bool(true),
+			BytesScannedCutoffPerQuery:      pulumi.Int(withDefault(args.scanGB, 100) * 1_000_000_000), // what is read is paid
+			ResultConfiguration: &athena.WorkgroupConfigurationResultConfigurationArgs{
+				OutputLocation: args.results.ToStringOutput().ToStringPtrOutput(),
+				EncryptionConfiguration: &athena.WorkgroupConfigurationResultConfigurationEncryptionConfigurationArgs{
+					EncryptionOption: pulumi.String("SSE_KMS"), KmsKeyArn: args.keyARN.ToStringOutput().ToStringPtrOutput()},
+			},
+		},
+		Tags: tagged(args.tags),
+	}, parent)
 }

@@ -3,7 +3,6 @@ package infra
 import (
 	"fmt"
 
-	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/athena"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -85,10 +84,10 @@ type GrantsArgs struct {
 	Access Access                   // Access is what the country is made of.
 	Rules  map[string][]access.Rule // Rules are what each of the people may do in the country; who may nothing is not in it.
 
-	CatalogName    string             // CatalogName begins the names of the people's workgroups, for example "sluice_prod_us".
-	KeyARN         pulumi.StringInput // KeyARN is the key that results of queries are encrypted with.
-	ScanLimitBytes int                // ScanLimitBytes is how much one query may scan; as much as it needs by default.
-	Tags           map[string]string  // Tags go on everything that takes tags.
+	CatalogName string             // CatalogName begins the names of the people's workgroups, for example "sluice_prod_us".
+	KeyARN      pulumi.StringInput // KeyARN is the key that results of queries are encrypted with.
+	ScanGB      int                // ScanGB ends a query that reads more gigabytes, 100 by default.
+	Tags        map[string]string  // Tags go on everything that takes tags.
 }
 
 // Grants is what people may do in one country: a policy for each role, and a workgroup for each of those who may query.
@@ -134,24 +133,8 @@ func NewGrants(ctx *pulumi.Context, name string, args *GrantsArgs, opts ...pulum
 
 // workgroup creates the workgroup of a person, whose results nobody else may read.
 func (g *Grants) workgroup(ctx *pulumi.Context, name, who string, args *GrantsArgs) error {
-	configuration := &athena.WorkgroupConfigurationArgs{
-		EnforceWorkgroupConfiguration:   pulumi.Bool(true), // a client cannot write its results elsewhere or in plain text
-		PublishCloudwatchMetricsEnabled: pulumi.Bool(true),
-		ResultConfiguration: &athena.WorkgroupConfigurationResultConfigurationArgs{
-			OutputLocation: pulumi.Sprintf("s3://%s/%s", args.Access.Lake.Names["artifacts"], policies.ResultsPrefix(who)),
-			EncryptionConfiguration: &athena.WorkgroupConfigurationResultConfigurationEncryptionConfigurationArgs{
-				EncryptionOption: pulumi.String("SSE_KMS"), KmsKeyArn: args.KeyARN.ToStringOutput().ToStringPtrOutput()},
-		},
-	}
-	if args.ScanLimitBytes > 0 {
-		configuration.BytesScannedCutoffPerQuery = pulumi.Int(args.ScanLimitBytes)
-	}
-	group, err := athena.NewWorkgroup(ctx, name, &athena.WorkgroupArgs{
-		Name:          pulumi.String(PersonWorkgroup(args.CatalogName, who)),
-		ForceDestroy:  pulumi.Bool(true), // saved queries and history, no data
-		Configuration: configuration,
-		Tags:          tagged(args.Tags),
-	}, pulumi.Parent(g))
+	group, err := newWorkgroup(ctx, name, &workgroupArgs{name: PersonWorkgroup(args.CatalogName, who),
+		results: pulumi.Sprintf("s3://%s/%s", args.Access.Lake.Names["artifacts"], policies.ResultsPrefix(who)), keyARN: args.KeyARN, scanGB: args.ScanGB, tags: args.Tags}, pulumi.Parent(g))
 	if err != nil {
 		return fmt.Errorf("workgroup of %s: %w", who, err)
 	}

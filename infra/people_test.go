@@ -26,7 +26,7 @@ func TestPeopleAndTheirGrantsAreExactlyTheirInventories(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		_, err = NewGrants(ctx, "us", &GrantsArgs{People: people, Access: p.access, CatalogName: "sluice_prod_us", KeyARN: p.keys.DataARN, ScanLimitBytes: 1 << 40,
+		_, err = NewGrants(ctx, "us", &GrantsArgs{People: people, Access: p.access, CatalogName: "sluice_prod_us", KeyARN: p.keys.DataARN, ScanGB: 20,
 			Rules: map[string][]access.Rule{"analysts": analysts.Rules(here), "feeder": feeder.Rules(here)}, Tags: map[string]string{"Country": "us"}})
 		return err
 	})

@@ -269,9 +269,10 @@ func (c *Config) checkCountries(wrong *faults) {
 		country.Compute.check(wrong, path)
 		country.checkNetwork(wrong, path, c)
 	}
-	for i, code := range c.AllowDataDeletion {
-		if !slices.ContainsFunc(c.Countries, func(country Country) bool { return country.Code == code }) {
-			wrong.add(fmt.Sprintf("allowDataDeletion[%d]", i), "%s is no country of this stack", code)
+	for i, name := range c.AllowDataDeletion {
+		at := fmt.Sprintf("allowDataDeletion[%d]", i)
+		if !wrong.at(at) && name != trailData && !slices.ContainsFunc(c.Countries, func(country Country) bool { return country.Code == name }) {
+			wrong.add(at, "%s is no country of this stack; a country is named here and deployed so while it is in countries, then it leaves both", name)
 		}
 	}
 }
@@ -355,8 +356,16 @@ func (country *Country) derive(c *Config) {
 	if country.Network.Endpoints == nil {
 		country.Network.Endpoints = c.Network.Endpoints
 	}
-	protected := c.DataProtection == nil || *c.DataProtection
-	country.Protected = protected && !slices.Contains(c.AllowDataDeletion, country.Code)
+	country.Protected = c.protects(country.Code)
+}
+
+// trailData is the name of the trails' records in AllowDataDeletion, among the codes of countries.
+const trailData = "trail"
+
+// protects says whether data must not be deleted, of a country or of the trail. Where DataProtection is on, it takes a second key: the
+// name in AllowDataDeletion. Where it is off there is nothing to open.
+func (c *Config) protects(name string) bool {
+	return (c.DataProtection == nil || *c.DataProtection) && !slices.Contains(c.AllowDataDeletion, name)
 }
 
 // check checks what the schema cannot: that instances go together, and that limits are not crossed.

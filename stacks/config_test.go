@@ -138,7 +138,7 @@ func TestEveryFaultIsReportedWithItsPath(t *testing.T) {
   sluice:compute: {releaseLabel: emr-7.13.0, primaryType: m6g.xlarge}
   sluice:speed: 9
   sluice:dataProtection: sometimes
-  sluice:allowDataDeletion: [zz]
+  sluice:allowDataDeletion: [zz, USA]
   sluice:countries:
     - {code: us, cidr: 10.16.0.0/16, feeds: [orders, {name: orders, engine: abacus}]}
     - {code: us, cidr: 10.0.0.0/8, feeds: [nothing], colour: red}
@@ -151,7 +151,8 @@ func TestEveryFaultIsReportedWithItsPath(t *testing.T) {
 	}
 	want := []string{
 		`stack staging-of-the-north cannot be deployed:`,
-		`  allowDataDeletion[0]: zz is no country of this stack`,
+		`  allowDataDeletion[0]: zz is no country of this stack; a country is named here and deployed so while it is in countries, then it leaves both`,
+		`  allowDataDeletion[1]: 'USA' does not match pattern '^([a-z]{2}|trail)$'`,
 		`  aws.accountId: '123' does not match pattern '^[0-9]{12}$'`,
 		`  aws.region: 'Ireland' does not match pattern '^[a-z]{2}(-[a-z]+)+-[0-9]$'`,
 		`  aws.tags: additional properties 'owner' not allowed`,

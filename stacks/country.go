@@ -146,7 +146,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	granted := pulumi.Map{}
 	if people != nil {
 		rules := config.rules(country)
-		grants, err := infra.NewGrants(ctx, code, &infra.GrantsArgs{People: people, Access: access, Rules: rules, CatalogName: catalog, KeyARN: keys.DataARN, Tags: tags}, child)
+		grants, err := infra.NewGrants(ctx, code, &infra.GrantsArgs{People: people, Access: access, Rules: rules, CatalogName: catalog, KeyARN: keys.DataARN, ScanGB: config.Athena.ScanLimitGB, Tags: tags}, child)
 		if err != nil {
 			return nil, err
 		}

@@ -22,6 +22,7 @@ import (
 type recorder struct {
 	lock       sync.Mutex
 	registered map[string]string
+	protected  map[string]bool // protected are the ids of what Pulumi must not delete.
 	zones      int
 	closed     string                                                      // closed is a region that refuses every look-up.
 	parameters map[string]string                                           // parameters are what the switch wrote, by name
@@ -62,6 +63,7 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 		return "", nil, fmt.Errorf("%s is registered twice", id)
 	}
 	r.registered[id] = args.RegisterRPC.GetParent() + " " + args.RegisterRPC.GetProvider() + " " + string(text)
+	r.protected[id] = args.RegisterRPC.GetProtect()
 	state := args.Inputs.Copy()
 	if r.arn != nil {
 		if arn := r.arn(args.TypeToken, args.Name, args.Inputs); arn != "" {
@@ -97,7 +99,7 @@ func deployed(t *testing.T, stack, text, root string, r *recorder) (map[string]s
 			t.Fatal(err)
 		}
 	}
-	r.registered = map[string]string{}
+	r.registered, r.protected = map[string]string{}, map[string]bool{}
 	err = pulumi.RunErr(func(ctx *pulumi.Context) error { return deploy(ctx, config, built) }, pulumi.WithMocks("sluice", stack, r))
 	return r.registered, err
 }
@@ -300,6 +302,62 @@ func TestSwitchedOffPartsOfTheNetworkAreNotThere(t *testing.T) {
 		}
 		if gateways != c.gateways || endpoints != c.endpoints {
 			t.Errorf("off %v: %d gateways, %d endpoints", c.off, gateways, endpoints)
+		}
+	}
+}
+
+func TestDataIsLetGoByItsNameOnlyUnlessNothingIsProtected(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	const usData, uyData, trailData = "aws:s3/bucketV2:BucketV2 us-landing", "aws:s3/bucketV2:BucketV2 uy-landing", "aws:s3/bucketV2:BucketV2 shared-000011112222"
+	for _, c := range []struct {
+		protection, named string
+		us, uy, trail     bool // whether it is protected
+	}{
+		{"", "", true, true, true}, // on by default
+		{"", "[uy]", true, false, true},
+		{"true", "", true, true, true},
+		{"true", "[uy]", true, false, true},
+		{"true", "[trail]", true, true, false},
+		{"true", "[us, uy, trail]", false, false, false},
+		{"false", "", false, false, false},
+		{"false", "[uy]", false, false, false},
+	} {
+		text := head
+		for key, value := range map[string]string{"dataProtection": c.protection, "allowDataDeletion": c.named} {
+			if value != "" {
+				text += "  sluice:" + key + ": " + value + "\n"
+			}
+		}
+		r := &recorder{zones: 3}
+		registered, err := deployed(t, "test", text+"  sluice:countries:\n"+us+uy, root, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id, want := range map[string]bool{usData: c.us, uyData: c.uy, trailData: c.trail} {
+			// What may go is to go with what is in it, or AWS refuses.
+			if forced := inputs(t, registered[id])["forceDestroy"]; r.protected[id] != want || forced == want {
+				t.Errorf("dataProtection %q, allowDataDeletion %q: %s is protected: %v, want %v; forceDestroy %v", c.protection, c.named, id, r.protected[id], want, forced)
+			}
+		}
+	}
+}
+
+func TestScanLimitHoldsInEveryWorkgroup(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	table := "  sluice:access: {trust: {account: '000011112222'}, people: [{who: ana, may: [{country: us, stage: curated, verbs: [query]}]}]}\n"
+	for setting, want := range map[string]float64{"": 100e9, "  sluice:athena: {scanLimitGB: 20}\n": 20e9} {
+		registered, err := deployed(t, "test", head+setting+table+"  sluice:countries:\n"+us, root, &recorder{zones: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"us", "us-ana"} {
+			group, there := registered["aws:athena/workgroup:Workgroup "+name]
+			if !there {
+				t.Fatalf("no workgroup %s", name)
+			}
+			if got := inputs(t, group)["configuration"].(map[string]any)["bytesScannedCutoffPerQuery"]; got != want {
+				t.Errorf("%q: a query of workgroup %s may read %v bytes, want %v", setting, name, got, want)
+			}
 		}
 	}
 }
