@@ -125,8 +125,8 @@ func pushed(t *testing.T, s *stage) {
 				for _, k := range keys {
 					files = append(files, job.File{Key: k})
 				}
-				_, err := s.intake.Keys(ctx, files)
-				return errors.Join(err, s.promoter.Promote(ctx))
+				_, faults := s.intake.Keys(ctx, files)
+				return errors.Join(append(faults, s.promoter.Promote(ctx))...)
 			})
 		}
 		for _, p := range s.works(t) {
@@ -178,7 +178,7 @@ func polledFor(t *testing.T, s *stage) (rounds []int) {
 type outcome struct {
 	Jobs    []job.Job
 	Runs    []job.Run
-	Orders  map[string]string
+	Orders  map[string]Order
 	LastDay map[string]job.Day
 	Files   map[string]job.FileState
 	Alerts  []string
@@ -191,7 +191,7 @@ func (s *stage) outcome(t *testing.T) outcome {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := outcome{Orders: map[string]string{}, LastDay: b.LastDay, Files: map[string]job.FileState{}, Alerts: slices.Sorted(slices.Values(s.alerts)), Open: len(b.Slots)}
+	o := outcome{Orders: map[string]Order{}, LastDay: b.LastDay, Files: map[string]job.FileState{}, Alerts: slices.Sorted(slices.Values(s.alerts)), Open: len(b.Slots)}
 	var never time.Time
 	for _, j := range s.jobs(t) {
 		j.CreatedAt, j.StartedAt, j.FinishedAt, j.RetryAt, j.Ticket = never, never, never, never, job.Ticket{}
@@ -217,7 +217,12 @@ func (s *stage) outcome(t *testing.T) outcome {
 	}
 	for key, text := range s.objects {
 		if strings.HasSuffix(key, "/order.json") {
-			o.Orders[key] = string(text)
+			var order Order
+			if err := json.Unmarshal(text, &order); err != nil {
+				t.Fatal(err)
+			}
+			order.StartedAt = never
+			o.Orders[key] = order
 		}
 	}
 	return o
