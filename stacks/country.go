@@ -174,6 +174,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		"feeds":         country.feedOutputs(),
 		"access":        granted,
 		"dataKey":       keys.DataARN,
+		"application":   serverless.ApplicationID,
 	}
 	if pipeline.Polling != nil {
 		c.Outputs["stateMachine"] = pipeline.Polling.ARN

@@ -20,10 +20,21 @@ type switchboard interface {
 	Write(ctx context.Context, part string, on bool) error
 }
 
-// clusters knows the clusters that a country's jobs started.
+// clusters knows the EMR clusters of a country.
 type clusters interface {
-	// EndIdle ends those that have nothing to do, and returns their ids.
+	// EndIdle ends those that jobs started and that have nothing to do, and returns their ids.
 	EndIdle(ctx context.Context) ([]string, error)
+	// CloseStanding keeps runs from choosing the standing clusters that are up, KeepStanding takes that back.
+	CloseStanding(ctx context.Context) error
+	KeepStanding(ctx context.Context) error
+	// OnStanding returns the jobs whose runs chose one of them.
+	OnStanding(ctx context.Context) ([]jobs.ID, error)
+}
+
+// application is the country's application on EMR Serverless.
+type application interface {
+	// Stop stops it if it is started, and tells whether it was.
+	Stop(ctx context.Context) (bool, error)
 }
 
 // partState is a part of a country, as `sluice compute --json` prints it.
@@ -67,11 +78,11 @@ Data, keys, queues, functions, roles and alarms stay as they are. Parts:
 	off := &cobra.Command{
 		Use:   "off",
 		Short: "Switch parts off, all of them by default",
-		Long: `Records that parts are off: from then on nothing starts on them. Clusters that jobs started are ended once they have nothing to do;
-everything else goes with the next deployment (pulumi up, or make compute-off for both).
+		Long: `Records that parts are off: from then on nothing starts on them. Clusters that jobs started are ended once they have nothing to do,
+and the EMR Serverless application is stopped; everything else goes with the next deployment (pulumi up, or make compute-off for both).
 
-While jobs run on what would go, nothing is changed and the exit code is 3; with --wait, no further job starts and the command waits
-until the last one ended.`,
+While jobs run on what would go, nothing is switched and the exit code is 3; with --wait, no further job starts and the command waits
+until the last one ended. When it is interrupted while it waits, the switch stays off.`,
 		Example: "  sluice compute off\n  sluice compute off --part emr --country us --wait",
 		Args:    cobra.NoArgs,
 		RunE:    a.running(func(ctx context.Context, _ []string) error { return a.computeOff(ctx, part, countryCode, wait) }),
@@ -169,37 +180,90 @@ func (a *app) computeOff(ctx context.Context, part, countryCode string, wait boo
 	if err != nil {
 		return err
 	}
-	if !wait {
-		running, err := runningOn(ctx, places, parts)
-		if err != nil {
+	if wait {
+		if err := a.write(ctx, places, parts, false); err != nil {
 			return err
 		}
-		if len(running) > 0 {
-			return refusedf("jobs run on what would go; nothing was switched. Wait for them, or add --wait:\n%s", listJobs(running))
+		if err := a.waitForJobs(ctx, places, parts); err != nil {
+			return err
 		}
-	}
-	if err := a.write(ctx, places, parts, false); err != nil {
-		return err
-	}
-	// Once more: a job may have started in between, and none does any more.
-	if err := a.waitForJobs(ctx, places, parts); err != nil {
+	} else if err := a.offIfQuiet(ctx, places, parts); err != nil {
 		return err
 	}
 	var faults []error
 	for _, p := range places {
-		if !affects(parts, compute.EMR) {
-			break
-		}
-		ended, err := p.clusters.EndIdle(ctx)
-		for _, id := range ended {
-			fprintf(a.out, "%s: cluster %s has nothing to do and ends\n", p.code, id)
-		}
-		if err != nil {
+		if err := a.endIdle(ctx, p, without(parts)); err != nil {
 			faults = append(faults, fmt.Errorf("country %q: %w", p.code, err))
 		}
 	}
 	a.nextStep("leave out")
 	return errors.Join(faults...)
+}
+
+// endIdle ends what costs while it waits for work, of the engines that are off: the clusters that jobs started, and the application's
+// workers. AWS changes no application, either, that is started.
+func (a *app) endIdle(ctx context.Context, p place, switches compute.Switches) error {
+	var faults []error
+	if !switches.On(compute.EMR) {
+		ended, err := p.clusters.EndIdle(ctx)
+		for _, id := range ended {
+			fprintf(a.out, "%s: cluster %s has nothing to do and ends\n", p.code, id)
+		}
+		faults = append(faults, err)
+	}
+	if !switches.On(compute.Serverless) {
+		stopped, err := p.application.Stop(ctx)
+		if stopped {
+			fprintf(a.out, "%s: the EMR Serverless application is stopped\n", p.code)
+		}
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+// undoLimit is how long taking a switch back may take, also after an interrupt.
+const undoLimit = 30 * time.Second
+
+// offIfQuiet records that parts are off, unless jobs run on them. A job may start while it looks. So it looks again once the switch is
+// recorded: a job that begins later sees that, and one that began before is seen here, and the switch taken back.
+func (a *app) offIfQuiet(ctx context.Context, places []place, parts []compute.Part) error {
+	before := map[string]compute.Switches{}
+	for _, p := range places {
+		var err error
+		if before[p.code], err = p.switchboard.Read(ctx); err != nil {
+			return fmt.Errorf("country %q: %w", p.code, err)
+		}
+	}
+	if err := refuseIfRunning(ctx, places, parts); err != nil {
+		return err
+	}
+	written, fault := record(ctx, places, parts, false)
+	err := refuseIfRunning(ctx, places, parts)
+	if err == nil {
+		a.printSwitched(places, written, compute.Off)
+		return fault
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
+	defer cancel()
+	for _, p := range places {
+		back := slices.DeleteFunc(slices.Clone(parts), func(part compute.Part) bool { return before[p.code].Blocker(part.Name) == part.Name })
+		if _, kept := record(ctx, []place{p}, back, true); kept != nil {
+			fault = errors.Join(fault, fmt.Errorf("what was switched off stays off: %w", kept))
+		}
+	}
+	if fault != nil {
+		return fmt.Errorf("%v\n%w", err, fault) // no refusal any more: something was switched
+	}
+	return err
+}
+
+// refuseIfRunning is the refusal to switch off what jobs run on.
+func refuseIfRunning(ctx context.Context, places []place, parts []compute.Part) error {
+	running, err := runningOn(ctx, places, parts)
+	if err != nil || len(running) == 0 {
+		return err
+	}
+	return refusedf("jobs run on what would go; nothing was switched. Wait for them, or add --wait:\n%s", listJobs(running))
 }
 
 func (a *app) computeOn(ctx context.Context, part, countryCode string) error {
@@ -222,44 +286,81 @@ func (a *app) nextStep(what string) {
 	fprintf(a.out, "recorded; the next deployment will %s what was switched: ./bin/pulumi up --stack %s\n", what, a.stack)
 }
 
-// write records the state of parts in every country.
+// write records the state of parts in every country, and prints it.
 func (a *app) write(ctx context.Context, places []place, parts []compute.Part, on bool) error {
-	state := map[bool]string{true: compute.On, false: compute.Off}[on]
-	var faults []error
+	written, err := record(ctx, places, parts, on)
+	a.printSwitched(places, written, map[bool]string{true: compute.On, false: compute.Off}[on])
+	return err
+}
+
+// printSwitched prints the parts that were switched, by country.
+func (a *app) printSwitched(places []place, written map[string][]string, state string) {
 	for _, p := range places {
-		var names []string
-		for _, part := range parts {
-			if err := p.switchboard.Write(ctx, part.Name, on); err != nil {
-				faults = append(faults, fmt.Errorf("country %q: %w", p.code, err))
-				continue
-			}
-			names = append(names, part.Name)
-		}
-		if len(names) > 0 {
+		if names := written[p.code]; len(names) > 0 {
 			fprintf(a.out, "%s: %s %s\n", p.code, listed(names), state)
 		}
 	}
-	return errors.Join(faults...)
 }
 
-// affects tells whether switching parts off takes away what an engine's part needs.
-func affects(parts []compute.Part, engine string) bool {
-	return slices.ContainsFunc(parts, func(p compute.Part) bool {
-		switches, err := compute.Read([]string{p.Name}, []string{compute.Off})
-		// Jobs run on the standing cluster, too, although EMR can do without it.
-		return err == nil && (!switches.On(engine) || engine == compute.EMR && p.Name == compute.Standing)
-	})
+// record writes the state of parts in every country, and returns the names of those that it wrote, by country.
+func record(ctx context.Context, places []place, parts []compute.Part, on bool) (written map[string][]string, err error) {
+	written = map[string][]string{}
+	var faults []error
+	for _, p := range places {
+		for _, part := range parts {
+			err := p.switchboard.Write(ctx, part.Name, on)
+			switch {
+			case err != nil || part.Name != compute.Standing:
+			case on:
+				err = p.clusters.KeepStanding(ctx)
+			case onlyStanding(parts):
+				err = p.clusters.CloseStanding(ctx) // else no run begins on EMR at all
+			}
+			if err != nil {
+				faults = append(faults, fmt.Errorf("country %q: %w", p.code, err))
+				continue
+			}
+			written[p.code] = append(written[p.code], part.Name)
+		}
+	}
+	return written, errors.Join(faults...)
 }
 
-// runningOn lists the jobs that run on an engine which the parts belong to.
+// without is the switch with these parts off, and all others on.
+func without(parts []compute.Part) compute.Switches {
+	var names, values []string
+	for _, p := range parts {
+		names, values = append(names, p.Name), append(values, compute.Off)
+	}
+	switches, _ := compute.Read(names, values) // both values are known
+	return switches
+}
+
+// onlyStanding tells whether without these parts EMR goes on, but its standing cluster does not.
+func onlyStanding(parts []compute.Part) bool {
+	switches := without(parts)
+	return switches.On(compute.EMR) && !switches.On(compute.Standing)
+}
+
+// runningOn lists the jobs that run on the parts.
 func runningOn(ctx context.Context, places []place, parts []compute.Part) ([]job, error) {
 	all, err := allJobs(ctx, places, "", "")
 	if err != nil {
 		return nil, err
 	}
+	onStanding := map[string][]jobs.ID{}
+	for _, p := range places {
+		if onlyStanding(parts) {
+			if onStanding[p.code], err = p.clusters.OnStanding(ctx); err != nil {
+				return nil, fmt.Errorf("country %q: %w", p.code, err)
+			}
+		}
+	}
+	switches := without(parts)
 	return slices.DeleteFunc(all, func(j job) bool {
 		part, known := compute.EngineParts[j.Engine]
-		return j.State != string(jobs.Running) || known && !affects(parts, part)
+		here := !known || !switches.On(part) || slices.Contains(onStanding[j.Country], jobs.ID{Feed: j.Feed, Day: jobs.Day(j.Day)})
+		return j.State != string(jobs.Running) || !here
 	}), nil
 }
 
@@ -281,7 +382,9 @@ func (a *app) waitForJobs(ctx context.Context, places []place, parts []compute.P
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the switch is off and stays off, jobs still run: %w", context.Cause(ctx))
+			wait.end()
+			fprintln(a.err, "jobs still run; the switch is off and stays off until: sluice compute on")
+			return context.Cause(ctx)
 		case <-tick.C:
 			wait.turn()
 		}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	jobs "github.com/sluice-data/sluice/internal/job"
 )
 
 func TestComputeShowsEveryPartItsStateAndItsCost(t *testing.T) {
@@ -33,6 +35,48 @@ func TestComputeOffRefusesWhileJobsRunAndChangesNothing(t *testing.T) {
 	}
 	if len(s.usSwitch.log)+len(s.prSwitch.log) != 0 {
 		t.Errorf("wrote %v %v", s.usSwitch.log, s.prSwitch.log)
+	}
+}
+
+func TestJobThatStartsWhileItSwitchesIsSeenAndTheSwitchTakenBack(t *testing.T) {
+	s := newStage()
+	s.usSwitch.off = []string{"/sluice/local/compute/us/nat"}
+	s.usSwitch.written = func() {
+		s.us.jobs = []job{{Country: "us", Feed: "planes", Day: "2013-01-01", State: "running", Engine: "glue"}}
+	}
+	code, out, errOut := s.run(t, "compute", "off", "--country", "us")
+	want := "sluice: refused: jobs run on what would go; nothing was switched. Wait for them, or add --wait:\n  us planes 2013-01-01, on glue\n"
+	if code != exitRefused || errOut != want || out != "" {
+		t.Errorf("exit %d, %q, %q", code, errOut, out)
+	}
+	if want := []string{"emr false", "standing false", "serverless false", "glue false", "nat false", "endpoints false",
+		"emr true", "standing true", "keep the standing cluster", "serverless true", "glue true", "endpoints true"}; !slices.Equal(s.usSwitch.log, want) {
+		t.Errorf("it did %q; what was off before is not switched on", s.usSwitch.log)
+	}
+}
+
+func TestSwitchThatCannotBeTakenBackIsNoRefusal(t *testing.T) {
+	s := newStage()
+	s.usSwitch.written = func() {
+		s.us.jobs = []job{{Country: "us", Feed: "planes", Day: "2013-01-01", State: "running", Engine: "glue"}}
+		s.usSwitch.err = errors.New("access denied")
+	}
+	code, _, errOut := s.run(t, "compute", "off", "--country", "us", "--part", "glue")
+	if code != exitError || !strings.HasSuffix(errOut, "what was switched off stays off: country \"us\": access denied\n") {
+		t.Errorf("exit %d, %q", code, errOut)
+	}
+}
+
+func TestStandingClusterAloneIsClosedToRunsAndWaitsForItsOwn(t *testing.T) {
+	s := stagedJobs() // pr runs a job on a cluster that jobs started
+	code, _, errOut := s.run(t, "compute", "off", "--part", "standing")
+	if want := []string{"standing false", "close the standing cluster"}; code != exitDone || !slices.Equal(s.prSwitch.log, want) {
+		t.Errorf("exit %d: %s; it did %q", code, errOut, s.prSwitch.log)
+	}
+	s = stagedJobs()
+	s.prSwitch.standing = []jobs.ID{{Feed: "flights", Day: "2013-01-01"}}
+	if code, _, errOut := s.run(t, "compute", "off", "--part", "standing"); code != exitRefused || len(s.prSwitch.log) != 0 {
+		t.Errorf("exit %d: %s; it did %q", code, errOut, s.prSwitch.log)
 	}
 }
 
@@ -73,10 +117,22 @@ func TestComputeOffSwitchesFirstThenWaitsThenEndsIdleClusters(t *testing.T) {
 	}
 }
 
+func TestComputeOffStopsTheApplicationAndNoClusterOfAnEngineThatStaysOn(t *testing.T) {
+	s := newStage()
+	code, out, errOut := s.run(t, "compute", "off", "--part", "serverless", "--country", "us")
+	if want := []string{"serverless false", "stop the application"}; code != exitDone || !slices.Equal(s.usSwitch.log, want) {
+		t.Errorf("exit %d: %s; it did %q", code, errOut, s.usSwitch.log)
+	}
+	want := "us: serverless off\nus: the EMR Serverless application is stopped\nrecorded; the next deployment will leave out what was switched: ./bin/pulumi up --stack local\n"
+	if out != want {
+		t.Errorf("%q", out)
+	}
+}
+
 func TestComputeOnWritesEveryPart(t *testing.T) {
 	s := newStage()
 	code, _, errOut := s.run(t, "compute", "on", "--country", "us")
-	want := []string{"emr true", "standing true", "serverless true", "glue true", "nat true", "endpoints true"}
+	want := []string{"emr true", "standing true", "keep the standing cluster", "serverless true", "glue true", "nat true", "endpoints true"}
 	if code != exitDone || !slices.Equal(s.usSwitch.log, want) || len(s.prSwitch.log) != 0 {
 		t.Errorf("exit %d: %s; us %q, pr %q", code, errOut, s.usSwitch.log, s.prSwitch.log)
 	}

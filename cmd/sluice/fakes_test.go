@@ -21,6 +21,7 @@ import (
 
 	"github.com/sluice-data/sluice/internal/access"
 	"github.com/sluice-data/sluice/internal/compute"
+	jobs "github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/settings"
 )
 
@@ -105,11 +106,13 @@ func (l *fakeLedger) Files(_ context.Context, feed, day string) ([]file, error) 
 
 func (l *fakeLedger) Rejected(context.Context) ([]file, error) { return l.rejected, nil }
 
-// fakeSwitchboard keeps what is off, and what was written, in order.
+// fakeSwitchboard keeps what is off, and what was done, in order.
 type fakeSwitchboard struct {
-	off []string
-	log []string
-	err error
+	off      []string
+	log      []string
+	err      error
+	written  func()    // written is called after a write.
+	standing []jobs.ID // standing are the jobs that run on the standing cluster.
 }
 
 func (s *fakeSwitchboard) Read(context.Context) (compute.Switches, error) {
@@ -120,8 +123,29 @@ func (s *fakeSwitchboard) Write(_ context.Context, part string, on bool) error {
 	if s.err == nil {
 		s.log = append(s.log, fmt.Sprintf("%s %v", part, on))
 	}
+	if s.written != nil {
+		s.written()
+	}
 	return s.err
 }
+
+// Stop stops an application that is started.
+func (s *fakeSwitchboard) Stop(context.Context) (bool, error) {
+	s.log = append(s.log, "stop the application")
+	return true, nil
+}
+
+func (s *fakeSwitchboard) CloseStanding(context.Context) error {
+	s.log = append(s.log, "close the standing cluster")
+	return nil
+}
+
+func (s *fakeSwitchboard) KeepStanding(context.Context) error {
+	s.log = append(s.log, "keep the standing cluster")
+	return nil
+}
+
+func (s *fakeSwitchboard) OnStanding(context.Context) ([]jobs.ID, error) { return s.standing, nil }
 
 // EndIdle ends one cluster.
 func (s *fakeSwitchboard) EndIdle(context.Context) ([]string, error) {
@@ -239,7 +263,7 @@ func (s *stage) runContext(ctx context.Context, args ...string) (code int, out, 
 	a.connect = func(_ context.Context, _, code string, c country) (place, error) {
 		switched := map[string]*fakeSwitchboard{"us": &s.usSwitch, "pr": &s.prSwitch}[code]
 		return place{desk: &s.desk, code: code, country: c, ledger: map[string]ledger{"us": s.us, "pr": s.pr}[code], objects: s.objects, athena: s.athena,
-			switchboard: switched, clusters: switched}, nil
+			switchboard: switched, clusters: switched, application: switched}, nil
 	}
 	exit := run(ctx, a, args)
 	return exit, o.String(), e.String()

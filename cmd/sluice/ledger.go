@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/athena"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/emr"
+	"github.com/aws/aws-sdk-go-v2/service/emrserverless"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -32,16 +33,18 @@ func connect(ctx context.Context, stack, code string, c country) (place, error) 
 	if err != nil {
 		return place{}, err
 	}
+	book := ledgers.New(dynamodb.NewFromConfig(cfg), c.Tables)
 	return place{
 		desk:    desk,
 		code:    code,
 		country: c,
-		ledger:  countryLedger{ledgers.New(dynamodb.NewFromConfig(cfg), c.Tables), code},
+		ledger:  countryLedger{book, code},
 		objects: s3Objects{transfermanager.New(s3.NewFromConfig(cfg)), seal.New(s3.NewFromConfig(cfg), kms.NewFromConfig(cfg))},
 		athena:  athena.NewFromConfig(cfg),
 
 		switchboard: parameters.New(ssm.NewFromConfig(cfg), stack, code),
-		clusters:    emrClusters{emr.NewFromConfig(cfg), "sluice-" + stack + "-" + code + "-"},
+		clusters:    emrClusters{emr.NewFromConfig(cfg), book, stack, code},
+		application: serverlessApplication{emrserverless.NewFromConfig(cfg), c.Application, 2 * time.Second},
 	}, nil
 }
 

@@ -21,6 +21,7 @@ type place struct {
 
 	switchboard switchboard
 	clusters    clusters
+	application application
 }
 
 // ledger is what the commands read of a country's ledger.

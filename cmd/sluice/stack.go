@@ -43,6 +43,8 @@ type country struct {
 	Feeds     map[string]feed    `json:"feeds"`
 	Access    map[string]granted `json:"access"`
 	DataKey   string             `json:"dataKey"` // DataKey is the ARN of the key that records are encrypted with.
+
+	Application string `json:"application"` // Application is the id of the application on EMR Serverless.
 }
 
 // granted is what the access table lets somebody do in a country.

@@ -252,3 +252,62 @@ func TestDeathAroundEveryCallEndsAsTheUndisturbedRun(t *testing.T) {
 	}
 	t.Logf("%d calls, %d plays", calls, 3*calls)
 }
+
+// TestWhateverTheOrderOfCallsNothingBeginsOnWhatIsSwitchedOffUnseen switches an engine off before each call of start-jobs in turn, as people do:
+// first the switch, then a look for jobs that run. With start-jobs dying around any later call, too: a run that the look did not see
+// never begins, none holds a slot for nothing, and the job has all of its attempts left.
+func TestWhateverTheOrderOfCallsNothingBeginsOnWhatIsSwitchedOffUnseen(t *testing.T) {
+	t.Parallel()
+	quiet(t)
+	play := func(at, dies int, how mishap) (calls int) {
+		s := newStage(t, 5, emulator.Feed("airports"), emulator.Feed("flights", "airports"))
+		off := &playedSwitch{}
+		s.starter.Switch = off
+		s.receive(s.deliver(airports)...)
+		switched, seen := false, false
+		s.port = port{at: dies, how: how}
+		s.port.busy = func() bool {
+			if s.port.calls == at {
+				switched = true
+				off.reasons = map[string]string{"emr": "emr is switched off"}
+				s.itself(func() { seen = s.job(airports).State == job.Running })
+			}
+			return false
+		}
+		s.start()
+		calls = s.port.calls
+		s.port = port{}
+		for range 3 { // the next ticks
+			s.start()
+			s.sweep()
+		}
+		if switched {
+			switch j := s.job(airports); {
+			case !seen && len(s.runs) > 0:
+				t.Errorf("off before call %d, %s call %d: a run begins that nobody saw", at, how, dies)
+			case j.State == job.Running && len(s.runs) == 0:
+				t.Errorf("off before call %d, %s call %d: a run that does not begin keeps its slot", at, how, dies)
+			case j.State != job.Running && j.Reason != "emr is switched off":
+				t.Errorf("off before call %d, %s call %d: the job is %s: %q", at, how, dies, j.State, j.Reason)
+			}
+		}
+		off.reasons = nil
+		s.settled(t)
+		if j := s.job(airports); j.State != job.Succeeded || j.Attempts() != 1 {
+			t.Errorf("off before call %d, %s call %d: the job is %s after %d attempts", at, how, dies, j.State, j.Attempts())
+		}
+		return calls
+	}
+	calls := play(0, 0, "")
+	if calls < 10 {
+		t.Fatalf("start-jobs makes %d calls only", calls)
+	}
+	for at := 1; at <= calls; at++ {
+		play(at, 0, "")
+		for dies := at; dies <= calls; dies++ {
+			for _, how := range []mishap{diesBefore, diesAfter, loses} {
+				play(at, dies, how)
+			}
+		}
+	}
+}

@@ -92,6 +92,18 @@ BUGS = [
         "if false {",
         "a cancelled run is never ended",
     ),
+    (
+        "driver/start.go",
+        "isOff := off[r.Engine]; isOff {",
+        "isOff := off[r.Engine]; isOff && false {",
+        "what was switched off begins",
+    ),
+    (
+        "ledger/writes.go",
+        '":opened": num(j.Opened + 1)',
+        '":opened": num(j.Opened)',
+        "a run that was given back is an attempt",
+    ),
     ("driver/start.go", "if j.Commit.State == job.Committing {", "if false {", "a commit that began is not resumed"),
     (
         "driver/start.go",

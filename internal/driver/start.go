@@ -26,6 +26,7 @@ type StartLedger interface {
 	Run(ctx context.Context, id job.ID, token int64) (job.Run, error)
 	Files(ctx context.Context, id job.ID) ([]job.File, error)
 	Start(ctx context.Context, r job.Run, parallel int) error
+	GiveBack(ctx context.Context, j job.Job, r job.Run, reason string, now time.Time) error
 	Move(ctx context.Context, d job.Decision, now time.Time) error
 	SaveEngine(ctx context.Context, r job.Run) error
 	SaveTicket(ctx context.Context, j job.Job) error
@@ -248,6 +249,11 @@ func (s Starter) startJob(ctx context.Context, feed job.Feed, j job.Job) error {
 	return s.launch(ctx, feed, j, r)
 }
 
+// switchedOff is why a run does not begin: the reason for which its engine is off.
+type switchedOff string
+
+func (reason switchedOff) Error() string { return string(reason) }
+
 // launch writes a run's order and has the engine start it; both are found when they are there already. An engine that refuses is
 // asked again at the next tick, for a while.
 func (s Starter) launch(ctx context.Context, feed job.Feed, j job.Job, r job.Run) error {
@@ -257,6 +263,15 @@ func (s Starter) launch(ctx context.Context, feed job.Feed, j job.Job, r job.Run
 			return err
 		}
 		return s.Finisher.Finish(ctx, r, engine.Status{State: engine.Failed})
+	}
+	var off switchedOff
+	if errors.As(err, &off) {
+		slog.InfoContext(ctx, "run given back", "job", r.ID.String(), "token", r.Token, "reason", string(off))
+		err = s.Ledger.GiveBack(ctx, j, r, string(off), s.Now())
+		if lost(ctx, err) {
+			return nil
+		}
+		return err
 	}
 	if err == nil {
 		_, err = s.Engine.Start(ctx, r, func(r job.Run) error {
@@ -324,6 +339,10 @@ func (s Starter) orderFiles(ctx context.Context, j job.Job) ([]job.File, error) 
 
 // order writes what a run is told to do, unless an earlier attempt to start it did. What is left of a run that another ledger counted, before
 // the country was taken down and deployed again, is written over.
+//
+// Without an order of this run no engine was asked for anything yet,
+// so this is where the switch is looked at once more, now that the ledger says that the job runs. Who switches something off writes that
+// down first and then looks for jobs that run: whatever the order, one of the two sees the other.
 func (s Starter) order(ctx context.Context, feed job.Feed, j job.Job, r job.Run) error {
 	key, began := orderKey(r.ID, r.Token), r.StartedAt.UTC().Truncate(time.Second) // as the ledger keeps it
 	var there Order
@@ -333,6 +352,13 @@ func (s Starter) order(ctx context.Context, feed job.Feed, j job.Job, r job.Run)
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
+	}
+	off, fault := s.Switch.Off(ctx)
+	if fault != nil {
+		return fault
+	}
+	if reason, isOff := off[r.Engine]; isOff {
+		return switchedOff(reason)
 	}
 	if err == nil {
 		if err := s.Artifacts.WriteJSON(ctx, resultKey(r.ID, r.Token), result{}); err != nil {

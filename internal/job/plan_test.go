@@ -417,7 +417,7 @@ func TestEveryStateLeadsSomewhereButOpenAndEndedDoNotOverlap(t *testing.T) {
 			}
 		}
 	}
-	if Succeeded.CanBecome(Running) || Running.CanBecome(Ready) || Waiting.CanBecome(Running) {
+	if Succeeded.CanBecome(Running) || Waiting.CanBecome(Running) {
 		t.Error("a job may not be started without having been ready, nor again without a restatement")
 	}
 }

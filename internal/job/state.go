@@ -22,7 +22,7 @@ const (
 var transitions = map[State][]State{
 	Waiting:   {Ready, Blocked, Held, Cancelled},
 	Ready:     {Running, Waiting, Blocked, Held, Cancelled},
-	Running:   {Succeeded, Waiting, Failed, Dead, Cancelled}, // waiting is for the next attempt
+	Running:   {Succeeded, Ready, Waiting, Failed, Dead, Cancelled}, // ready: its engine was switched off before it began; waiting is for the next attempt
 	Blocked:   {Waiting, Ready, Held, Cancelled},
 	Failed:    {Waiting, Cancelled},
 	Dead:      {Waiting, Cancelled},

@@ -217,6 +217,36 @@ func TestFailedRunFreesItsSlotAndKeepsItsReason(t *testing.T) {
 	}
 }
 
+func TestRunThatIsGivenBackIsNoAttempt(t *testing.T) {
+	l, _ := open(t)
+	create(t, l, flights)
+	move(t, l, flights, job.Ready)
+	want := get(t, l, flights)
+	r := start(t, l, flights)
+	if err := l.GiveBack(t.Context(), get(t, l, flights), r, "emr is switched off", now.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	want.Token, want.Opened, want.Engine, want.Sizing, want.Reason = 1, 1, "emr", r.Sizing, "emr is switched off"
+	if got := get(t, l, flights); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if b := board(t, l); len(b.Slots) != 0 {
+		t.Errorf("slots: %v", b.Slots)
+	}
+	r.State, r.Reason, r.FinishedAt = job.RunCancelled, "emr is switched off", now.Add(time.Second)
+	if got, err := l.Run(t.Context(), flights, 1); err != nil || !reflect.DeepEqual(got, r) {
+		t.Errorf("run: %+v, %v", got, err)
+	}
+	if err := l.GiveBack(t.Context(), get(t, l, flights), r, "", now); !errors.Is(err, ErrChanged) {
+		t.Errorf("twice: %v", err)
+	}
+	again := start(t, l, flights)
+	act(t, l, flights, job.Cancel)
+	if err := l.GiveBack(t.Context(), get(t, l, flights), again, "", now); !errors.Is(err, ErrChanged) {
+		t.Errorf("a run that somebody wants cancelled: %v", err)
+	}
+}
+
 func TestFinishingUnderAnOldTokenIsRefused(t *testing.T) {
 	l, _ := open(t)
 	create(t, l, flights)

@@ -159,6 +159,31 @@ func (l *Ledger) Start(ctx context.Context, r job.Run, parallel int) error {
 	), "ledger: run %s#%d", r.ID, r.Token)
 }
 
+// GiveBack undoes Start for a run that no engine was asked for: its job is ready again, as if it had not been started, with the reason why.
+// Its token stays used, but is no attempt. It returns ErrChanged when the job is not running under this token any more, or somebody wants
+// it cancelled.
+func (l *Ledger) GiveBack(ctx context.Context, j job.Job, r job.Run, reason string, now time.Time) error {
+	return wrap(l.transact(ctx,
+		change{
+			table: l.tables.Jobs, key: jobKey(r.ID),
+			update:    "SET #state = :ready, reason = :reason, opened = :opened REMOVE startedAt",
+			condition: "#state = :running AND #token = :token AND (attribute_not_exists(#cancel) OR #cancel = :none)",
+			values: item{
+				":ready": str(string(job.Ready)), ":running": str(string(job.Running)), ":token": num(r.Token), ":reason": str(reason),
+				":opened": num(j.Opened + 1), ":none": str(""),
+			},
+		},
+		change{
+			table: l.tables.Progress, key: item{"name": str(slotsItem)}, update: "DELETE jobs :set", values: item{":set": set(r.ID.String())},
+		},
+		l.release(r),
+		change{
+			table: l.tables.Runs, key: runKey(r.ID, r.Token), update: "SET #state = :state, reason = :reason, finishedAt = :now",
+			values: item{":state": str(string(job.RunCancelled)), ":reason": str(reason), ":now": str(stamp(now))},
+		},
+	), "ledger: run %s#%d", r.ID, r.Token)
+}
+
 // SaveEngine records where the engine runs a run: as much as is known of cluster and step.
 func (l *Ledger) SaveEngine(ctx context.Context, r job.Run) error {
 	return wrap(l.write(ctx, change{
@@ -174,6 +199,14 @@ func (l *Ledger) SaveEngine(ctx context.Context, r job.Run) error {
 // leaseOf names the run that has its feed to itself. A lease has no time of its own: it ends with its run, and that has ended when its
 // engine says so.
 func leaseOf(r job.Run) string { return fmt.Sprintf("%s#%d", r.ID, r.Token) }
+
+// release takes its feed's lease from a run.
+func (l *Ledger) release(r job.Run) change {
+	return change{
+		table: l.tables.Progress, key: item{"name": str(r.ID.Feed)}, update: "REMOVE lease", condition: "attribute_not_exists(lease) OR lease = :run",
+		values: item{":run": str(leaseOf(r))},
+	}
+}
 
 // Finish records how a run ended: its job, its slot, its feed's lease and last day, and the notice of it, all or nothing. It returns
 // ErrChanged when the job is not running under this token any more.
@@ -196,10 +229,7 @@ func (l *Ledger) Finish(ctx context.Context, e job.Ending, lastDay job.Day) erro
 		ended.values[":retry"] = str(stamp(e.RetryAt))
 		slots.update = "DELETE jobs :set"
 	}
-	feed := change{
-		table: l.tables.Progress, key: item{"name": str(r.ID.Feed)}, update: "REMOVE lease", condition: "attribute_not_exists(lease) OR lease = :run",
-		values: item{":run": str(leaseOf(r))},
-	}
+	feed := l.release(r)
 	if e.To == job.Succeeded && r.ID.Day > lastDay {
 		feed.update = "SET lastDay = :day, updatedAt = :now REMOVE lease"
 		feed.condition = "(" + feed.condition + ") AND (attribute_not_exists(lastDay) OR lastDay < :day)"
