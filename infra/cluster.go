@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/emr"
@@ -166,8 +167,8 @@ func (c *Cluster) serviceRole(ctx *pulumi.Context, name string, args *ClusterArg
 type groups struct{ primary, core, service pulumi.StringOutput }
 
 // securityGroups creates the groups of primary and core nodes, which reach the network, S3 and DynamoDB and nothing else, and the
-// group through which EMR reaches the nodes. What the groups let in among each other EMR adds itself when a cluster starts, which
-// is why they have no rules inline: those would be taken away again.
+// group through which EMR reaches the nodes. What the groups let in among each other EMR adds itself when a cluster starts, except for the way
+// from the primary node to EMR. They have no rules inline, because those would take EMR's away again.
 func (c *Cluster) securityGroups(ctx *pulumi.Context, name string, args *ClusterArgs) (groups, error) {
 	var g groups
 	for _, group := range []struct {
@@ -196,8 +197,18 @@ func (c *Cluster) securityGroups(ctx *pulumi.Context, name string, args *Cluster
 		if err := c.waysOut(ctx, way.child, way.group, args); err != nil {
 			return g, err
 		}
+		if _, err := vpc.NewSecurityGroupEgressRule(ctx, name+"-service-to"+strings.TrimPrefix(way.child, name), &vpc.SecurityGroupEgressRuleArgs{
+			SecurityGroupId: g.service, Description: pulumi.String("EMR to the cluster"), ReferencedSecurityGroupId: way.group,
+			IpProtocol: pulumi.String("tcp"), FromPort: pulumi.Int(8443), ToPort: pulumi.Int(8443), Tags: tagged(args.Tags)}, pulumi.Parent(c)); err != nil {
+			return g, err
+		}
 	}
-	return g, nil
+	// Without it EMR ends a cluster in private subnets with VALIDATION_ERROR; it adds the rule to no group but its own default one.
+	// https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-man-sec-groups.html
+	_, err := vpc.NewSecurityGroupIngressRule(ctx, name+"-service-from-primary", &vpc.SecurityGroupIngressRuleArgs{
+		SecurityGroupId: g.service, Description: pulumi.String("the cluster to EMR"), ReferencedSecurityGroupId: g.primary,
+		IpProtocol: pulumi.String("tcp"), FromPort: pulumi.Int(9443), ToPort: pulumi.Int(9443), Tags: tagged(args.Tags)}, pulumi.Parent(c))
+	return g, err
 }
 
 // waysOut lets a group of nodes reach the network itself, S3 and DynamoDB, and where else the network has routes to.

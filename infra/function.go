@@ -29,6 +29,7 @@ type FunctionArgs struct {
 	MemoryMB       int                // MemoryMB is the memory in megabytes, 256 by default; processor time grows with it.
 	TimeoutSeconds int                // TimeoutSeconds ends an invocation, 60 by default.
 	Single         bool               // Single runs one invocation at a time.
+	After          []pulumi.Resource  // After are resources that are made before the function, and go only after it.
 	LogDays        int                // LogDays is how long the log is kept, 30 by default.
 	Tags           map[string]string  // Tags go on everything that takes tags.
 }
@@ -90,7 +91,7 @@ func NewFunction(ctx *pulumi.Context, name string, args *FunctionArgs, opts ...p
 		Tags:             tagged(args.Tags),
 
 		ReservedConcurrentExecutions: f.concurrency(args),
-	}, pulumi.Parent(f), pulumi.DependsOn([]pulumi.Resource{access})) // Lambda checks that the role may send to the dead letters
+	}, pulumi.Parent(f), pulumi.DependsOn(append(args.After, access))) // Lambda checks that the role may send to the dead letters
 	if err != nil {
 		return nil, err
 	}

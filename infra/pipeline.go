@@ -79,18 +79,24 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 	if err := register(ctx, "sluice:compute:Pipeline", name, p, opts); err != nil {
 		return nil, err
 	}
+	if err := p.function(ctx, name, StopCluster, args); err != nil {
+		return nil, err
+	}
+	last, err := p.endsClusters(ctx, name+"-last", args)
+	if err != nil {
+		return nil, err
+	}
 	for _, folder := range Functions {
-		function := needs[folder]
-		function.FunctionName = FunctionName(args.Prefix, folder)
-		function.Package, function.Architecture, function.LogDays, function.Tags = args.Packages[folder], args.Architecture, args.LogDays, args.Tags
-		function.Policy, function.Settings = args.Access.Function(folder, function.FunctionName, args.Engines), args.Settings
-		function.KeyARN, function.LogKeyARN = args.Access.Keys.StateARN, args.Access.Keys.LogsARN
-		function.AlertsARN, function.DeadLettersARN = args.Access.Messaging.AlertsARN, args.Access.Messaging.DeadLettersARN
-		created, err := NewFunction(ctx, name+"-"+folder, &function, pulumi.Parent(p))
-		if err != nil {
+		var after []pulumi.Resource
+		switch folder {
+		case StopCluster:
+			continue
+		case StartJobs:
+			after = append(after, last) // else it would start others while the country's clusters are ended
+		}
+		if err := p.function(ctx, name, folder, args, after...); err != nil {
 			return nil, err
 		}
-		p.Functions[folder] = created
 	}
 	wake := p.push
 	if args.Polling {
@@ -102,7 +108,8 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 	if err := p.onMessage(ctx, name+"-succeeded", ExportTable, []string{"job.succeeded"}, args); err != nil {
 		return nil, err
 	}
-	if err := p.clusters(ctx, name, args); err != nil {
+	if p.Certificate, err = lambda.NewInvocation(ctx, name+"-certificate", &lambda.InvocationArgs{FunctionName: p.Functions[KeepCertificate].Name, Input: pulumi.String("{}")},
+		pulumi.Parent(p)); err != nil {
 		return nil, err
 	}
 	outputs := pulumi.Map{}
@@ -147,6 +154,19 @@ func (p *Pipeline) poll(ctx *pulumi.Context, name string, args *PipelineArgs) (e
 	return err
 }
 
+// function creates the function in a folder.
+func (p *Pipeline) function(ctx *pulumi.Context, name, folder string, args *PipelineArgs, after ...pulumi.Resource) error {
+	function := needs[folder]
+	function.FunctionName, function.After = FunctionName(args.Prefix, folder), after
+	function.Package, function.Architecture, function.LogDays, function.Tags = args.Packages[folder], args.Architecture, args.LogDays, args.Tags
+	function.Policy, function.Settings = args.Access.Function(folder, function.FunctionName, args.Engines), args.Settings
+	function.KeyARN, function.LogKeyARN = args.Access.Keys.StateARN, args.Access.Keys.LogsARN
+	function.AlertsARN, function.DeadLettersARN = args.Access.Messaging.AlertsARN, args.Access.Messaging.DeadLettersARN
+	created, err := NewFunction(ctx, name+"-"+folder, &function, pulumi.Parent(p))
+	p.Functions[folder] = created
+	return err
+}
+
 // onLandedFile has every new object of the landing bucket received.
 func (p *Pipeline) onLandedFile(ctx *pulumi.Context, name string, args *PipelineArgs) error {
 	receive := p.Functions[ReceiveFile]
@@ -181,17 +201,11 @@ func (p *Pipeline) onEvent(ctx *pulumi.Context, name, folder string, rule *cloud
 	return p.Functions[folder].onEvent(ctx, name, rule, args.Access.Account, args.Tags, p)
 }
 
-// clusters has the certificate made that clusters start with and, when the country goes, every cluster ended that jobs started: the
-// deployment knows none of them, and their network could not be deleted under them. The Serverless application is stopped as well.
-func (p *Pipeline) clusters(ctx *pulumi.Context, name string, args *PipelineArgs) error {
-	certificate, err := lambda.NewInvocation(ctx, name+"-certificate", &lambda.InvocationArgs{FunctionName: p.Functions[KeepCertificate].Name, Input: pulumi.String("{}")}, pulumi.Parent(p))
-	if err != nil {
-		return err
-	}
-	p.Certificate = certificate
-	_, err = lambda.NewInvocation(ctx, name+"-last", &lambda.InvocationArgs{FunctionName: p.Functions[StopCluster].Name, LifecycleScope: pulumi.String("CRUD"),
+// endsClusters has every cluster ended that jobs started, when the country goes: the deployment knows none of them, and their network could
+// not be deleted under them. The Serverless application is stopped as well.
+func (p *Pipeline) endsClusters(ctx *pulumi.Context, name string, args *PipelineArgs) (pulumi.Resource, error) {
+	return lambda.NewInvocation(ctx, name, &lambda.InvocationArgs{FunctionName: p.Functions[StopCluster].Name, LifecycleScope: pulumi.String("CRUD"),
 		Input: pulumi.String("{}")}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{args.Engines.Cluster, args.Engines.Serverless})) // so it is taken away before the clusters' groups and the application
-	return err
 }
 
 // every is a schedule expression.

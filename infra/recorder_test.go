@@ -25,6 +25,7 @@ type registration struct {
 	Parent   string         `json:"parent"`
 	Protect  bool           `json:"protect,omitempty"`
 	Provider string         `json:"-"`
+	After    []string       `json:"-"` // After are the names of what has to be there before, and goes after.
 	Inputs   map[string]any `json:"inputs,omitempty"`
 }
 
@@ -43,7 +44,7 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 	defer r.lock.Unlock()
 	parent := args.RegisterRPC.GetParent()
 	r.list = append(r.list, registration{Type: args.TypeToken, Name: args.Name, Parent: parent[strings.LastIndex(parent, ":")+1:],
-		Protect: args.RegisterRPC.GetProtect(), Provider: args.RegisterRPC.GetProvider(), Inputs: plain(args.Inputs)})
+		Protect: args.RegisterRPC.GetProtect(), Provider: args.RegisterRPC.GetProvider(), Inputs: plain(args.Inputs), After: ends(args.RegisterRPC.GetDependencies())})
 	state := args.Inputs.Copy()
 	kind := args.TypeToken[strings.LastIndex(args.TypeToken, ":")+1:]
 	for _, computed := range []string{"allocationId", "arn", "defaultRouteTableId", "email", "hex", "keyId", "name", "prefixListId", "url", "bucket", "datasetId"} {
@@ -52,6 +53,15 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 		}
 	}
 	return "id:" + kind + ":" + args.Name, state, nil
+}
+
+// ends are the names that end URNs.
+func ends(urns []string) []string {
+	var all []string
+	for _, urn := range urns {
+		all = append(all, urn[strings.LastIndex(urn, ":")+1:])
+	}
+	return all
 }
 
 // plain renders inputs for reading; documents inside of strings are opened, and packages left out, whose hash is in them.

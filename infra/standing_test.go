@@ -51,6 +51,22 @@ func TestSwitchedOffClusterIsNotThereAndAllElseIs(t *testing.T) {
 	}
 }
 
+// When a country goes, what is after something goes before it.
+func TestNothingStartsClustersAnyMoreWhenTheLastAreEnded(t *testing.T) {
+	after := map[string][]string{}
+	for _, r := range record(t, newExample(t).all) {
+		after[r.Type+" "+r.Name] = r.After
+	}
+	if !slices.Contains(after["aws:lambda/function:Function us-start-jobs"], "us-last") {
+		t.Error("start-jobs may still be there when the clusters are ended")
+	}
+	for _, needed := range []string{"us-primary", "us-core", "us-service"} {
+		if !slices.Contains(after["aws:lambda/invocation:Invocation us-last"], needed) {
+			t.Errorf("the security group %s may go before the clusters are ended", needed)
+		}
+	}
+}
+
 func TestStandingClusterAndLaunchTemplateAreOneDefinition(t *testing.T) {
 	all := record(t, newExample(t).all)
 	cluster := only(all, "aws:emr/cluster:Cluster")[0].Inputs

@@ -809,6 +809,9 @@ class Emr:
     def _advance(self, record: Data) -> None:
         state, elapsed = record["Cluster"]["Status"]["State"], _now() - record["Since"]
         if state == "STARTING" and elapsed >= _START_SECONDS:
+            if problem := _closed_to_emr(record["Cluster"]["Ec2InstanceAttributes"]):
+                self._terminate(record, "VALIDATION_ERROR", problem)
+                return
             self._set_state(record, "BOOTSTRAPPING")
             _set_instances(record, record["Instances"], "BOOTSTRAPPING")
         elif state == "BOOTSTRAPPING" and elapsed >= _START_SECONDS and record["Cluster"]["Id"] not in self._starting:
@@ -1107,6 +1110,19 @@ def _security_groups(instances: Data) -> list[str]:
     return [instances[name] for name in single if instances.get(name)] + [
         group for name in several for group in instances.get(name, [])
     ]
+
+
+def _closed_to_emr(attributes: Data) -> str:
+    """Why the nodes cannot reach EMR through the group that it has in their network; EMR does not open that itself."""
+    service, primary = attributes.get("ServiceAccessSecurityGroup"), attributes.get("EmrManagedMasterSecurityGroup")
+    if not service:
+        return ""
+    for rule in ec2._security_groups[service]["IpPermissions"]:
+        everything = rule["IpProtocol"] == "-1"
+        port = rule["IpProtocol"] == "tcp" and rule.get("FromPort", 0) <= 9443 <= rule.get("ToPort", 65535)
+        if (everything or port) and any(pair.get("GroupId") == primary for pair in rule["UserIdGroupPairs"]):
+            return ""
+    return "ServiceAccessSecurityGroup is missing ingress rule from EmrManagedMasterSecurityGroup on port 9443"
 
 
 def _spark_defaults(configurations: list[Data]) -> dict[str, str]:

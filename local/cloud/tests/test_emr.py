@@ -439,6 +439,36 @@ def test_security_group_of_a_running_cluster_cannot_be_deleted(
     ec2.delete_security_group(GroupId=group)
 
 
+def test_cluster_whose_primary_node_cannot_reach_emr_does_not_start(
+    root: Account, emr: Any, service_role: str, job_profile: str
+) -> None:
+    ec2 = root.client("ec2")
+    vpc = ec2.describe_subnets(SubnetIds=[root.subnet()])["Subnets"][0]["VpcId"]
+    nodes, service = (
+        ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"]
+        for name in ("both", "service")
+    )
+    instances = {
+        "EmrManagedMasterSecurityGroup": nodes,
+        "EmrManagedSlaveSecurityGroup": nodes,
+        "ServiceAccessSecurityGroup": service,
+    }
+    request = run_job_flow(root, service_role, job_profile)
+    request["Instances"] |= instances
+    cluster = emr.run_job_flow(**request)["JobFlowId"]
+    wait_for(lambda: cluster_state(emr, cluster) == "TERMINATED_WITH_ERRORS")
+    reason = emr.describe_cluster(ClusterId=cluster)["Cluster"]["Status"]["StateChangeReason"]
+    assert reason == {
+        "Code": "VALIDATION_ERROR",
+        "Message": "ServiceAccessSecurityGroup is missing ingress rule from EmrManagedMasterSecurityGroup on port 9443",
+    }
+    rule = {"IpProtocol": "tcp", "FromPort": 9443, "ToPort": 9443, "UserIdGroupPairs": [{"GroupId": nodes}]}
+    ec2.authorize_security_group_ingress(GroupId=service, IpPermissions=[rule])
+    cluster = emr.run_job_flow(**request)["JobFlowId"]
+    wait_for(lambda: cluster_state(emr, cluster) == "WAITING")
+    emr.terminate_job_flows(JobFlowIds=[cluster])
+
+
 @pytest.mark.parametrize(("fault", "replaced"), [("terminate", True), ("stop", True), ("stop", False)])
 def test_lost_node_is_replaced_and_a_sick_one_if_the_cluster_wants_it(
     root: Account, emr: Any, service_role: str, job_profile: str, fault: str, replaced: bool
