@@ -54,7 +54,7 @@ func (a *app) demo(ctx context.Context) error {
 			err = fmt.Errorf("%w\nthe local cloud has ended by itself: its logs are in %s; 'make demo' starts again with an empty one", err, filepath.Join(home, "cloud"))
 		}
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || unfinished(home) {
 		fprintln(a.err, "sluice: the demo is not done: 'make demo' goes on with it, 'make down' ends it and deletes its data")
 	}
 	return err
@@ -243,22 +243,29 @@ type demoKey struct{ country, feed, day string }
 // of tells whether a job is the one of a day's files.
 func (j job) of(d demoDay) bool { return j.Country == d.country && j.Feed == d.feed && j.Day == d.day }
 
-// deployLocal brings the stack local up with Pulumi, also after a deployment that was killed. What such a one was creating may be
-// there without Pulumi knowing it; where that is in the way, the local cloud starts over, as nobody could have used the half of it.
+// deployLocal brings the stack local up with Pulumi, also after a deployment that was killed. What such a one made may be there without
+// Pulumi knowing it; where that is in the way, the local cloud starts over, as nobody could have used the half of it.
 func (a *app) deployLocal(ctx context.Context, root, home string) error {
 	if err := unlockState(ctx, root, home); err != nil {
 		return err
 	}
-	up := []string{"up", "--yes", "--skip-preview", "--suppress-outputs", "--parallel", parallelOperations, "--stack", localStack}
-	failed := a.runPulumi(ctx, root, up...)
-	if failed == nil || ctx.Err() != nil {
-		return failed
+	before, err := readState(home)
+	if err != nil {
+		return err
 	}
-	killed, err := hasPendingCreates(home)
-	if err != nil || !killed {
-		return errors.Join(failed, err)
+	killed := unfinished(home)
+	if !killed || before.resources > 0 {
+		failed := a.upLocal(ctx, root)
+		if failed == nil || ctx.Err() != nil {
+			return failed
+		}
+		after, err := readState(home)
+		if err != nil || !killed && !after.creating {
+			return errors.Join(failed, err)
+		}
+		fprintf(a.err, "sluice: %v\n", failed)
 	}
-	fprintf(a.err, "sluice: %v\nsluice: an earlier deployment was killed and left resources that Pulumi does not know; starting with an empty local cloud\n", failed)
+	fprintln(a.err, "sluice: an earlier deployment was killed and left resources that Pulumi does not know; starting with an empty local cloud")
 	if err := stopCloud(ctx, home); err != nil {
 		return err
 	}
@@ -268,5 +275,9 @@ func (a *app) deployLocal(ctx context.Context, root, home string) error {
 	if err := a.localUp(ctx); err != nil {
 		return err
 	}
-	return a.runPulumi(ctx, root, up...)
+	return a.upLocal(ctx, root)
+}
+
+func (a *app) upLocal(ctx context.Context, root string) error {
+	return a.runPulumi(ctx, root, "up", "--yes", "--skip-preview", "--suppress-outputs", "--parallel", parallelOperations, "--stack", localStack)
 }

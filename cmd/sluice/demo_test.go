@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -116,5 +117,44 @@ func TestDemoWhoseCloudEndedSaysSo(t *testing.T) {
 		"the local cloud has ended by itself: its logs are in %s; 'make demo' starts again with an empty one\n", filepath.Join(home, "cloud"))
 	if code != exitError || out.String() != want {
 		t.Errorf("exit %d, %q; want %q", code, out.String(), want)
+	}
+}
+
+func TestDemoStartsOverWhereAKilledDeploymentIsInTheWay(t *testing.T) {
+	const state = "state/.pulumi/stacks/sluice/local.json"
+	for name, c := range map[string]struct {
+		state        string
+		killed, over bool
+	}{
+		"failed in order":             {`{"checkpoint":{"latest":{"resources":[{}]}}}`, false, false},
+		"killed":                      {`{"checkpoint":{"latest":{"resources":[{}]}}}`, true, true},
+		"killed the first time":       {`{"checkpoint":{"latest":{"resources":[]}}}`, true, true},
+		"stopped while it was making": {`{"checkpoint":{"latest":{"resources":[{}],"pending_operations":[{"type":"creating"}]}}}`, false, true},
+	} {
+		home := inCheckout(t)
+		fakePulumi(t, filepath.Dir(home), "echo up >> calls\nexit 1\n")
+		if err := os.MkdirAll(filepath.Join(home, filepath.Dir(state)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		files := map[string]string{state: c.state}
+		if c.killed {
+			files["state/unfinished"] = ""
+		}
+		for path, text := range files {
+			if err := os.WriteFile(filepath.Join(home, path), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var out bytes.Buffer
+		if err := newApp(&out, &out).deployLocal(t.Context(), filepath.Dir(home), home); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		said := strings.Contains(out.String(), "starting with an empty local cloud\n")
+		if _, err := os.Stat(filepath.Join(home, state)); said != c.over || (err != nil) != c.over {
+			t.Errorf("%s: it says %q; the state: %v", name, out.String(), err)
+		}
+		if _, err := os.Stat(filepath.Join(filepath.Dir(home), "calls")); (err != nil) != (name == "killed the first time") {
+			t.Errorf("%s: it tried first: %v", name, err)
+		}
 	}
 }

@@ -29,20 +29,34 @@ func hasState(home string) (bool, error) {
 	return len(found) > 0, nil
 }
 
-// hasPendingCreates tells whether the state of the stack names resources whose creation nobody saw the end of.
-func hasPendingCreates(home string) (bool, error) {
+// unfinished tells whether the last deployment of the stack local was killed, so that the state lacks what it made: bin/pulumi says so.
+func unfinished(home string) bool {
+	_, err := os.Stat(filepath.Join(home, "state", "unfinished"))
+	return err == nil
+}
+
+// stackState is what the state of the stack local tells.
+type stackState struct {
+	resources int  // resources is how many Pulumi knows.
+	creating  bool // creating says that there are some whose creation nobody saw the end of.
+}
+
+// readState reads the state of the stack local; the zero value when it was never deployed.
+func readState(home string) (stackState, error) {
 	states, err := filepath.Glob(stateFiles(home))
 	if err != nil {
-		return false, fmt.Errorf("state: %w", err)
+		return stackState{}, fmt.Errorf("state: %w", err)
 	}
+	var all stackState
 	for _, path := range states {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return false, fmt.Errorf("state: %w", err)
+			return stackState{}, fmt.Errorf("state: %w", err)
 		}
 		var state struct {
 			Checkpoint struct {
 				Latest struct {
+					Resources         []struct{} `json:"resources"`
 					PendingOperations []struct {
 						Type string `json:"type"`
 					} `json:"pending_operations"`
@@ -50,15 +64,14 @@ func hasPendingCreates(home string) (bool, error) {
 			} `json:"checkpoint"`
 		}
 		if err := json.Unmarshal(text, &state); err != nil {
-			return false, fmt.Errorf("state: %s: %w", path, err)
+			return stackState{}, fmt.Errorf("state: %s: %w", path, err)
 		}
+		all.resources += len(state.Checkpoint.Latest.Resources)
 		for _, operation := range state.Checkpoint.Latest.PendingOperations {
-			if operation.Type == "creating" {
-				return true, nil
-			}
+			all.creating = all.creating || operation.Type == "creating"
 		}
 	}
-	return false, nil
+	return all, nil
 }
 
 // lock is what Pulumi's file backend writes while it works on a stack.

@@ -6,16 +6,16 @@ import (
 	"testing"
 )
 
-func TestKilledDeploymentIsToldByWhatItWasCreating(t *testing.T) {
+func TestStateTellsWhatPulumiKnows(t *testing.T) {
 	for name, c := range map[string]struct {
 		state string
-		want  bool
+		want  stackState
 	}{
-		"in order":          {`{"version":3,"checkpoint":{"stack":"local","latest":{"resources":[]}}}`, false},
-		"killed, creating":  {`{"checkpoint":{"latest":{"pending_operations":[{"resource":{},"type":"updating"},{"resource":{},"type":"creating"}]}}}`, true},
-		"killed, updating":  {`{"checkpoint":{"latest":{"pending_operations":[{"resource":{},"type":"updating"}]}}}`, false},
-		"never deployed":    {`{"version":3,"checkpoint":{"stack":"local"}}`, false},
-		"of no stack local": {"", false},
+		"in order":          {`{"version":3,"checkpoint":{"stack":"local","latest":{"resources":[{"urn":"a"},{"urn":"b"}]}}}`, stackState{resources: 2}},
+		"killed, creating":  {`{"checkpoint":{"latest":{"pending_operations":[{"resource":{},"type":"updating"},{"resource":{},"type":"creating"}]}}}`, stackState{creating: true}},
+		"killed, updating":  {`{"checkpoint":{"latest":{"pending_operations":[{"resource":{},"type":"updating"}]}}}`, stackState{}},
+		"never deployed":    {`{"version":3,"checkpoint":{"stack":"local"}}`, stackState{}},
+		"of no stack local": {"", stackState{}},
 	} {
 		home := t.TempDir()
 		if c.state != "" {
@@ -27,9 +27,9 @@ func TestKilledDeploymentIsToldByWhatItWasCreating(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got, err := hasPendingCreates(home)
+		got, err := readState(home)
 		if err != nil || got != c.want {
-			t.Errorf("%s: %v, %v; want %v", name, got, err, c.want)
+			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
 		}
 	}
 }

@@ -94,6 +94,7 @@ func TestLocalStackWorksOnTheLocalCloudAndNothingElse(t *testing.T) {
 				"PULUMI_CONFIG_PASSPHRASE=local",
 				"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true",
 				"PULUMI_HOME=" + home + "/pulumi",
+				"PULUMI_SKIP_CHECKPOINTS=true",
 				"PULUMI_SKIP_UPDATE_CHECK=true",
 				"PULUMI_STACK=local",
 				"SLUICE_GOOGLE_ENDPOINT=http://127.0.0.1:9999",
@@ -296,6 +297,35 @@ func TestLockOfAKilledCLIIsRemovedAndThatOfALivingOneIsNot(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, left, 1)
 	assert.Equal(t, "living.json", left[0].Name())
+}
+
+func TestDeploymentThatWasKilledIsRememberedUntilOneSucceeds(t *testing.T) {
+	root := checkout(t)
+	home := filepath.Join(root, ".sluice")
+	cloudAlive(t, home)
+	mark := filepath.Join(home, "state", "unfinished")
+	const hint = "pulumi: the last deployment was killed, and the state does not tell what it made. Where that is in the way: make down, then make demo\n"
+	for _, step := range []struct {
+		cli, verb  string
+		hint, mark bool
+	}{
+		{"exit 255\n", "up", false, false},
+		{"kill -9 $$\n", "up", false, true},
+		{"", "preview", false, true},
+		{"exit 255\n", "up", true, true},
+		{"", "up", true, false},
+		{"kill -9 $$\n", "destroy", false, true},
+	} {
+		write(t, filepath.Join(root, "bin", "pulumi-cli"), "#!/bin/sh\n"+step.cli)
+		out, err := pulumi(t, root, nil, step.verb)
+		assert.Equal(t, step.cli == "", err == nil, "%v: %s", step, out)
+		assert.Equal(t, step.hint, strings.Contains(out, hint), "%v: %s", step, out)
+		if step.mark {
+			assert.FileExists(t, mark, "%v", step)
+		} else {
+			assert.NoFileExists(t, mark, "%v", step)
+		}
+	}
 }
 
 func TestEngineFindsThePluginsUnderTheVersionsOfTheSDKs(t *testing.T) {
