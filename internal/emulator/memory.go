@@ -120,12 +120,17 @@ func (m *Memory) Scan(_ context.Context, in *dynamodb.ScanInput, _ ...func(*dyna
 }
 
 func (m *Memory) find(table string, fits func(attributes) bool) []map[string]types.AttributeValue {
-	var found []map[string]types.AttributeValue
+	var keys []string
 	items := m.table(&table)
-	for _, key := range slices.Sorted(maps.Keys(items)) {
-		if fits(items[key]) {
-			found = append(found, maps.Clone(items[key]))
+	for key, i := range items {
+		if fits(i) {
+			keys = append(keys, key)
 		}
+	}
+	slices.Sort(keys)
+	var found []map[string]types.AttributeValue
+	for _, key := range keys {
+		found = append(found, maps.Clone(items[key]))
 	}
 	return found
 }
