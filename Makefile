@@ -59,7 +59,7 @@ test-python: build
 
 .PHONY: test-access
 test-access: test/access/node_modules/.installed ## Prove with another evaluator that the policies say what the access table says
-	go test -tags access -count 1 -v -run 'TestPoliciesDecide|TestBrokenControl' ./stacks
+	go test -tags access -count 1 -timeout 60m -v -run 'TestPoliciesDecide|TestBrokenControl' ./stacks
 
 test/access/node_modules/.installed: test/access/package.json test/access/package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js 20 or later is needed for the evaluator of access policies. Install it from https://nodejs.org/"; exit 1; }

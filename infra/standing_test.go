@@ -121,13 +121,20 @@ func TestStandingClusterAndLaunchTemplateAreOneDefinition(t *testing.T) {
 
 func TestNodesEncryptEverythingAndGiveCredentialsOnlyToWhoAsksTwice(t *testing.T) {
 	configuration := only(record(t, newExample(t).all), "aws:emr/securityConfiguration:SecurityConfiguration")[0].Inputs["configuration"].(map[string]any)
-	encryption := configuration["EncryptionConfiguration"].(map[string]any)
-	tls := encryption["InTransitEncryptionConfiguration"].(map[string]any)["TLSCertificateConfiguration"].(map[string]any)
-	if encryption["EnableAtRestEncryption"] != true || encryption["EnableInTransitEncryption"] != true || tls["S3Object"] != "s3://sluice-prod-us-artifacts-1a2b3c4d/cluster/certificate.zip" {
-		t.Errorf("encryption: %v", encryption)
+	var want map[string]any
+	if err := json.Unmarshal([]byte(`{
+		"EncryptionConfiguration": {
+			"EnableInTransitEncryption": true,
+			"InTransitEncryptionConfiguration": {"TLSCertificateConfiguration": {"CertificateProviderType": "PEM", "S3Object": "s3://sluice-prod-us-artifacts-1a2b3c4d/cluster/certificate.zip"}},
+			"EnableAtRestEncryption": true,
+			"AtRestEncryptionConfiguration": {
+				"S3EncryptionConfiguration": {"EncryptionMode": "SSE-KMS", "AwsKmsKey": "arn:Key:us-data"},
+				"LocalDiskEncryptionConfiguration": {"EncryptionKeyProviderType": "AwsKms", "AwsKmsKey": "arn:Key:us-data", "EnableEbsEncryption": true}}},
+		"InstanceMetadataServiceConfiguration": {"MinimumInstanceMetadataServiceVersion": 2, "HttpPutResponseHopLimit": 1}}`), &want); err != nil {
+		t.Fatal(err)
 	}
-	if metadata := configuration["InstanceMetadataServiceConfiguration"].(map[string]any); metadata["MinimumInstanceMetadataServiceVersion"] != 2.0 {
-		t.Errorf("metadata: %v", metadata)
+	if !reflect.DeepEqual(configuration, want) {
+		t.Errorf("security configuration: %v", configuration)
 	}
 }
 

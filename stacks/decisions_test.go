@@ -307,6 +307,7 @@ func (r *rendered) askFiles(each func(question), who, name string, country *Coun
 			{map[string]string{"s3:x-amz-server-side-encryption": "AES256"}, false},
 			{map[string]string{"s3:x-amz-server-side-encryption": "aws:kms", "s3:x-amz-server-side-encryption-aws-kms-key-id": "arn:aws:kms:eu-west-1:999999999999:key/theirs"}, false},
 			{map[string]string{"s3:x-amz-server-side-encryption": "aws:kms", "s3:x-amz-server-side-encryption-aws-kms-key-id": r.keys[country.Code]}, true},
+			{map[string]string{"s3:x-amz-server-side-encryption-customer-algorithm": "AES256"}, false},
 			{map[string]string{"aws:SecureTransport": "false"}, false},
 		} {
 			each(question{Who: who, Action: "s3:PutObject", Resource: landing + "/" + key, Account: country.Account, ResourcePolicy: landing, Context: c.context, Allowed: may && c.fits})
@@ -475,6 +476,33 @@ func TestPoliciesDecideAsTheTableSays(t *testing.T) {
 	}
 }
 
+// operatorDenied are the actions that a data key denies to operators.
+var operatorDenied = []string{"kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"}
+
+// TestBrokenControlAtAnOperatorOpensNoRecord gives the operators' role every right on keys: the data keys' own policies refuse it.
+func TestBrokenControlAtAnOperatorOpensNoRecord(t *testing.T) {
+	const everything = `{"Version":"2012-10-17","Statement":[{"Sid":"Everything","Effect":"Allow","Action":"kms:*","Resource":"*"}]}`
+	for _, denied := range []bool{true, false} {
+		r := render(t)
+		for arn := range r.Identity {
+			if strings.HasSuffix(arn, "-operator") {
+				r.Identity[arn] = append(r.Identity[arn], namedPolicy{"everything", json.RawMessage(everything)})
+			}
+		}
+		if !denied {
+			for arn, policy := range r.Resource {
+				r.Resource[arn] = json.RawMessage(strings.ReplaceAll(string(policy), "-operator", "-nobody"))
+			}
+		}
+		out, decided, differing := decide(t, r, func(q question) bool {
+			return strings.HasSuffix(q.Who, "-operator") && q.ResourcePolicy != "" && slices.Contains(operatorDenied, q.Action)
+		})
+		if decided == 0 || (differing == 0) != denied {
+			t.Errorf("denied by the keys %v: %d of %d decisions differ\n%s", denied, differing, decided, out)
+		}
+	}
+}
+
 func TestBrokenControlIsFound(t *testing.T) {
 	for _, c := range []struct{ name, who, from, to string }{
 		{"a widened prefix", "feed-reader", `/orders/*"`, `/orders*"`},
@@ -503,6 +531,29 @@ func TestBrokenControlIsFound(t *testing.T) {
 				t.Fatalf("no policy of %s has %s", c.who, c.from)
 			}
 			_, decided, differing := decide(t, r, func(q question) bool { return strings.HasSuffix(q.Who, "-"+c.who) })
+			if differing == 0 {
+				t.Errorf("not found by %d decisions", decided)
+			}
+		})
+	}
+	// In these a denial of the bucket's own policy never holds, because it waits for what no request says.
+	for _, c := range []struct{ name, key string }{
+		{"a bucket that takes other encryption", "s3:x-amz-server-side-encryption"},
+		{"a bucket that takes other keys", "s3:x-amz-server-side-encryption-aws-kms-key-id"},
+		{"a bucket that takes keys brought along", "s3:x-amz-server-side-encryption-customer-algorithm"},
+		{"a bucket that takes plain text", "aws:SecureTransport"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := render(t)
+			bucket := "arn:aws:s3:::" + r.buckets["us-landing"]
+			broken := strings.ReplaceAll(string(r.Resource[bucket]), `"`+c.key+`":"false"`, `"aws:PrincipalTag/none":"false"`)
+			if broken == string(r.Resource[bucket]) {
+				t.Fatalf("the policy of %s does not ask for %s", bucket, c.key)
+			}
+			r.Resource[bucket] = json.RawMessage(broken)
+			_, decided, differing := decide(t, r, func(q question) bool {
+				return q.ResourcePolicy == bucket && q.Action == "s3:PutObject" && len(q.Context) > 0
+			})
 			if differing == 0 {
 				t.Errorf("not found by %d decisions", decided)
 			}

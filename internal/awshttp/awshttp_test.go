@@ -1,9 +1,12 @@
 package awshttp
 
 import (
+	"crypto/x509"
 	"errors"
 	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -48,5 +51,24 @@ func TestRequestWithoutBodyStaysAsItIs(t *testing.T) {
 			}
 			return nil, nil
 		})).Do(request)
+	}
+}
+
+func TestServerWhoseCertificateNobodyVouchesForGetsNothing(t *testing.T) {
+	asked := false
+	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	defer server.Close()
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of the client that went away
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := New(nil).Do(request)
+	if err == nil {
+		_ = response.Body.Close()
+	}
+	var unknown x509.UnknownAuthorityError
+	if !errors.As(err, &unknown) || asked {
+		t.Errorf("asked %v, %v", asked, err)
 	}
 }

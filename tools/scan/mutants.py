@@ -194,6 +194,12 @@ PLANS: list[tuple[str, Callable[[Plan], None], str, str]] = [
         "CKV_SLUICE_2",
     ),
     (
+        "keys brought along allowed on a bucket",
+        edit("aws_s3_bucket_policy", "policy", without("DenyKeysBroughtAlong"), ".*-landing"),
+        "checkov",
+        "CKV_SLUICE_6",
+    ),
+    (
         "bucket open to everybody",
         edit(
             "aws_s3_bucket_policy",
@@ -207,36 +213,53 @@ PLANS: list[tuple[str, Callable[[Plan], None], str, str]] = [
     ),
     (
         "star for resource in a role's policy",
-        edit("aws_iam_role_policy", "policy", allowing(Action="s3:GetObject", Resource="*")),
+        edit("aws_iam_role_policy", "policy", allowing(Action="s3:GetObject", Resource="*"), "us-receive-file"),
+        "parliament",
+        "RESOURCE_STAR",
+    ),
+    (
+        "star for resource in a person's policy",
+        edit("aws_iam_role_policy", "policy", allowing(Action="s3:GetObject", Resource="*"), "us-access-.*"),
         "parliament",
         "RESOURCE_STAR",
     ),
     (
         "every action in a role's policy",
-        edit("aws_iam_role_policy", "policy", allowing(Action="*", Resource="*")),
+        edit("aws_iam_role_policy", "policy", allowing(Action="*", Resource="*"), "us-receive-file"),
         "checkov",
         "CKV_AWS_63",
     ),
     (
         "action that does not exist",
-        edit("aws_iam_role_policy", "policy", allowing(Action="s3:GetObjects")),
+        edit("aws_iam_role_policy", "policy", allowing(Action="s3:GetObjects"), "us-receive-file"),
         "parliament",
         "UNKNOWN_ACTION",
     ),
     (
         "action on a resource that it cannot have",
-        edit("aws_iam_role_policy", "policy", allowing(Action="sqs:SendMessage", Resource="arn:aws:s3:::b")),
+        edit(
+            "aws_iam_role_policy",
+            "policy",
+            allowing(Action="sqs:SendMessage", Resource="arn:aws:s3:::b"),
+            "us-receive-file",
+        ),
         "parliament",
         "RESOURCE_MISMATCH",
     ),
     (
         "role that anybody may take",
-        edit("aws_iam_role", "assume_role_policy", allowing(Principal={"AWS": "*"})),
+        edit("aws_iam_role", "assume_role_policy", allowing(Principal={"AWS": "*"}), "us-receive-file"),
         "checkov",
         "CKV_AWS_60",
     ),
     ("security group open to the world", open_to_the_world, "checkov", "CKV_SLUICE_5"),
     ("default security group that lets in", drop("aws_default_security_group"), "checkov", "CKV2_AWS_12"),
+    (
+        "endpoint to what any account owns",
+        edit("aws_vpc_endpoint", "policy", allowing(Condition={})),
+        "checkov",
+        "CKV_SLUICE_7",
+    ),
     ("network without flow log", drop("aws_flow_log"), "checkov", "CKV2_AWS_11"),
     (
         "subnet that gives public addresses",
@@ -271,6 +294,12 @@ PLANS: list[tuple[str, Callable[[Plan], None], str, str]] = [
         put("aws_athena_workgroup", "configuration.enforce_workgroup_configuration", False),
         "checkov",
         "CKV_AWS_82",
+    ),
+    (
+        "queries without a limit",
+        put("aws_athena_workgroup", "configuration.bytes_scanned_cutoff_per_query", None),
+        "checkov",
+        "CKV_SLUICE_8",
     ),
     (
         "cluster without at-rest encryption of S3",

@@ -44,6 +44,59 @@ class BucketDeniesOtherKeys(BaseResourceCheck):
         )
 
 
+class BucketDeniesBroughtKeys(BaseResourceCheck):
+    """What is written under a key that the sender brings along (SSE-C) nobody else can ever read."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Bucket policy denies writes under keys brought along",
+            "CKV_SLUICE_6",
+            [CheckCategories.ENCRYPTION],
+            ["aws_s3_bucket_policy"],
+        )
+
+    def scan_resource_conf(self, conf: dict[str, Any]) -> CheckResult:
+        """Passes with a denial of every write that names an algorithm for such a key."""
+        named = {"Null": {"s3:x-amz-server-side-encryption-customer-algorithm": "false"}}
+        return result(any(s.get("Condition") == named and s.get("Principal") == "*" for s in denials(conf)))
+
+
+class EndpointKeepsToItsAccount(BaseResourceCheck):
+    """An endpoint without a policy is a way out to everybody's accounts."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Endpoint reaches what its account owns, or what is named",
+            "CKV_SLUICE_7",
+            [CheckCategories.NETWORKING],
+            ["aws_vpc_endpoint"],
+        )
+
+    def scan_resource_conf(self, conf: dict[str, Any]) -> CheckResult:
+        """Passes when no statement allows something on everything, whoever owns it."""
+        statements = opened(conf.get("policy")).get("Statement", [])
+        wide = [s for s in statements if s["Effect"] == "Allow" and s.get("Resource") in ("*", ["*"])]
+        return result(
+            bool(statements) and all("aws:ResourceAccount" in json.dumps(s.get("Condition", {})) for s in wide)
+        )
+
+
+class WorkgroupEndsLargeQueries(BaseResourceCheck):
+    """What a query reads is paid."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Athena ends queries that read more than a limit",
+            "CKV_SLUICE_8",
+            [CheckCategories.GENERAL_SECURITY],
+            ["aws_athena_workgroup"],
+        )
+
+    def scan_resource_conf(self, conf: dict[str, Any]) -> CheckResult:
+        """Passes with a limit."""
+        return result(bool(first(opened(conf.get("configuration")).get("bytes_scanned_cutoff_per_query"))))
+
+
 class ClusterNodesHideMetadata(BaseResourceCheck):
     """A program on a node that is tricked into a request must not hand out the node's credentials."""
 
@@ -117,9 +170,14 @@ def wide(statement: dict[str, Any]) -> bool:
     )
 
 
+def first(value: Any) -> Any:
+    """A value that checkov has put into a list, or has not."""
+    return value[0] if isinstance(value, list) and value else value
+
+
 def opened(value: Any) -> dict[str, Any]:
     """A document that checkov has opened, or has not."""
-    value = value[0] if isinstance(value, list) and value else value
+    value = first(value)
     value = json.loads(value) if isinstance(value, str) and value.startswith("{") else value
     return value if isinstance(value, dict) else {}
 
@@ -132,6 +190,9 @@ def result(passed: bool) -> CheckResult:
 checks = [
     PolicyDeniesPlainText(),
     BucketDeniesOtherKeys(),
+    BucketDeniesBroughtKeys(),
+    EndpointKeepsToItsAccount(),
+    WorkgroupEndsLargeQueries(),
     ClusterNodesHideMetadata(),
     MandatoryTags(),
     NobodyFromAnywhere(),
