@@ -98,7 +98,7 @@ func databaseNames(catalog string) map[string]string {
 func (a Access) render(document func(policies.Country) (policies.Document, error), more pulumi.StringMap) pulumi.StringOutput {
 	arns := pulumi.StringMap{
 		"dataKey": a.Keys.DataARN, "stateKey": a.Keys.StateARN,
-		"tickets": a.Messaging.TicketsARN, "deadLetters": a.Messaging.DeadLettersARN,
+		"landed": a.Messaging.LandedARN, "tickets": a.Messaging.TicketsARN, "deadLetters": a.Messaging.DeadLettersARN,
 		"jobsTopic": a.Messaging.JobsARN, "alertsTopic": a.Messaging.AlertsARN,
 	}
 	for word, arn := range a.Lake.ARNs {
@@ -117,7 +117,7 @@ func (a Access) render(document func(policies.Country) (policies.Document, error
 			LandingARN: arn["bucket/landing"], ValidatedARN: arn["bucket/validated"], InvalidARN: arn["bucket/invalid"], VersionedARN: arn["bucket/versioned"],
 			CuratedARN: arn["bucket/curated"], ArtifactsARN: arn["bucket/artifacts"], LogsARN: arn["bucket/logs"],
 			FeedsARN: arn["table/feeds"], JobsARN: arn["table/jobs"], RunsARN: arn["table/runs"], FilesARN: arn["table/files"], ProgressARN: arn["table/progress"],
-			TicketsARN: arn["tickets"], DeadLettersARN: arn["deadLetters"],
+			LandedARN: arn["landed"], TicketsARN: arn["tickets"], DeadLettersARN: arn["deadLetters"],
 			JobsTopicARN: arn["jobsTopic"], AlertsTopicARN: arn["alertsTopic"],
 			ClusterServiceRoleARN: arn["clusterService"], ClusterNodeRoleARN: arn["clusterNode"],
 			ServerlessARN: arn["serverless"], ServerlessRoleARN: arn["serverlessRole"], GlueJobARN: arn["glueJob"],

@@ -15,6 +15,7 @@ const (
 	timeoutPercent   = 80  // timeoutPercent of a function's time-out: a larger day will not end in time.
 	eventAgeMinutes  = 15  // eventAgeMinutes is how long an event may wait for its function.
 	ticketAgeMinutes = 360 // ticketAgeMinutes is how long a job may take from ready to done: nothing starts, or a run hangs.
+	landedAgeMinutes = 60  // landedAgeMinutes is how long an event may wait for its function: twice as long as one that fails is tried.
 	silenceMinutes   = 15  // silenceMinutes is how long start-jobs may be silent, which the clock wakes every minute.
 )
 
@@ -35,6 +36,7 @@ type Queue struct {
 	Word        string             // Word tells the queue from the country's others, for example "tickets".
 	Name        pulumi.StringInput // Name is its physical name.
 	DeadLetters bool               // DeadLetters says that it holds what nobody could handle, so that one message is trouble.
+	Events      bool               // Events says that it holds events, which a function takes at once.
 }
 
 // Alarms tell people when a function, a queue or a job of a country is in trouble. They are made from the lists of functions and
@@ -140,6 +142,9 @@ func queueAlarm(q Queue) alarm {
 	}
 	a.metric, a.threshold, a.missing = "ApproximateAgeOfOldestMessage", ticketAgeMinutes*60, "notBreaching"
 	a.description = fmt.Sprintf("%s has a message of %d hours: nothing starts, or a run hangs", q.Word, ticketAgeMinutes/60)
+	if q.Events {
+		a.threshold, a.description = landedAgeMinutes*60, fmt.Sprintf("%s has an event of %d minutes: no function takes them", q.Word, landedAgeMinutes)
+	}
 	return a
 }
 

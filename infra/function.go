@@ -27,7 +27,7 @@ type FunctionArgs struct {
 	AlertsARN      pulumi.StringInput // AlertsARN is the topic that learns of events that failed for good.
 	DeadLettersARN pulumi.StringInput // DeadLettersARN is the queue that keeps those events.
 	MemoryMB       int                // MemoryMB is the memory in megabytes, 256 by default; processor time grows with it.
-	TimeoutSeconds int                // TimeoutSeconds ends an invocation, 60 by default.
+	TimeoutSeconds int                // TimeoutSeconds ends an invocation, DefaultTimeoutSeconds by default.
 	Single         bool               // Single runs one invocation at a time.
 	After          []pulumi.Resource  // After are resources that are made before the function, and go only after it.
 	LogDays        int                // LogDays is how long the log is kept, 30 by default.
@@ -45,6 +45,9 @@ type Function struct {
 	Single         bool // Single runs one invocation at a time.
 }
 
+// DefaultTimeoutSeconds is how long an invocation may take unless a function needs more.
+const DefaultTimeoutSeconds = 60
+
 // LogGroupARN is the log of the function with this physical name.
 func LogGroupARN(account, region, functionName string) string {
 	return "arn:aws:logs:" + region + ":" + account + ":log-group:/aws/lambda/" + functionName
@@ -57,7 +60,7 @@ func NewFunction(ctx *pulumi.Context, name string, args *FunctionArgs, opts ...p
 		return nil, fmt.Errorf("function %q: %w", name, err)
 	}
 	hash := sha256.Sum256(content)
-	f := &Function{TimeoutSeconds: withDefault(args.TimeoutSeconds, 60), Single: args.Single}
+	f := &Function{TimeoutSeconds: withDefault(args.TimeoutSeconds, DefaultTimeoutSeconds), Single: args.Single}
 	if err := register(ctx, "sluice:compute:Function", name, f, opts); err != nil {
 		return nil, err
 	}

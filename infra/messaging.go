@@ -12,16 +12,19 @@ import (
 type MessagingArgs struct {
 	Account           string             // Account is the AWS account whose alarms and rules may publish alerts.
 	KeyARN            pulumi.StringInput // KeyARN is the key that messages are encrypted with.
+	LandingARN        pulumi.StringInput // LandingARN is the bucket that sends events of what landed.
 	VisibilitySeconds int                // VisibilitySeconds is how long a ticket that was taken stays hidden before it can be taken again, 300 by default; who works on its job renews that.
 	Emails            []string           // Emails hear of every alert, each once its owner has confirmed the mail that AWS sends.
 	MaxReceives       int                // MaxReceives is how often a ticket can be taken before it goes to the dead letters, 100 by default: an outage of some hours loses none.
 	Tags              map[string]string  // Tags go on everything that takes tags.
 }
 
-// Messaging is how a country's parts tell each other: the queue of tickets, the dead letters, and the topics for jobs and alerts.
+// Messaging is how a country's parts tell each other: the queues of landed files' events and of tickets, the dead letters, and the topics for
+// jobs and alerts.
 type Messaging struct {
 	pulumi.ResourceState
 
+	LandedURL, LandedARN           pulumi.StringOutput // LandedURL and LandedARN are the queue of landed files' events.
 	TicketsURL, TicketsARN         pulumi.StringOutput
 	DeadLettersURL, DeadLettersARN pulumi.StringOutput
 	Queues                         []Queue             // Queues are all of them, for alarms and dashboards.
@@ -32,23 +35,38 @@ type Messaging struct {
 // retentionSeconds is the longest that SQS keeps a message, 14 days.
 const retentionSeconds = 14 * 24 * 60 * 60
 
+// An event stays hidden for six times as long as its function may run, and is tried five times, as AWS recommends for queues that Lambda
+// reads ("Creating and configuring an Amazon SQS event source mapping" in its developer guide).
+const (
+	eventHiddenFactor = 6
+	eventReceives     = 5
+)
+
 // NewMessaging creates Messaging.
 func NewMessaging(ctx *pulumi.Context, name string, args *MessagingArgs, opts ...pulumi.ResourceOption) (*Messaging, error) {
 	m := &Messaging{}
 	if err := register(ctx, "sluice:messaging:Messaging", name, m, opts); err != nil {
 		return nil, err
 	}
-	deadLetters, err := m.queue(ctx, name+"-dead-letters", args, &sqs.QueueArgs{})
+	own := func(s []string) policies.Document { return policies.Queue(s[0]) }
+	deadLetters, err := m.queue(ctx, name+"-dead-letters", args, &sqs.QueueArgs{}, own)
+	if err != nil {
+		return nil, err
+	}
+	givenUp := func(receives int) pulumi.StringPtrInput {
+		return pulumi.JSONMarshal(pulumi.Map{"deadLetterTargetArn": deadLetters.Arn, "maxReceiveCount": pulumi.Int(receives)}).ToStringPtrOutput()
+	}
+	landed, err := m.queue(ctx, name+"-landed", args, &sqs.QueueArgs{
+		VisibilityTimeoutSeconds: pulumi.Int(eventHiddenFactor * withDefault(needs[ReceiveFile].TimeoutSeconds, DefaultTimeoutSeconds)),
+		RedrivePolicy:            givenUp(eventReceives),
+	}, func(s []string) policies.Document { return policies.EventQueue(s[0], args.Account, s[1]) }, args.LandingARN)
 	if err != nil {
 		return nil, err
 	}
 	tickets, err := m.queue(ctx, name+"-tickets", args, &sqs.QueueArgs{
 		VisibilityTimeoutSeconds: pulumi.Int(withDefault(args.VisibilitySeconds, 300)),
-		RedrivePolicy: pulumi.JSONMarshal(pulumi.Map{
-			"deadLetterTargetArn": deadLetters.Arn,
-			"maxReceiveCount":     pulumi.Int(withDefault(args.MaxReceives, 100)),
-		}),
-	})
+		RedrivePolicy:            givenUp(withDefault(args.MaxReceives, 100)),
+	}, own)
 	if err != nil {
 		return nil, err
 	}
@@ -66,15 +84,16 @@ func NewMessaging(ctx *pulumi.Context, name string, args *MessagingArgs, opts ..
 			return nil, err
 		}
 	}
-	m.Queues = []Queue{{Word: "dead-letters", Name: deadLetters.Name, DeadLetters: true}, {Word: "tickets", Name: tickets.Name}}
+	m.Queues = []Queue{{Word: "dead-letters", Name: deadLetters.Name, DeadLetters: true}, {Word: "landed", Name: landed.Name, Events: true}, {Word: "tickets", Name: tickets.Name}}
+	m.LandedURL, m.LandedARN = landed.Url, landed.Arn
 	m.TicketsURL, m.TicketsARN = tickets.Url, tickets.Arn
 	m.DeadLettersURL, m.DeadLettersARN = deadLetters.Url, deadLetters.Arn
 	m.JobsARN, m.AlertsARN = jobs.Arn, alerts.Arn
-	return m, ctx.RegisterResourceOutputs(m, pulumi.Map{"ticketsUrl": m.TicketsURL, "deadLettersUrl": m.DeadLettersURL, "jobsArn": m.JobsARN, "alertsArn": m.AlertsARN})
+	return m, ctx.RegisterResourceOutputs(m, pulumi.Map{"landedUrl": m.LandedURL, "ticketsUrl": m.TicketsURL, "deadLettersUrl": m.DeadLettersURL, "jobsArn": m.JobsARN, "alertsArn": m.AlertsARN})
 }
 
-// queue creates an encrypted queue that keeps its messages as long as SQS can.
-func (m *Messaging) queue(ctx *pulumi.Context, name string, args *MessagingArgs, q *sqs.QueueArgs) (*sqs.Queue, error) {
+// queue creates an encrypted queue that keeps its messages as long as SQS can. Its policy is made of its own ARN and others.
+func (m *Messaging) queue(ctx *pulumi.Context, name string, args *MessagingArgs, q *sqs.QueueArgs, policy func(arns []string) policies.Document, others ...pulumi.StringInput) (*sqs.Queue, error) {
 	q.MessageRetentionSeconds = pulumi.Int(retentionSeconds)
 	q.KmsMasterKeyId = args.KeyARN.ToStringOutput().ToStringPtrOutput()
 	q.Tags = tagged(args.Tags)
@@ -83,7 +102,7 @@ func (m *Messaging) queue(ctx *pulumi.Context, name string, args *MessagingArgs,
 		return nil, err
 	}
 	_, err = sqs.NewQueuePolicy(ctx, name, &sqs.QueuePolicyArgs{QueueUrl: queue.Url,
-		Policy: document(func(s []string) policies.Document { return policies.Queue(s[0]) }, queue.Arn)}, pulumi.Parent(m))
+		Policy: document(policy, append([]pulumi.StringInput{queue.Arn}, others...)...)}, pulumi.Parent(m))
 	return queue, err
 }
 

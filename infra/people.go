@@ -205,6 +205,6 @@ func (a Access) standIn() policies.Country {
 		CuratedARN: bucket("curated"), ArtifactsARN: bucket("artifacts"), LogsARN: bucket("logs"),
 		FeedsARN: named("dynamodb", "table/", "feeds"), JobsARN: named("dynamodb", "table/", "jobs"), RunsARN: named("dynamodb", "table/", "runs"),
 		FilesARN: named("dynamodb", "table/", "files"), ProgressARN: named("dynamodb", "table/", "progress"),
-		TicketsARN: named("sqs", "", "tickets"), DeadLettersARN: named("sqs", "", "dead-letters"),
+		LandedARN: named("sqs", "", "landed"), TicketsARN: named("sqs", "", "tickets"), DeadLettersARN: named("sqs", "", "dead-letters"),
 	}
 }

@@ -167,19 +167,26 @@ func (p *Pipeline) function(ctx *pulumi.Context, name, folder string, args *Pipe
 	return err
 }
 
-// onLandedFile has every new object of the landing bucket received.
+// onLandedFile has every new object of the landing bucket received, by way of a queue: a delivery of many files waits there rather than
+// start as many functions, and an event that failed is tried again by itself.
 func (p *Pipeline) onLandedFile(ctx *pulumi.Context, name string, args *PipelineArgs) error {
-	receive := p.Functions[ReceiveFile]
-	permission, err := receive.allowInvoke(ctx, name, "s3.amazonaws.com", args.Access.Account, args.Access.Lake.ARNs["landing"])
+	messaging := args.Access.Messaging
+	taken, err := lambda.NewEventSourceMapping(ctx, name, &lambda.EventSourceMappingArgs{
+		EventSourceArn: messaging.LandedARN, FunctionName: p.Functions[ReceiveFile].ARN, BatchSize: pulumi.Int(eventBatch),
+		FunctionResponseTypes: pulumi.StringArray{pulumi.String("ReportBatchItemFailures")}, Tags: tagged(args.Tags),
+	}, pulumi.Parent(p))
 	if err != nil {
 		return err
 	}
 	_, err = s3.NewBucketNotification(ctx, name, &s3.BucketNotificationArgs{Bucket: args.Access.Lake.Names["landing"],
-		LambdaFunctions: s3.BucketNotificationLambdaFunctionArray{&s3.BucketNotificationLambdaFunctionArgs{
-			Id: pulumi.String(ReceiveFile), LambdaFunctionArn: receive.ARN, Events: pulumi.StringArray{pulumi.String("s3:ObjectCreated:*")}}},
-	}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{permission})) // S3 tries whether it may invoke the function
+		Queues: s3.BucketNotificationQueueArray{&s3.BucketNotificationQueueArgs{
+			Id: pulumi.String(ReceiveFile), QueueArn: messaging.LandedARN, Events: pulumi.StringArray{pulumi.String("s3:ObjectCreated:*")}}},
+	}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{messaging, taken})) // S3 tries whether it may send to the queue, and nothing is sent that nobody takes
 	return err
 }
+
+// eventBatch is how many events a function takes at once. More than ten would have each wait for a second.
+const eventBatch = 10
 
 // onMessage has a function woken by the messages of these types on the topic of jobs.
 func (p *Pipeline) onMessage(ctx *pulumi.Context, name, folder string, types []string, args *PipelineArgs) error {

@@ -43,6 +43,15 @@ func LogBucket(bucketARN, account, region string, sourceARNs ...string) Document
 // Queue is the policy of a queue: TLS only. Who sends and receives is up to their own roles.
 func Queue(queueARN string) Document { return New(tlsOnly("sqs:*", queueARN)) }
 
+// EventQueue is the policy of a queue that a bucket of the account sends its events to.
+func EventQueue(queueARN, account, bucketARN string) Document {
+	return New(
+		tlsOnly("sqs:*", queueARN),
+		Statement{Sid: "EventsOfTheBucket", Effect: "Allow", Principal: &Principal{Service: Strings{"s3.amazonaws.com"}}, Action: Strings{"sqs:SendMessage"}, Resource: Strings{queueARN},
+			Condition: Condition{"StringEquals": {"aws:SourceAccount": {account}}, "ArnEquals": {"aws:SourceArn": {bucketARN}}}},
+	)
+}
+
 // Topic is the policy of a topic that only roles of the account publish to.
 func Topic(topicARN string) Document { return New(tlsOnly("sns:Publish", topicARN)) }
 

@@ -12,7 +12,7 @@ type Country struct {
 
 	FeedsARN, JobsARN, RunsARN, FilesARN, ProgressARN string // tables
 
-	TicketsARN, DeadLettersARN string // queues
+	LandedARN, TicketsARN, DeadLettersARN string // queues
 
 	JobsTopicARN, AlertsTopicARN string
 
@@ -43,8 +43,13 @@ func Function(name, logGroupARN string, c Country) (Document, bool) {
 		allow("KeepFailedEvent", Strings{"sqs:SendMessage"}, Strings{c.DeadLettersARN}))...), true
 }
 
-// receiveFile records a landed file, and readies its job when the day is complete.
+// receiveFile takes the events of landed files, records the files, and readies the job of a day that is complete.
 func receiveFile(c Country) []Statement {
+	return append(takeIn(c), allow("TakeEvents", Strings{"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}, Strings{c.LandedARN}))
+}
+
+// takeIn records what landed, and readies the job of a day that is complete.
+func takeIn(c Country) []Statement {
 	return []Statement{
 		findLandedFiles(c),
 		readLedger(c),
@@ -57,7 +62,7 @@ func receiveFile(c Country) []Statement {
 
 // queueJobs does the same for files whose event got lost, opens the days whose window ended, and looks at what runs left.
 func queueJobs(c Country) []Statement {
-	return append(receiveFile(c), readRuns(c)...)
+	return append(takeIn(c), readRuns(c)...)
 }
 
 // startJobs takes tickets and sends them anew, readies the jobs whose time has come, and finds or starts the clusters, steps and job runs of their jobs.

@@ -134,7 +134,7 @@ func OperatorIn(c Country) Document {
 		allow("ReadLedger", Strings{"dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"},
 			Strings{c.FeedsARN, c.JobsARN, c.RunsARN, c.FilesARN, c.ProgressARN}),
 		key,
-		allow("SeeQueues", Strings{"sqs:GetQueueAttributes", "sqs:GetQueueUrl"}, Strings{c.TicketsARN, c.DeadLettersARN}),
+		allow("SeeQueues", Strings{"sqs:GetQueueAttributes", "sqs:GetQueueUrl"}, Strings{c.LandedARN, c.TicketsARN, c.DeadLettersARN}),
 		list,
 		allow("ReadClusterLogs", Strings{"s3:GetObject"}, Strings{c.LogsARN + "/emr/*", c.LogsARN + "/emr-serverless/*"}),
 	)

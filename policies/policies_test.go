@@ -24,7 +24,7 @@ func country() Country {
 		LandingARN: bucket("landing"), ValidatedARN: bucket("validated"), InvalidARN: bucket("invalid"), VersionedARN: bucket("versioned"),
 		CuratedARN: bucket("curated"), ArtifactsARN: bucket("artifacts"), LogsARN: bucket("logs"),
 		FeedsARN: table("feeds"), JobsARN: table("jobs"), RunsARN: table("runs"), FilesARN: table("files"), ProgressARN: table("progress"),
-		TicketsARN: "arn:aws:sqs:eu-west-1:111122223333:us-tickets", DeadLettersARN: "arn:aws:sqs:eu-west-1:111122223333:us-dead-letters",
+		LandedARN: "arn:aws:sqs:eu-west-1:111122223333:us-landed", TicketsARN: "arn:aws:sqs:eu-west-1:111122223333:us-tickets", DeadLettersARN: "arn:aws:sqs:eu-west-1:111122223333:us-dead-letters",
 		JobsTopicARN: "arn:aws:sns:eu-west-1:111122223333:us-jobs", AlertsTopicARN: "arn:aws:sns:eu-west-1:111122223333:us-alerts",
 		ClusterServiceRoleARN: "arn:aws:iam::111122223333:role/us-emr", ClusterNodeRoleARN: "arn:aws:iam::111122223333:role/us-job",
 		ServerlessARN: "arn:aws:emr-serverless:eu-west-1:111122223333:/applications/00f1", ServerlessRoleARN: "arn:aws:iam::111122223333:role/us-serverless",
@@ -38,7 +38,7 @@ func documents(t *testing.T) map[string]Document {
 	all := map[string]Document{
 		"data-key": DataKey(c.Account, "arn:aws:iam::111122223333:role/sluice-prod-operator"), "state-key": StateKey(c.Account, c.Region), "logs-key": LogsKey(c.Account, c.Region),
 		"bucket": Bucket(c.LandingARN, c.DataKeyARN), "log-bucket": LogBucket(c.LogsARN, c.Account, c.Region, c.LandingARN, c.CuratedARN),
-		"queue": Queue(c.TicketsARN), "topic": Topic(c.JobsTopicARN), "alert-topic": AlertTopic(c.AlertsTopicARN, c.Account),
+		"queue": Queue(c.TicketsARN), "event-queue": EventQueue(c.LandedARN, c.Account, c.LandingARN), "topic": Topic(c.JobsTopicARN), "alert-topic": AlertTopic(c.AlertsTopicARN, c.Account),
 		"trail-key":    TrailKey(c.Account, "arn:aws:cloudtrail:eu-west-1:111122223333:trail/sluice-prod"),
 		"trail-bucket": TrailBucket("arn:aws:s3:::sluicetrail-prod-1a2b3c4d", "arn:aws:kms:eu-west-1:111122223333:key/t", c.Account, "arn:aws:cloudtrail:eu-west-1:111122223333:trail/sluice-prod"),
 		"trust-lambda": AssumedBy("lambda.amazonaws.com"), "trust-emr": AssumedByEMR(c.Account, c.Region),

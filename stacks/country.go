@@ -62,7 +62,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	if err != nil {
 		return nil, err
 	}
-	messaging, err := infra.NewMessaging(ctx, code, &infra.MessagingArgs{Account: country.Account, KeyARN: keys.StateARN, Emails: country.Alerts.Emails, Tags: tags}, child)
+	messaging, err := infra.NewMessaging(ctx, code, &infra.MessagingArgs{Account: country.Account, KeyARN: keys.StateARN, LandingARN: lake.ARNs["landing"], Emails: country.Alerts.Emails, Tags: tags}, child)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		"timeZone":      pulumi.String(country.TimeZone),
 		"parallel":      pulumi.Int(country.Parallel),
 		"buckets":       outputs(lake.Names),
-		"queues":        pulumi.Map{"tickets": messaging.TicketsURL, "deadLetters": messaging.DeadLettersURL},
+		"queues":        pulumi.Map{"landed": messaging.LandedURL, "tickets": messaging.TicketsURL, "deadLetters": messaging.DeadLettersURL},
 		"topics":        pulumi.Map{"jobs": messaging.JobsARN, "alerts": messaging.AlertsARN},
 		"tables":        outputs(ledger.Names),
 		"functions":     functions,

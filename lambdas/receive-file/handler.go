@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-lambda-go/events"
 
 	"github.com/sluice-data/sluice/internal/job"
 )
@@ -19,7 +23,7 @@ type promoter interface {
 	Promote(ctx context.Context) error
 }
 
-// handler takes S3's notifications of the landing bucket.
+// handler takes S3's notifications of the landing bucket from their queue.
 type handler struct {
 	bucket   string
 	intake   intake
@@ -29,9 +33,10 @@ type handler struct {
 // notification is the part of S3's event that is read. The library's type refuses a whole event for one key that is not encoded right.
 type notification struct {
 	Records []struct {
-		EventName string    `json:"eventName"`
-		EventTime time.Time `json:"eventTime"`
-		S3        struct {
+		EventVersion string    `json:"eventVersion"`
+		EventName    string    `json:"eventName"`
+		EventTime    time.Time `json:"eventTime"`
+		S3           struct {
 			Bucket struct {
 				Name string `json:"name"`
 			} `json:"bucket"`
@@ -46,11 +51,56 @@ type notification struct {
 	} `json:"Records"`
 }
 
-// Handle takes in the objects that an event names. The event may come twice, late, or in any order; S3's test message has no records.
-func (h *handler) Handle(ctx context.Context, event notification) error {
+// Handle takes in the objects that the events of a batch name. Events may come twice, late, or in any order. A message that fails, and no
+// other, is returned to its queue, and goes to the dead letters when it fails again and again.
+func (h *handler) Handle(ctx context.Context, batch events.SQSEvent) (events.SQSEventResponse, error) {
+	var keys []job.File
+	var from []int // the message that each key came with
+	faults := make([]error, len(batch.Records))
+	for n, message := range batch.Records {
+		var files []job.File
+		files, faults[n] = h.read(ctx, message.Body)
+		for range files {
+			from = append(from, n)
+		}
+		keys = append(keys, files...)
+	}
+	var promoted error
+	if len(keys) > 0 {
+		changed, wrong := h.intake.Keys(ctx, keys)
+		for k, err := range wrong {
+			faults[from[k]] = errors.Join(faults[from[k]], err)
+		}
+		if changed {
+			// Also when something else went wrong: it must not keep this job back.
+			promoted = h.promoter.Promote(ctx)
+		}
+	}
+	var response events.SQSEventResponse
+	for n, err := range faults {
+		if err != nil {
+			id := batch.Records[n].MessageId
+			slog.ErrorContext(ctx, "not taken in", "message", id, "error", err.Error())
+			response.BatchItemFailures = append(response.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: id})
+		}
+	}
+	return response, promoted
+}
+
+// read returns the objects that a message tells of, also when it tells of something else as well. S3's test message has no records.
+func (h *handler) read(ctx context.Context, body string) ([]job.File, error) {
+	var event notification
+	if err := json.Unmarshal([]byte(body), &event); err != nil {
+		return nil, fmt.Errorf("event: %w", err)
+	}
 	var files []job.File
+	var faults []error
 	for _, r := range event.Records {
-		if !strings.HasPrefix(r.EventName, "ObjectCreated:") || r.S3.Bucket.Name != h.bucket {
+		if !strings.HasPrefix(r.EventVersion, "2.") { // AWS changes the number before the dot when something means something else
+			faults = append(faults, fmt.Errorf("event: version %q is not 2.x: deploy a receive-file that reads it", r.EventVersion))
+			continue
+		}
+		if !strings.HasPrefix(r.EventName, "ObjectCreated:") || r.S3.Bucket.Name != h.bucket || r.S3.Object.Key == "" {
 			slog.WarnContext(ctx, "not a landed file", "event", r.EventName, "bucket", r.S3.Bucket.Name)
 			continue
 		}
@@ -59,15 +109,7 @@ func (h *handler) Handle(ctx context.Context, event notification) error {
 			Sequencer: job.Sequencer(r.S3.Object.Sequencer), LandedAt: r.EventTime,
 		})
 	}
-	if len(files) == 0 {
-		return nil
-	}
-	changed, faults := h.intake.Keys(ctx, files)
-	if changed {
-		// Also when something else went wrong: it must not keep this job back.
-		faults = append(faults, h.promoter.Promote(ctx))
-	}
-	return errors.Join(faults...)
+	return files, errors.Join(faults...)
 }
 
 // decoded reads a key as S3's events encode it: like a form, a space as a plus sign. What is not encoded so is taken as it is.

@@ -4,11 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-lambda-go/events"
 
 	"github.com/sluice-data/sluice/internal/job"
 )
@@ -17,31 +21,41 @@ import (
 type desk struct {
 	keys     []job.File
 	changed  bool
-	err      error
+	broken   map[string]error // broken are the faults by key.
+	stuck    error            // stuck is what promoting answers.
 	promoted int
 }
 
 func (d *desk) Keys(_ context.Context, keys []job.File) (bool, []error) {
 	d.keys = keys
-	return d.changed, []error{d.err}
+	var faults []error
+	for _, f := range keys {
+		faults = append(faults, d.broken[f.Key])
+	}
+	return d.changed, faults
 }
 
 func (d *desk) Promote(context.Context) error {
 	d.promoted++
-	return nil
+	return d.stuck
 }
 
-func read[T any](t *testing.T, name string) T {
+// batch is a batch of messages, each with the text of a file in testdata or a text of its own.
+func batch(t *testing.T, bodies ...string) events.SQSEvent {
 	t.Helper()
-	var event T
-	text, err := os.ReadFile(filepath.Join("testdata", name+".json"))
-	if err == nil {
-		err = json.Unmarshal(text, &event)
+	var b events.SQSEvent
+	for n, body := range bodies {
+		if text, err := os.ReadFile(filepath.Join("testdata", body+".json")); err == nil {
+			body = string(text)
+		}
+		b.Records = append(b.Records, events.SQSMessage{MessageId: fmt.Sprint("m-", n+1), Body: body})
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return event
+	return b
+}
+
+// landed is S3's event of one object.
+func landed(key string) string {
+	return `{"Records":[{"eventVersion":"2.1","eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"landing"},"object":{"key":"` + key + `"}}}]}`
 }
 
 func TestEventNamesTheFilesToTakeIn(t *testing.T) {
@@ -57,8 +71,8 @@ func TestEventNamesTheFilesToTakeIn(t *testing.T) {
 	} {
 		d := &desk{}
 		h := &handler{bucket: "landing", intake: d, promoter: d}
-		if err := h.Handle(t.Context(), read[notification](t, name)); err != nil {
-			t.Errorf("%s: %v", name, err)
+		if response, err := h.Handle(t.Context(), batch(t, name)); err != nil || len(response.BatchItemFailures) != 0 {
+			t.Errorf("%s: %+v, %v", name, response, err)
 		}
 		if !reflect.DeepEqual(d.keys, want) {
 			t.Errorf("%s:\ngot  %+v\nwant %+v", name, d.keys, want)
@@ -69,13 +83,38 @@ func TestEventNamesTheFilesToTakeIn(t *testing.T) {
 	}
 }
 
-func TestNewJobIsPromotedEvenWhenAnotherFileFailed(t *testing.T) {
-	d := &desk{changed: true, err: errors.New("another file")}
+func TestMessageThatFailsIsTheOnlyOneThatIsReturned(t *testing.T) {
+	d := &desk{changed: true, broken: map[string]error{"flights/2013-01-01/b.csv": errors.New("throttled")}}
 	h := &handler{bucket: "landing", intake: d, promoter: d}
-	if err := h.Handle(t.Context(), read[notification](t, "put")); !errors.Is(err, d.err) {
+	response, err := h.Handle(t.Context(), batch(t, landed("flights/2013-01-01/a.csv"), landed("flights/2013-01-01/b.csv"), "not an event",
+		strings.Replace(landed("flights/2013-01-01/c.csv"), `"2.1"`, `"3.0"`, 1), "test-event", landed("flights/2013-01-01/d.csv")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(response)
+	if want := `{"batchItemFailures":[{"itemIdentifier":"m-2"},{"itemIdentifier":"m-3"},{"itemIdentifier":"m-4"}]}`; err != nil || string(text) != want {
+		t.Errorf("got %s, %v, not %s", text, err, want)
+	}
+	if len(d.keys) != 3 || d.promoted != 1 {
+		t.Errorf("took in %+v, promoted %d times", d.keys, d.promoted)
+	}
+}
+
+func TestBatchIsRepeatedWhenNoPlanCouldBeMade(t *testing.T) {
+	d := &desk{changed: true, stuck: errors.New("throttled")}
+	h := &handler{bucket: "landing", intake: d, promoter: d}
+	if _, err := h.Handle(t.Context(), batch(t, "put")); !errors.Is(err, d.stuck) {
 		t.Errorf("got %v", err)
 	}
-	if d.promoted != 1 {
-		t.Errorf("promoted %d times", d.promoted)
+}
+
+func TestKeysAreReadAsS3WritesThem(t *testing.T) {
+	for written, want := range map[string]string{
+		"a+b.csv": "a b.csv", "a%2Bb.csv": "a+b.csv", "%252e%252e.csv": "%2e%2e.csv", "..%2F..%2Fx": "../../x", "caf%C3%A9": "caf\u00e9", "cafe%CC%81": "cafe\u0301",
+		"%": "%", "%zz": "%zz",
+	} {
+		if got := decoded(written); got != want {
+			t.Errorf("%s: got %q, not %q", written, got, want)
+		}
 	}
 }

@@ -1,5 +1,5 @@
-// Command receive-file is woken by every object that lands. It records the file and, when its day is complete, creates the day's
-// job, queues its ticket and announces it.
+// Command receive-file is woken by every object that lands, some at a time. It records the files and, when their day is complete, creates
+// the day's job, queues its ticket and announces it.
 package main
 
 import (

@@ -126,6 +126,55 @@ def test_new_object_reaches_a_function_that_lets_s3_in(root: Account, recorder_r
     assert s3.list_objects_v2(Bucket="events", Prefix="shut/")["KeyCount"] == 0
 
 
+# A function that fails on the object "key-bad", and says so of their messages only.
+PICKY = RECORDER.replace(
+    'return {"ok": True}',
+    'return {"batchItemFailures": [{"itemIdentifier": m["messageId"]} for m in event["Records"] if "key-bad" in m["body"]]}',
+)
+
+
+def test_message_that_failed_is_the_only_one_that_is_left_in_its_queue(root: Account, recorder_role: str) -> None:
+    s3, sqs = root.client("s3"), root.client("sqs")
+    queue = sqs.create_queue(QueueName="landed", Attributes={"VisibilityTimeout": "60"})["QueueUrl"]
+    arn = "arn:aws:sqs:us-east-1:000000000000:landed"
+    s3.create_bucket(Bucket="queued")
+    wanted = {"QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]}
+    notify = s3.put_bucket_notification_configuration
+    assert denied(notify, Bucket="queued", NotificationConfiguration=wanted) == "InvalidArgument"
+    let_in = {
+        "Effect": "Allow",
+        "Principal": {"Service": "s3.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {
+            "StringEquals": {"aws:SourceAccount": "000000000000"},
+            "ArnEquals": {"aws:SourceArn": "arn:aws:s3:::queued"},
+        },
+    }
+    policy = {"Version": "2012-10-17", "Statement": [let_in]}
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": json.dumps(policy)})
+    root.function("picky", recorder_role, PICKY)
+    mapping = {"FunctionResponseTypes": ["ReportBatchItemFailures"], "BatchSize": 10}
+    root.client("lambda").create_event_source_mapping(EventSourceArn=arn, FunctionName="picky", **mapping)
+    notify(Bucket="queued", NotificationConfiguration=wanted)
+    for key in ["key-good", "key-bad", "key-fine"]:
+        s3.put_object(Bucket="queued", Key=key, Body=b"1")
+
+    def taken() -> list[str]:
+        """The objects of the bucket that the function heard of, once it heard of all."""
+        bodies = [m["body"] for call in recorded(root, "picky") for m in call["event"]["Records"]]
+        keys = [r["s3"]["object"]["key"] for body in bodies for r in json.loads(body).get("Records", [])]
+        return sorted(keys) if len(keys) >= 3 else []
+
+    assert wait_for(taken) == ["key-bad", "key-fine", "key-good"]
+
+    def left() -> bool:
+        got = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+        return (got["ApproximateNumberOfMessages"], got["ApproximateNumberOfMessagesNotVisible"]) == ("0", "1")
+
+    assert wait_for(left)
+
+
 def test_filter_policy_decides_which_messages_reach_a_function(root: Account, recorder_role: str) -> None:
     sns = root.client("sns")
     topic = sns.create_topic(Name="jobs")["TopicArn"]
