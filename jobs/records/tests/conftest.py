@@ -41,10 +41,12 @@ def spark(lake: Path) -> Iterator[SparkSession]:
         "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
         "spark.sql.catalog.lake.type": "hadoop",
         "spark.sql.catalog.lake.warehouse": f"file:{lake}",
+        "spark.sql.shuffle.partitions": "4",
     }
-    # As a step on a cluster gets them: from spark-submit.
+    # As a step on a cluster gets them: from spark-submit. The flags suit many small jobs on two cores.
     os.environ["PYSPARK_SUBMIT_ARGS"] = (
-        " ".join(f"--conf {key}={value}" for key, value in settings.items()) + " pyspark-shell"
+        " ".join(f"--conf {key}={value}" for key, value in settings.items())
+        + " --driver-java-options '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC' pyspark-shell"
     )
     os.environ["PYSPARK_PYTHON"] = sys.executable
     spark = session()
