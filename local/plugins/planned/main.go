@@ -11,6 +11,8 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,6 +52,15 @@ func run(ctx context.Context, root, program, out string, stacks []string) error 
 	defer os.RemoveAll(scratch)
 	// The plugin keeps copies of packages in Pulumi's folder, and so would Pulumi's own commands: not in that of the user.
 	if err := os.Setenv("PULUMI_HOME", scratch); err != nil {
+		return err
+	}
+	// The provider asks Step Functions whether a definition is right; only a cloud can tell.
+	unasked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		fmt.Fprint(w, `{"result": "OK", "diagnostics": []}`)
+	}))
+	defer unasked.Close()
+	if err := os.Setenv("AWS_ENDPOINT_URL_SFN", unasked.URL); err != nil {
 		return err
 	}
 	if program == "" {
