@@ -54,7 +54,7 @@ func (a *app) demo(ctx context.Context) error {
 			err = fmt.Errorf("%w\nthe local cloud has ended by itself: its logs are in %s; 'make demo' starts again with an empty one", err, filepath.Join(home, "cloud"))
 		}
 	}
-	if ctx.Err() != nil || unfinished(home) {
+	if ctx.Err() != nil || unfinished(home) != "" {
 		fprintln(a.err, "sluice: the demo is not done: 'make demo' goes on with it, 'make down' ends it and deletes its data")
 	}
 	return err
@@ -254,18 +254,18 @@ func (a *app) deployLocal(ctx context.Context, root, home string) error {
 		return err
 	}
 	killed := unfinished(home)
-	if !killed || before.resources > 0 {
+	if killed == "" || killed == "up" && before.resources > 0 {
 		failed := a.upLocal(ctx, root)
 		if failed == nil || ctx.Err() != nil {
 			return failed
 		}
 		after, err := readState(home)
-		if err != nil || !killed && !after.creating {
+		if err != nil || killed == "" && !after.creating {
 			return errors.Join(failed, err)
 		}
 		fprintf(a.err, "sluice: %v\n", failed)
 	}
-	fprintln(a.err, "sluice: an earlier deployment was killed and left resources that Pulumi does not know; starting with an empty local cloud")
+	fprintln(a.err, "sluice: an earlier deployment or its end was killed, and Pulumi does not know what is there; starting with an empty local cloud")
 	if err := stopCloud(ctx, home); err != nil {
 		return err
 	}

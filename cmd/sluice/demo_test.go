@@ -123,13 +123,14 @@ func TestDemoWhoseCloudEndedSaysSo(t *testing.T) {
 func TestDemoStartsOverWhereAKilledDeploymentIsInTheWay(t *testing.T) {
 	const state = "state/.pulumi/stacks/sluice/local.json"
 	for name, c := range map[string]struct {
-		state        string
-		killed, over bool
+		state, killed string
+		tries, over   bool
 	}{
-		"failed in order":             {`{"checkpoint":{"latest":{"resources":[{}]}}}`, false, false},
-		"killed":                      {`{"checkpoint":{"latest":{"resources":[{}]}}}`, true, true},
-		"killed the first time":       {`{"checkpoint":{"latest":{"resources":[]}}}`, true, true},
-		"stopped while it was making": {`{"checkpoint":{"latest":{"resources":[{}],"pending_operations":[{"type":"creating"}]}}}`, false, true},
+		"failed in order":             {`{"checkpoint":{"latest":{"resources":[{}]}}}`, "", true, false},
+		"killed":                      {`{"checkpoint":{"latest":{"resources":[{}]}}}`, "up", true, true},
+		"destroy was killed":          {`{"checkpoint":{"latest":{"resources":[{}]}}}`, "destroy", false, true},
+		"killed the first time":       {`{"checkpoint":{"latest":{"resources":[]}}}`, "up", false, true},
+		"stopped while it was making": {`{"checkpoint":{"latest":{"resources":[{}],"pending_operations":[{"type":"creating"}]}}}`, "", true, true},
 	} {
 		home := inCheckout(t)
 		fakePulumi(t, filepath.Dir(home), "echo up >> calls\nexit 1\n")
@@ -137,8 +138,8 @@ func TestDemoStartsOverWhereAKilledDeploymentIsInTheWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		files := map[string]string{state: c.state}
-		if c.killed {
-			files["state/unfinished"] = ""
+		if c.killed != "" {
+			files["state/unfinished"] = c.killed + "\n"
 		}
 		for path, text := range files {
 			if err := os.WriteFile(filepath.Join(home, path), []byte(text), 0o644); err != nil {
@@ -153,7 +154,7 @@ func TestDemoStartsOverWhereAKilledDeploymentIsInTheWay(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(home, state)); said != c.over || (err != nil) != c.over {
 			t.Errorf("%s: it says %q; the state: %v", name, out.String(), err)
 		}
-		if _, err := os.Stat(filepath.Join(filepath.Dir(home), "calls")); (err != nil) != (name == "killed the first time") {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(home), "calls")); (err == nil) != c.tries {
 			t.Errorf("%s: it tried first: %v", name, err)
 		}
 	}

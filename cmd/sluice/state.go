@@ -29,10 +29,14 @@ func hasState(home string) (bool, error) {
 	return len(found) > 0, nil
 }
 
-// unfinished tells whether the last deployment of the stack local was killed, so that the state lacks what it made: bin/pulumi says so.
-func unfinished(home string) bool {
-	_, err := os.Stat(filepath.Join(home, "state", "unfinished"))
-	return err == nil
+// unfinished returns what of the stack local was killed, "up" or "destroy", so that the state does not tell what it did: bin/pulumi notes it.
+// It is empty when the last one ended by itself.
+func unfinished(home string) string {
+	text, err := os.ReadFile(filepath.Join(home, "state", "unfinished"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
 }
 
 // stackState is what the state of the stack local tells.
