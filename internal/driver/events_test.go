@@ -133,6 +133,32 @@ func TestOldEventDoesNotBringBackWhatWasOverwrittenOrDeleted(t *testing.T) {
 
 func TestLookThatWasOvertakenIsTakenAgain(t *testing.T) {
 	s := twoFeeds(t)
+	old := s.lands(dataKey, s.now, "")
+	old.ID, old.Name, old.State, old.Sequencer = airports, "data.csv", job.Landed, ""
+	s.lands(dataKey, s.now, "")
+	s.meanwhile = func() { // somebody writes down what he saw before
+		if wrote, err := s.ledger.RecordFile(t.Context(), old, job.File{}); err != nil || !wrote {
+			t.Errorf("got %v, %v", wrote, err)
+		}
+	}
+	s.told(job.File{Key: dataKey}) // and no sequencer tells who saw more
+	if got := s.files(t, airports)["data.csv"]; got.VersionID != "2" {
+		t.Errorf("recorded is %+v", got)
+	}
+}
+
+func TestSweepBringsNothingBackThatWasOverwrittenWhileItLooked(t *testing.T) {
+	s := twoFeeds(t)
+	s.lands(dataKey, s.now, "")
+	s.meanwhile = func() { s.told(s.lands(dataKey, s.now, "")) }
+	s.sweep()
+	if got := s.files(t, airports)["data.csv"]; got.VersionID != "2" {
+		t.Errorf("recorded is %+v", got)
+	}
+}
+
+func TestUploadThatBeganEarlierAndEndedLaterIsTheNewerObject(t *testing.T) {
+	s := twoFeeds(t)
 	first := s.lands(dataKey, s.now, "")
 	s.meanwhile = func() { s.told(s.lands(dataKey, s.now.Add(-time.Hour), "")) } // a large upload that began before
 	s.told(first)
