@@ -39,7 +39,7 @@ func (e example) lake(ctx *pulumi.Context) (*DataLake, error) {
 }
 
 func (e example) messaging(ctx *pulumi.Context) (*Messaging, error) {
-	return NewMessaging(ctx, "us", &MessagingArgs{Account: "111122223333", KeyARN: pulumi.String("arn:key"), LandingARN: pulumi.String("arn:landing"), Emails: []string{"ops@example.com"}, Tags: tags})
+	return NewMessaging(ctx, "us", &MessagingArgs{Account: "111122223333", Region: "eu-west-1", KeyARN: pulumi.String("arn:key"), LandingARN: pulumi.String("arn:landing"), Emails: []string{"ops@example.com"}, Tags: tags})
 }
 
 func (e example) ledger(ctx *pulumi.Context) (*Ledger, error) {

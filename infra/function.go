@@ -9,6 +9,7 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/cloudwatch"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/sns"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/sluice-data/sluice/internal/settings"
@@ -24,7 +25,7 @@ type FunctionArgs struct {
 	Settings       pulumi.StringInput // Settings are the country's settings as JSON.
 	KeyARN         pulumi.StringInput // KeyARN is the key that settings are encrypted with.
 	LogKeyARN      pulumi.StringInput // LogKeyARN is the key that the log is encrypted with.
-	AlertsARN      pulumi.StringInput // AlertsARN is the topic that learns of events that failed for good.
+	FailuresARN    pulumi.StringInput // FailuresARN is the function that is told of events that failed for good; nil: none is.
 	DeadLettersARN pulumi.StringInput // DeadLettersARN is the queue that keeps those events.
 	MemoryMB       int                // MemoryMB is the memory in megabytes, 256 by default; processor time grows with it.
 	TimeoutSeconds int                // TimeoutSeconds ends an invocation, DefaultTimeoutSeconds by default.
@@ -43,6 +44,8 @@ type Function struct {
 
 	TimeoutSeconds int  // TimeoutSeconds ends an invocation.
 	Single         bool // Single runs one invocation at a time.
+
+	deadLettersARN pulumi.StringInput
 }
 
 // DefaultTimeoutSeconds is how long an invocation may take unless a function needs more.
@@ -60,7 +63,7 @@ func NewFunction(ctx *pulumi.Context, name string, args *FunctionArgs, opts ...p
 		return nil, fmt.Errorf("function %q: %w", name, err)
 	}
 	hash := sha256.Sum256(content)
-	f := &Function{TimeoutSeconds: withDefault(args.TimeoutSeconds, DefaultTimeoutSeconds), Single: args.Single}
+	f := &Function{TimeoutSeconds: withDefault(args.TimeoutSeconds, DefaultTimeoutSeconds), Single: args.Single, deadLettersARN: args.DeadLettersARN}
 	if err := register(ctx, "sluice:compute:Function", name, f, opts); err != nil {
 		return nil, err
 	}
@@ -98,13 +101,12 @@ func NewFunction(ctx *pulumi.Context, name string, args *FunctionArgs, opts ...p
 	if err != nil {
 		return nil, err
 	}
-	if _, err := lambda.NewFunctionEventInvokeConfig(ctx, name, &lambda.FunctionEventInvokeConfigArgs{
-		FunctionName:             function.Name,
-		MaximumRetryAttempts:     pulumi.Int(2),
-		MaximumEventAgeInSeconds: pulumi.Int(6 * 60 * 60),
-		DestinationConfig: &lambda.FunctionEventInvokeConfigDestinationConfigArgs{
-			OnFailure: &lambda.FunctionEventInvokeConfigDestinationConfigOnFailureArgs{Destination: args.AlertsARN}},
-	}, pulumi.Parent(f)); err != nil {
+	retries := &lambda.FunctionEventInvokeConfigArgs{FunctionName: function.Name, MaximumRetryAttempts: pulumi.Int(2), MaximumEventAgeInSeconds: pulumi.Int(6 * 60 * 60)}
+	if args.FailuresARN != nil {
+		retries.DestinationConfig = &lambda.FunctionEventInvokeConfigDestinationConfigArgs{
+			OnFailure: &lambda.FunctionEventInvokeConfigDestinationConfigOnFailureArgs{Destination: args.FailuresARN}}
+	}
+	if _, err := lambda.NewFunctionEventInvokeConfig(ctx, name, retries, pulumi.Parent(f)); err != nil {
 		return nil, err
 	}
 	f.Name, f.ARN = function.Name, function.Arn
@@ -144,7 +146,23 @@ func (f *Function) allowInvoke(ctx *pulumi.Context, name, service, account strin
 	}, pulumi.Parent(f))
 }
 
-// onEvent has the function woken by a rule of the default event bus, which becomes a child of parent.
+// onTopic has the function woken by the messages of a topic; filter, where there is one, says by which. What the topic cannot deliver is a
+// dead letter.
+func (f *Function) onTopic(ctx *pulumi.Context, name string, topicARN pulumi.StringInput, filter, account string, parent pulumi.Resource) error {
+	if _, err := f.allowInvoke(ctx, name, "sns.amazonaws.com", account, topicARN); err != nil {
+		return err
+	}
+	subscription := &sns.TopicSubscriptionArgs{Topic: topicARN, Protocol: pulumi.String("lambda"), Endpoint: f.ARN,
+		RedrivePolicy: pulumi.JSONMarshal(pulumi.Map{"deadLetterTargetArn": f.deadLettersARN})}
+	if filter != "" {
+		subscription.FilterPolicy, subscription.FilterPolicyScope = pulumi.String(filter), pulumi.String("MessageAttributes")
+	}
+	_, err := sns.NewTopicSubscription(ctx, name, subscription, pulumi.Parent(parent))
+	return err
+}
+
+// onEvent has the function woken by a rule of the default event bus, which becomes a child of parent. What the rule cannot deliver is a
+// dead letter.
 func (f *Function) onEvent(ctx *pulumi.Context, name string, rule *cloudwatch.EventRuleArgs, account string, tags map[string]string, parent pulumi.Resource) error {
 	rule.Tags = tagged(tags)
 	created, err := cloudwatch.NewEventRule(ctx, name, rule, pulumi.Parent(parent))
@@ -154,6 +172,7 @@ func (f *Function) onEvent(ctx *pulumi.Context, name string, rule *cloudwatch.Ev
 	if _, err := f.allowInvoke(ctx, name, "events.amazonaws.com", account, created.Arn); err != nil {
 		return err
 	}
-	_, err = cloudwatch.NewEventTarget(ctx, name, &cloudwatch.EventTargetArgs{Rule: created.Name, TargetId: pulumi.String(name), Arn: f.ARN}, pulumi.Parent(parent))
+	_, err = cloudwatch.NewEventTarget(ctx, name, &cloudwatch.EventTargetArgs{Rule: created.Name, TargetId: pulumi.String(name), Arn: f.ARN,
+		DeadLetterConfig: &cloudwatch.EventTargetDeadLetterConfigArgs{Arn: f.deadLettersARN.ToStringOutput().ToStringPtrOutput()}}, pulumi.Parent(parent))
 	return err
 }

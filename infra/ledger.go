@@ -11,15 +11,16 @@ import (
 
 // Feed is what the deployment tells a country's ledger about a feed.
 type Feed struct {
-	Name          string
-	ContractKey   string   // ContractKey is the compiled contract's key in the artifacts bucket.
-	Hash          string   // Hash is the compiled contract's SHA-256, so that a run can name what it ran by.
-	Completeness  string   // Completeness says when a day is complete: marker, count or window.
-	ExpectedFiles int      // ExpectedFiles is how many files make a day complete, for count.
-	Prerequisites []string // Prerequisites are the feeds whose same day has to succeed first.
-	WindowMinutes int      // WindowMinutes is how long after its end a day is waited for.
-	Attempts      int      // Attempts is how many runs a job has before it is dead; 0: the rules' default.
-	Engine        string   // Engine is auto, emr, emr-serverless or glue.
+	Name           string
+	ContractKey    string   // ContractKey is the compiled contract's key in the artifacts bucket.
+	Hash           string   // Hash is the compiled contract's SHA-256, so that a run can name what it ran by.
+	Completeness   string   // Completeness says when a day is complete: marker, count or window.
+	ExpectedFiles  int      // ExpectedFiles is how many files make a day complete, for count.
+	Prerequisites  []string // Prerequisites are the feeds whose same day has to succeed first.
+	WindowMinutes  int      // WindowMinutes is how long after its end a day is waited for.
+	Attempts       int      // Attempts is how many runs a job has before it is dead; 0: the rules' default.
+	TimeoutMinutes int      // TimeoutMinutes is how many minutes a run may take before people are told; 0: by the day's size.
+	Engine         string   // Engine is auto, emr, emr-serverless or glue.
 }
 
 // LedgerArgs is what a Ledger is made of.
@@ -112,15 +113,16 @@ func (f Feed) item() (string, error) {
 		prerequisites = append(prerequisites, value{"S": p})
 	}
 	text, err := json.Marshal(map[string]value{
-		"feed":          {"S": f.Name},
-		"contractKey":   {"S": f.ContractKey},
-		"hash":          {"S": f.Hash},
-		"completeness":  {"S": f.Completeness},
-		"expectedFiles": {"N": strconv.Itoa(f.ExpectedFiles)},
-		"prerequisites": {"L": prerequisites},
-		"windowMinutes": {"N": strconv.Itoa(f.WindowMinutes)},
-		"attempts":      {"N": strconv.Itoa(f.Attempts)},
-		"engine":        {"S": f.Engine},
+		"feed":           {"S": f.Name},
+		"contractKey":    {"S": f.ContractKey},
+		"hash":           {"S": f.Hash},
+		"completeness":   {"S": f.Completeness},
+		"expectedFiles":  {"N": strconv.Itoa(f.ExpectedFiles)},
+		"prerequisites":  {"L": prerequisites},
+		"windowMinutes":  {"N": strconv.Itoa(f.WindowMinutes)},
+		"attempts":       {"N": strconv.Itoa(f.Attempts)},
+		"engine":         {"S": f.Engine},
+		"timeoutMinutes": {"N": strconv.Itoa(f.TimeoutMinutes)},
 	})
 	return string(text), err
 }

@@ -10,7 +10,8 @@ import (
 
 // MessagingArgs is what Messaging is made of.
 type MessagingArgs struct {
-	Account           string             // Account is the AWS account whose alarms and rules may publish alerts.
+	Account           string             // Account is the AWS account whose alarms and rules may publish alerts, and leave dead letters.
+	Region            string             // Region is the AWS region.
 	KeyARN            pulumi.StringInput // KeyARN is the key that messages are encrypted with.
 	LandingARN        pulumi.StringInput // LandingARN is the bucket that sends events of what landed.
 	VisibilitySeconds int                // VisibilitySeconds is how long a ticket that was taken stays hidden before it can be taken again, 300 by default; who works on its job renews that.
@@ -49,7 +50,7 @@ func NewMessaging(ctx *pulumi.Context, name string, args *MessagingArgs, opts ..
 		return nil, err
 	}
 	own := func(s []string) policies.Document { return policies.Queue(s[0]) }
-	deadLetters, err := m.queue(ctx, name+"-dead-letters", args, &sqs.QueueArgs{}, own)
+	deadLetters, err := m.queue(ctx, name+"-dead-letters", args, &sqs.QueueArgs{}, func(s []string) policies.Document { return policies.DeadLetters(s[0], args.Account, args.Region) })
 	if err != nil {
 		return nil, err
 	}

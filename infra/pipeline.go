@@ -7,7 +7,6 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/cloudwatch"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/s3"
-	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/sns"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/sluice-data/sluice/internal/settings"
@@ -24,10 +23,12 @@ const (
 	PublishCPU      = "publish-cpu"
 	StopCluster     = "stop-cluster"
 	KeepCertificate = "keep-certificate"
+
+	TellFault = "tell-fault"
 )
 
 // Functions are the folders of a country's functions.
-var Functions = []string{ReceiveFile, QueueJobs, StartJobs, FinishJob, ExportTable, PublishCPU, StopCluster, KeepCertificate}
+var Functions = []string{TellFault, ReceiveFile, QueueJobs, StartJobs, FinishJob, ExportTable, PublishCPU, StopCluster, KeepCertificate}
 
 // needs are what a function takes, where it is not Function's default.
 var needs = map[string]FunctionArgs{
@@ -40,6 +41,8 @@ var needs = map[string]FunctionArgs{
 	PublishCPU:      {},
 	StopCluster:     {TimeoutSeconds: 300, Single: true}, // two at once would end a cluster twice
 	KeepCertificate: {},
+
+	TellFault: {Single: true}, // two at once would tell twice
 }
 
 // PipelineArgs is what a Pipeline is made of.
@@ -79,8 +82,10 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 	if err := register(ctx, "sluice:compute:Pipeline", name, p, opts); err != nil {
 		return nil, err
 	}
-	if err := p.function(ctx, name, StopCluster, args); err != nil {
-		return nil, err
+	for _, folder := range []string{TellFault, StopCluster} { // what others need
+		if err := p.function(ctx, name, folder, args); err != nil {
+			return nil, err
+		}
 	}
 	last, err := p.endsClusters(ctx, name+"-last", args)
 	if err != nil {
@@ -89,7 +94,7 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 	for _, folder := range Functions {
 		var after []pulumi.Resource
 		switch folder {
-		case StopCluster:
+		case TellFault, StopCluster:
 			continue
 		case StartJobs:
 			after = append(after, last) // else it would start others while the country's clusters are ended
@@ -106,6 +111,9 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 		return nil, err
 	}
 	if err := p.onMessage(ctx, name+"-succeeded", ExportTable, []string{"job.succeeded"}, args); err != nil {
+		return nil, err
+	}
+	if err := p.failures(ctx, name, args); err != nil {
 		return nil, err
 	}
 	if p.Certificate, err = lambda.NewInvocation(ctx, name+"-certificate", &lambda.InvocationArgs{FunctionName: p.Functions[KeepCertificate].Name, Input: pulumi.String("{}")},
@@ -161,10 +169,34 @@ func (p *Pipeline) function(ctx *pulumi.Context, name, folder string, args *Pipe
 	function.Package, function.Architecture, function.LogDays, function.Tags = args.Packages[folder], args.Architecture, args.LogDays, args.Tags
 	function.Policy, function.Settings = args.Access.Function(folder, function.FunctionName, args.Engines), args.Settings
 	function.KeyARN, function.LogKeyARN = args.Access.Keys.StateARN, args.Access.Keys.LogsARN
-	function.AlertsARN, function.DeadLettersARN = args.Access.Messaging.AlertsARN, args.Access.Messaging.DeadLettersARN
+	function.DeadLettersARN = args.Access.Messaging.DeadLettersARN
+	if tell := p.Functions[TellFault]; tell != nil {
+		function.FailuresARN = tell.ARN
+	}
 	created, err := NewFunction(ctx, name+"-"+folder, &function, pulumi.Parent(p))
 	p.Functions[folder] = created
 	return err
+}
+
+// failures has people told of what runs without a job, which has nobody else to say that it failed.
+func (p *Pipeline) failures(ctx *pulumi.Context, name string, args *PipelineArgs) error {
+	machines := "arn:aws:states:" + args.Access.Region + ":" + args.Access.Account + ":stateMachine:" + args.Prefix + "-"
+	for _, failed := range []struct {
+		child, description string
+		pattern            pulumi.StringPtrInput
+	}{
+		{"-failed-upkeep", "Runs of the country's upkeep that failed",
+			failedPattern("aws.glue", "Glue Job State Change", "jobName", args.Prefix+"-upkeep", "state", "FAILED", "TIMEOUT", "ERROR")},
+		{"-failed-crawler", "Crawlers of the country that failed", failedPattern("aws.glue", "Glue Crawler State Change", "crawlerName", args.Prefix+"-", "state", "Failed")},
+		{"-failed-machine", "State machines of the country that failed",
+			failedPattern("aws.states", "Step Functions Execution Status Change", "stateMachineArn", machines, "status", "FAILED", "TIMED_OUT", "ABORTED")},
+	} {
+		rule := cloudwatch.EventRuleArgs{Description: pulumi.String(failed.description), EventPattern: failed.pattern}
+		if err := p.onEvent(ctx, name+failed.child, TellFault, &rule, args); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // onLandedFile has every new object of the landing bucket received, by way of a queue: a delivery of many files waits there rather than
@@ -190,17 +222,11 @@ const eventBatch = 10
 
 // onMessage has a function woken by the messages of these types on the topic of jobs.
 func (p *Pipeline) onMessage(ctx *pulumi.Context, name, folder string, types []string, args *PipelineArgs) error {
-	topic, function := args.Access.Messaging.JobsARN, p.Functions[folder]
-	if _, err := function.allowInvoke(ctx, name, "sns.amazonaws.com", args.Access.Account, topic); err != nil {
-		return err
-	}
 	filter, err := json.Marshal(map[string][]string{"type": types})
 	if err != nil {
 		return err
 	}
-	_, err = sns.NewTopicSubscription(ctx, name, &sns.TopicSubscriptionArgs{Topic: topic, Protocol: pulumi.String("lambda"), Endpoint: function.ARN,
-		FilterPolicy: pulumi.String(string(filter)), FilterPolicyScope: pulumi.String("MessageAttributes")}, pulumi.Parent(p))
-	return err
+	return p.Functions[folder].onTopic(ctx, name, args.Access.Messaging.JobsARN, string(filter), args.Access.Account, p)
 }
 
 // onEvent has a function woken by a rule of the default event bus.
@@ -246,6 +272,14 @@ func endedRunPattern(source, kind, field string, value pulumi.StringInput, state
 		pattern := string(text)
 		return &pattern, err
 	}).(pulumi.StringPtrOutput)
+}
+
+// failedPattern matches the failure of what the country has by the beginning of its name: events of a kind from a source.
+func failedPattern(source, kind, field, prefix, stateField string, states ...string) pulumi.StringPtrInput {
+	text, _ := json.Marshal(map[string]any{ // maps of strings always marshal
+		"source": []string{source}, "detail-type": []string{kind},
+		"detail": map[string]any{field: []map[string]string{{"prefix": prefix}}, stateField: states}})
+	return pulumi.StringPtr(string(text))
 }
 
 // SettingsArgs is what a country's settings are made of; each part says what it is in package settings.

@@ -112,7 +112,8 @@ func (p *Polling) schedule(ctx *pulumi.Context, name string, args *PollingArgs, 
 		return err
 	}
 	_, err = cloudwatch.NewEventTarget(ctx, name, &cloudwatch.EventTargetArgs{Rule: rule.Name, TargetId: pulumi.String(name), Arn: p.ARN, RoleArn: role.Arn,
-		Input: pulumi.String("{}")}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{access}))
+		Input: pulumi.String("{}"), DeadLetterConfig: &cloudwatch.EventTargetDeadLetterConfigArgs{Arn: args.Functions[StartJobs].deadLettersARN.ToStringOutput().ToStringPtrOutput()}},
+		pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{access}))
 	return err
 }
 

@@ -207,11 +207,7 @@ func (s *Standing) idleAlarm(ctx *pulumi.Context, name string, args *StandingArg
 		Policy: document(func(a []string) policies.Document { return policies.AlertTopic(a[0], args.Account) }, topic.Arn)}, pulumi.Parent(s)); err != nil {
 		return err
 	}
-	stop := args.Pipeline.Functions[StopCluster]
-	if _, err := stop.allowInvoke(ctx, name, "sns.amazonaws.com", args.Account, topic.Arn); err != nil {
-		return err
-	}
-	if _, err := sns.NewTopicSubscription(ctx, name, &sns.TopicSubscriptionArgs{Topic: topic.Arn, Protocol: pulumi.String("lambda"), Endpoint: stop.ARN}, pulumi.Parent(s)); err != nil {
+	if err := args.Pipeline.Functions[StopCluster].onTopic(ctx, name, topic.Arn, "", args.Account, s); err != nil {
 		return err
 	}
 	if _, err := cloudwatch.NewCompositeAlarm(ctx, name, &cloudwatch.CompositeAlarmArgs{

@@ -52,6 +52,20 @@ func EventQueue(queueARN, account, bucketARN string) Document {
 	)
 }
 
+// DeadLetters is the policy of the queue for what could not be handled: topics and rules of the account may leave there what they could not
+// deliver.
+func DeadLetters(queueARN, account, region string) Document {
+	d := Queue(queueARN)
+	for _, sender := range []struct{ sid, service, sources string }{
+		{"RulesOfThisAccount", "events.amazonaws.com", "arn:aws:events:" + region + ":" + account + ":rule/*"},
+		{"TopicsOfThisAccount", "sns.amazonaws.com", "arn:aws:sns:" + region + ":" + account + ":*"},
+	} {
+		d.Statement = append(d.Statement, Statement{Sid: sender.sid, Effect: "Allow", Principal: &Principal{Service: Strings{sender.service}},
+			Action: Strings{"sqs:SendMessage"}, Resource: Strings{queueARN}, Condition: Condition{"ArnLike": {"aws:SourceArn": {sender.sources}}}})
+	}
+	return d
+}
+
 // Topic is the policy of a topic that only roles of the account publish to.
 func Topic(topicARN string) Document { return New(tlsOnly("sns:Publish", topicARN)) }
 

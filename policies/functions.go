@@ -35,12 +35,18 @@ func Function(name, logGroupARN string, c Country) (Document, bool) {
 		"publish-cpu":      publishCPU,
 		"stop-cluster":     stopCluster,
 		"keep-certificate": keepCertificate,
+
+		"tell-fault": tellFault,
 	}[name]
 	if !ok {
 		return Document{}, false
 	}
-	return New(append(work(c), logs(logGroupARN), useKey("UseStateKey", c.StateKeyARN), publish("ReportFailure", c.AlertsTopicARN),
-		allow("KeepFailedEvent", Strings{"sqs:SendMessage"}, Strings{c.DeadLettersARN}))...), true
+	statements := append(work(c), logs(logGroupARN), useKey("UseStateKey", c.StateKeyARN), allow("KeepFailedEvent", Strings{"sqs:SendMessage"}, Strings{c.DeadLettersARN}))
+	if name != "tell-fault" { // which would tell itself that it cannot tell
+		statements = append(statements, allow("ReportFailure", Strings{"lambda:InvokeFunction"},
+			Strings{"arn:aws:lambda:" + c.Region + ":" + c.Account + ":function:sluice-" + c.Stack + "-" + c.Code + "-tell-fault"}))
+	}
+	return New(statements...), true
 }
 
 // receiveFile takes the events of landed files, records the files, and readies the job of a day that is complete.
@@ -56,7 +62,7 @@ func takeIn(c Country) []Statement {
 		writeTables("RecordFilesAndJobs", c.JobsARN, c.FilesARN),
 		updateTables("RecordProgress", c.ProgressARN),
 		allow("SendTickets", Strings{"sqs:SendMessage"}, Strings{c.TicketsARN}),
-		publish("AnnounceJobs", c.JobsTopicARN),
+		publish("AnnounceJobsAndAlert", c.JobsTopicARN, c.AlertsTopicARN),
 	}
 }
 
@@ -104,7 +110,7 @@ func finishJob(c Country) []Statement {
 		ownClusters(c, "LookAtOwnClusters", "elasticmapreduce:DescribeCluster", "elasticmapreduce:DescribeStep"),
 		allow("LookAtServerlessRuns", Strings{"emr-serverless:GetJobRun"}, Strings{c.ServerlessARN + "/jobruns/*"}),
 		allow("LookAtGlueRuns", Strings{"glue:GetJobRun"}, Strings{c.GlueJobARN}),
-		publish("AnnounceJobs", c.JobsTopicARN),
+		publish("AnnounceJobsAndAlert", c.JobsTopicARN, c.AlertsTopicARN),
 	)
 }
 
@@ -139,6 +145,7 @@ func stopCluster(c Country) []Statement {
 		updateTables("CloseClusters", c.ProgressARN),
 		allow("SwitchOffStandingCluster", Strings{"ssm:PutParameter"},
 			Strings{"arn:aws:ssm:" + c.Region + ":" + c.Account + ":parameter" + compute.ParameterName(c.Stack, c.Code, compute.Standing)}),
+		publish("Alert", c.AlertsTopicARN),
 	}
 }
 
@@ -147,6 +154,14 @@ func keepCertificate(c Country) []Statement {
 	return []Statement{
 		allow("WriteCertificate", Strings{"s3:PutObject"}, Strings{c.ArtifactsARN + "/cluster/certificate.zip"}),
 		allow("EncryptCertificate", Strings{"kms:GenerateDataKey"}, Strings{c.DataKeyARN}),
+	}
+}
+
+// tellFault tells people of failures, and remembers that it did.
+func tellFault(c Country) []Statement {
+	return []Statement{
+		allow("RememberFaults", Strings{"dynamodb:GetItem", "dynamodb:UpdateItem"}, Strings{c.ProgressARN}),
+		publish("Alert", c.AlertsTopicARN),
 	}
 }
 

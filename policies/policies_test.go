@@ -38,7 +38,7 @@ func documents(t *testing.T) map[string]Document {
 	all := map[string]Document{
 		"data-key": DataKey(c.Account, "arn:aws:iam::111122223333:role/sluice-prod-operator"), "state-key": StateKey(c.Account, c.Region), "logs-key": LogsKey(c.Account, c.Region),
 		"bucket": Bucket(c.LandingARN, c.DataKeyARN), "log-bucket": LogBucket(c.LogsARN, c.Account, c.Region, c.LandingARN, c.CuratedARN),
-		"queue": Queue(c.TicketsARN), "event-queue": EventQueue(c.LandedARN, c.Account, c.LandingARN), "topic": Topic(c.JobsTopicARN), "alert-topic": AlertTopic(c.AlertsTopicARN, c.Account),
+		"queue": Queue(c.TicketsARN), "event-queue": EventQueue(c.LandedARN, c.Account, c.LandingARN), "dead-letters": DeadLetters(c.DeadLettersARN, c.Account, c.Region), "topic": Topic(c.JobsTopicARN), "alert-topic": AlertTopic(c.AlertsTopicARN, c.Account),
 		"trail-key":    TrailKey(c.Account, "arn:aws:cloudtrail:eu-west-1:111122223333:trail/sluice-prod"),
 		"trail-bucket": TrailBucket("arn:aws:s3:::sluicetrail-prod-1a2b3c4d", "arn:aws:kms:eu-west-1:111122223333:key/t", c.Account, "arn:aws:cloudtrail:eu-west-1:111122223333:trail/sluice-prod"),
 		"trust-lambda": AssumedBy("lambda.amazonaws.com"), "trust-emr": AssumedByEMR(c.Account, c.Region),
@@ -63,7 +63,7 @@ func documents(t *testing.T) map[string]Document {
 		}
 		all["endpoint-"+service] = d
 	}
-	for _, name := range []string{"receive-file", "queue-jobs", "start-jobs", "finish-job", "export-table", "publish-cpu", "stop-cluster", "keep-certificate"} {
+	for _, name := range []string{"receive-file", "queue-jobs", "start-jobs", "finish-job", "export-table", "publish-cpu", "stop-cluster", "keep-certificate", "tell-fault"} {
 		d, ok := Function(name, "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/sluice-prod-us-"+name, c)
 		if !ok {
 			t.Fatalf("function %s has no document", name)

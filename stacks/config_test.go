@@ -160,7 +160,7 @@ func TestEveryFaultIsReportedWithItsPath(t *testing.T) {
 		`  compute: missing property 'coreType'`,
 		`  config: additional properties 'sluice:speed' not allowed`,
 		`  contracts/odd.yaml customProperties[0].value: value must be one of 'marker', 'count', 'window'`,
-		`  contracts/odd.yaml customProperties[1].property: value must be one of 'sluice.completeness', 'sluice.expectedFiles', 'sluice.windowMinutes', 'sluice.attempts', 'sluice.prerequisites', 'sluice.delimiter', 'sluice.encoding', 'sluice.snapshot', 'sluice.nullValue', 'sluice.curatedColumns', 'sluice.clientSide'`,
+		`  contracts/odd.yaml customProperties[1].property: value must be one of 'sluice.completeness', 'sluice.expectedFiles', 'sluice.windowMinutes', 'sluice.attempts', 'sluice.timeoutMinutes', 'sluice.prerequisites', 'sluice.delimiter', 'sluice.encoding', 'sluice.snapshot', 'sluice.nullValue', 'sluice.curatedColumns', 'sluice.clientSide'`,
 		`  contracts/odd.yaml schema[0].properties[0].logicalType: value must be one of 'string', 'integer', 'number', 'boolean', 'date', 'timestamp'`,
 		`  contracts/report.yaml sluice.curatedColumns: contracts/report.sql selects the curated rows; say which columns they have`,
 		`  contracts/reserved.yaml schema[0].properties[0].name: Valid_From is a column that versions have; choose another name`,

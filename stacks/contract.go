@@ -20,16 +20,17 @@ import (
 
 // Contract is a feed's contract, as far as the deployment reads it.
 type Contract struct {
-	Feed          string
-	JSON          string // JSON is the whole contract, compiled for the jobs.
-	Completeness  string
-	ExpectedFiles int
-	WindowMinutes int
-	Attempts      int
-	Prerequisites []string
-	ClientSide    bool           // ClientSide says that who puts a file encrypts it.
-	Delimiter     string         // Delimiter stands between the fields of a file; a comma by default.
-	Columns       []infra.Column // Columns are those of the feed's table at BigQuery.
+	Feed           string
+	JSON           string // JSON is the whole contract, compiled for the jobs.
+	Completeness   string
+	ExpectedFiles  int
+	WindowMinutes  int
+	Attempts       int
+	TimeoutMinutes int // TimeoutMinutes is how many minutes a run may take before people are told; 0: by the day's size.
+	Prerequisites  []string
+	ClientSide     bool           // ClientSide says that who puts a file encrypts it.
+	Delimiter      string         // Delimiter stands between the fields of a file; a comma by default.
+	Columns        []infra.Column // Columns are those of the feed's table at BigQuery.
 }
 
 // reserved are the columns that the versioned table adds.
@@ -121,7 +122,8 @@ func newContract(wrong *faults, file, feed string, document map[string]any, sql 
 	for i, custom := range read.CustomProperties {
 		target, known := map[string]any{
 			"sluice.completeness": &c.Completeness, "sluice.expectedFiles": &c.ExpectedFiles, "sluice.windowMinutes": &c.WindowMinutes, "sluice.attempts": &c.Attempts,
-			"sluice.prerequisites": &c.Prerequisites, "sluice.curatedColumns": &curated, "sluice.clientSide": &c.ClientSide, "sluice.delimiter": &c.Delimiter,
+			"sluice.timeoutMinutes": &c.TimeoutMinutes,
+			"sluice.prerequisites":  &c.Prerequisites, "sluice.curatedColumns": &curated, "sluice.clientSide": &c.ClientSide, "sluice.delimiter": &c.Delimiter,
 		}[custom.Property]
 		if !known || custom.Value == nil {
 			continue

@@ -62,7 +62,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	if err != nil {
 		return nil, err
 	}
-	messaging, err := infra.NewMessaging(ctx, code, &infra.MessagingArgs{Account: country.Account, KeyARN: keys.StateARN, LandingARN: lake.ARNs["landing"], Emails: country.Alerts.Emails, Tags: tags}, child)
+	messaging, err := infra.NewMessaging(ctx, code, &infra.MessagingArgs{Account: country.Account, Region: country.Region, KeyARN: keys.StateARN, LandingARN: lake.ARNs["landing"], Emails: country.Alerts.Emails, Tags: tags}, child)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +216,7 @@ func (country *Country) ledgerFeeds() []infra.Feed {
 	for _, f := range country.Feeds {
 		feeds = append(feeds, infra.Feed{Name: f.Name, ContractKey: infra.ContractKey(f.Name), Hash: infra.Hash(f.Contract.JSON),
 			Completeness: f.Contract.Completeness, ExpectedFiles: f.Contract.ExpectedFiles, WindowMinutes: f.Contract.WindowMinutes,
-			Prerequisites: f.Contract.Prerequisites, Attempts: f.Contract.Attempts, Engine: f.Engine})
+			Prerequisites: f.Contract.Prerequisites, Attempts: f.Contract.Attempts, TimeoutMinutes: f.Contract.TimeoutMinutes, Engine: f.Engine})
 	}
 	return feeds
 }

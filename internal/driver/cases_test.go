@@ -68,11 +68,61 @@ func TestTimeOutWithALiveLeaseTakesNothingOver(t *testing.T) {
 	}
 	s.has(t, airports, job.Running, 1)
 	s.has(t, airports2, job.Waiting, 0)
+	if want := []string{"job.overdue airports/2013-01-01#1 "}; !slices.Equal(s.alerts, want) {
+		t.Errorf("alerts: %q", s.alerts)
+	}
 	s.progress(p)
 	s.progress(p)
 	s.end(p)
 	s.has(t, airports, job.Succeeded, 1)
 	s.settled(t)
+}
+
+func TestRunThatTakesTooLongIsToldOnceAndGoesOn(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	limit := job.Feed{}.Limit(s.job(airports).Sizing.Bytes)
+	s.now = s.job(airports).StartedAt.Add(limit - time.Second)
+	s.start()
+	s.sweep()
+	if len(s.alerts) != 0 {
+		t.Errorf("told before its time: %q", s.alerts)
+	}
+	for range 3 {
+		s.now = s.now.Add(time.Minute)
+		s.start()
+		s.sweep()
+	}
+	want := []string{"job.overdue airports/2013-01-01#1 "}
+	if !slices.Equal(s.alerts, want) {
+		t.Errorf("alerts: %q", s.alerts)
+	}
+	s.has(t, airports, job.Running, 1)
+	if got, want := s.job(airports).Reason, "run 1 has not ended within 64 minutes, the limit for this day"; got != want {
+		t.Errorf("reason %q, not %q", got, want)
+	}
+	s.progress(p)
+	s.progress(p)
+	s.end(p)
+	s.has(t, airports, job.Succeeded, 1)
+	if reason := s.job(airports).Reason; reason != "" || !slices.Equal(s.alerts, want) {
+		t.Errorf("reason %q, alerts %q", reason, s.alerts)
+	}
+	s.settled(t)
+}
+
+func TestFeedSaysHowLongARunMayTake(t *testing.T) {
+	quiet(t)
+	feed := emulator.Feed("airports")
+	feed["timeoutMinutes"] = &types.AttributeValueMemberN{Value: "2"}
+	s := newStage(t, 5, feed)
+	s.running(t, airports)
+	s.now = s.now.Add(2 * time.Minute)
+	s.start()
+	s.sweep()
+	if want := []string{"job.overdue airports/2013-01-01#1 "}; !slices.Equal(s.alerts, want) {
+		t.Errorf("alerts: %q", s.alerts)
+	}
 }
 
 func TestTicketThatAppearsAgainMidJobStartsNothing(t *testing.T) {

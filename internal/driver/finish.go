@@ -234,6 +234,7 @@ func (t Teller) trouble(ctx context.Context, n job.Notice) error {
 		job.NoticeFailed:  "mend the cause and deliver the day again: sluice put, with the marker last; see sluice job show",
 		job.NoticeBlocked: "the reason names what has to come; the job goes on by itself once it did",
 		job.NoticeHeld:    "restate the day with sluice restate, or leave it",
+		job.NoticeOverdue: "the run goes on: sluice job show names its step, whose log says where it is; if it hangs, sluice cancel, then sluice redrive",
 	}[n.Type]
 	// Who cancelled a job knows it, and who was told of a job's first failure is told next when no attempt is left.
 	if next != "" && !n.Quiet {
@@ -245,7 +246,7 @@ func (t Teller) trouble(ctx context.Context, n job.Notice) error {
 	if count := stuck[n.Type]; count != "" {
 		slog.WarnContext(ctx, "job stuck", "job", n.ID.String(), "state", n.Type, "reason", n.Reason, metrics.Add(t.Now(), count, 1))
 	}
-	if n.Type != job.NoticeBlocked && n.Type != job.NoticeHeld { // a run ended: its slot is free
+	if n.Type != job.NoticeBlocked && n.Type != job.NoticeHeld && n.Type != job.NoticeOverdue { // a run ended: its slot is free
 		if err := t.Topics.Announce(ctx, n.Type, n.ID, n.Token); err != nil {
 			return err
 		}

@@ -84,6 +84,9 @@ func (p Promoter) landed(ctx context.Context, b job.Board) (map[string][]job.Day
 	}
 	var files []job.File
 	for _, feed := range slices.Sorted(maps.Keys(until)) {
+		if last := b.LastDay[feed]; last != "" && until[feed] <= last.Next() {
+			continue // no day is between
+		}
 		found, err := p.Landing.List(ctx, feed+"/", feed+"/"+string(b.LastDay[feed]))
 		if err != nil {
 			return nil, err

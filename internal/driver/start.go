@@ -29,6 +29,7 @@ type StartLedger interface {
 	GiveBack(ctx context.Context, j job.Job, r job.Run, reason string, now time.Time) error
 	Move(ctx context.Context, d job.Decision, now time.Time) error
 	SaveEngine(ctx context.Context, r job.Run) error
+	Overdue(ctx context.Context, j job.Job, reason string, now time.Time) error
 	SaveTicket(ctx context.Context, j job.Job) error
 }
 
@@ -72,25 +73,39 @@ type Starter struct {
 // startPatience is how long an engine may refuse a run before the run has failed.
 const startPatience = 10 * time.Minute
 
-// Work does all that there is to do now. What goes wrong with one job keeps no other back.
+// Work does all that there is to do now. What goes wrong with one job keeps no other back. What can start does so first: a slot that is free
+// waits for no question to an engine.
 func (s Starter) Work(ctx context.Context) error {
-	var faults []error
-	b, err := s.Ledger.Board(ctx)
-	if err != nil {
+	b, err := s.starts(ctx)
+	faults := []error{err}
+	if b.Jobs == nil {
 		return err
 	}
 	faults = append(faults, s.tickets(ctx, b), s.watch(ctx, b))
-	b, err = s.Promoter.promote(ctx)
-	if err != nil {
-		faults = append(faults, err)
-		// What is ready can start all the same.
-		if b, err = s.Ledger.Board(ctx); err != nil {
-			return errors.Join(append(faults, err)...)
+	_, err = s.starts(ctx) // in place of what ended, and what others came to tell of meanwhile
+	return errors.Join(append(faults, err)...)
+}
+
+// starts readies what can be, and starts what can start, until nothing more can: while engines were asked for some, whoever came to tell of
+// others was sent away. It returns the board as it was last, which is empty when it could not be read.
+func (s Starter) starts(ctx context.Context) (b job.Board, err error) {
+	var faults []error
+	for range rounds {
+		if b, err = s.Promoter.promote(ctx); err != nil {
+			faults = append(faults, err)
+			// What is ready can start all the same.
+			if b, err = s.Ledger.Board(ctx); err != nil {
+				return job.Board{}, errors.Join(append(faults, err)...)
+			}
+			b.Zone = s.Promoter.Zone
 		}
-		b.Zone = s.Promoter.Zone
+		started, err := s.start(ctx, b)
+		faults = append(faults, err)
+		if started == 0 || errors.Join(faults...) != nil {
+			break // the next tick goes on
+		}
 	}
-	faults = append(faults, s.start(ctx, b))
-	return errors.Join(faults...)
+	return b, errors.Join(faults...)
 }
 
 // tickets takes what is in the queue, keeps the tickets of jobs that have not ended from appearing again, and removes the others. A ticket
@@ -179,6 +194,10 @@ func (s Starter) watch(ctx context.Context, b job.Board) error {
 		if err == nil && status.State == engine.Active && j.Cancel != "" {
 			err = s.Engine.Cancel(ctx, r) // at each tick, until the engine says that the run ended
 		}
+		if reason := j.Overdue(b.Feeds[id.Feed], s.Now()); err == nil && status.State == engine.Active && reason != "" {
+			slog.WarnContext(ctx, "overdue", "job", id.String(), "token", j.Token, "reason", reason)
+			err = s.Ledger.Overdue(ctx, j, reason, s.Now())
+		}
 		if err == nil && status.State != engine.Active {
 			err = s.Finisher.Finish(ctx, r, status)
 		}
@@ -189,16 +208,16 @@ func (s Starter) watch(ctx context.Context, b job.Board) error {
 	return errors.Join(faults...)
 }
 
-// start gives the free slots to the jobs that the plan names.
-func (s Starter) start(ctx context.Context, b job.Board) error {
+// start gives the free slots to the jobs that the plan names, and then has their engines start them. It returns how many got one.
+func (s Starter) start(ctx context.Context, b job.Board) (int, error) {
 	b.Now, b.Parallel = s.Now(), s.Country.Parallel
 	if !slices.ContainsFunc(slices.Collect(maps.Values(b.Jobs)), func(j job.Job) bool { return j.State == job.Ready }) {
-		return nil
+		return 0, nil
 	}
 	// Without an answer nothing starts: a job can wait, what a cluster cost cannot be undone.
 	off, err := s.Switch.Off(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	b.Off = off
 	var next []job.Decision
@@ -213,23 +232,40 @@ func (s Starter) start(ctx context.Context, b job.Board) error {
 			}
 		}
 	}
-	for _, d := range next {
-		faults = append(faults, s.startJob(ctx, b.Feeds[d.ID.Feed], b.Jobs[d.ID]))
+	var up []string
+	if slices.ContainsFunc(next, func(d job.Decision) bool { return sizing.Clustered(b.Feeds[d.ID.Feed].Engine) }) {
+		if up, err = s.Clusters.Sizes(ctx); err != nil {
+			return 0, errors.Join(append(faults, err)...)
+		}
 	}
-	return errors.Join(faults...)
+	var runs []job.Run
+	for _, d := range next {
+		r, err := s.claim(ctx, b.Feeds[d.ID.Feed], b.Jobs[d.ID], up)
+		if lost(ctx, err) {
+			continue
+		}
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		runs = append(runs, r)
+		if r.Sizing.Target == sizing.NewCluster {
+			up = append(up, r.Sizing.Size) // those after it can use it
+		}
+	}
+	for _, r := range runs {
+		j := b.Jobs[r.ID]
+		j.Token, j.State = r.Token, job.Running
+		faults = append(faults, s.launch(ctx, b.Feeds[r.ID.Feed], j, r))
+	}
+	return len(runs), errors.Join(faults...)
 }
 
-func (s Starter) startJob(ctx context.Context, feed job.Feed, j job.Job) error {
+// claim takes a slot for a job's next run, given the sizes of the clusters that are up.
+func (s Starter) claim(ctx context.Context, feed job.Feed, j job.Job, up []string) (job.Run, error) {
 	files, err := s.orderFiles(ctx, j)
 	if err != nil {
-		return err
-	}
-	var up []string
-	if sizing.Clustered(feed.Engine) {
-		// Asked for each job: the one before may have started a cluster that this one can use.
-		if up, err = s.Clusters.Sizes(ctx); err != nil {
-			return err
-		}
+		return job.Run{}, err
 	}
 	size := amount(files)
 	decision := sizing.Decide(feed.Engine, size.Files, size.Bytes, up)
@@ -237,16 +273,11 @@ func (s Starter) startJob(ctx context.Context, feed job.Feed, j job.Job) error {
 		ID: j.ID, Token: j.Token + 1, State: job.RunRunning, Engine: decision.Engine, Receipt: j.Ticket.Receipt, StartedAt: s.Now(),
 		Order: s.Artifacts.URI(orderKey(j.ID, j.Token+1)), Sizing: decision,
 	}
-	err = s.Ledger.Start(ctx, r, s.Country.Parallel)
-	if lost(ctx, err) {
-		return nil
-	}
-	if err != nil {
-		return err
+	if err := s.Ledger.Start(ctx, r, s.Country.Parallel); err != nil {
+		return r, err
 	}
 	slog.InfoContext(ctx, "run", "job", r.ID.String(), "token", r.Token, "engine", r.Engine, "size", r.Sizing.Size, "target", r.Sizing.Target, "reason", r.Sizing.Reason)
-	j.Token, j.State = r.Token, job.Running
-	return s.launch(ctx, feed, j, r)
+	return r, nil
 }
 
 // switchedOff is why a run does not begin: the reason for which its engine is off.

@@ -187,3 +187,27 @@ func TestBackoffDoublesUpToAnHour(t *testing.T) {
 		}
 	}
 }
+
+func TestRunIsOverdueAfterItsLimitAndSaysSoOnce(t *testing.T) {
+	j := Job{ID: ID{"a", d1}, State: Running, Token: 2, StartedAt: at(noon)}
+	j.Sizing.Bytes = 60e9 // twenty minutes of work, and one to start
+	waiting, told := j, j
+	waiting.State, told.Reason = Waiting, "run 2 has not ended"
+	for _, c := range []struct {
+		job   Job
+		feed  Feed
+		after time.Duration
+		want  string
+	}{
+		{j, Feed{}, 144*time.Minute - time.Second, ""},
+		{j, Feed{}, 144 * time.Minute, "run 2 has not ended within 144 minutes, the limit for this day"},
+		{j, Feed{Timeout: 30 * time.Minute}, 30*time.Minute - time.Second, ""},
+		{j, Feed{Timeout: 30 * time.Minute}, 30 * time.Minute, "run 2 has not ended within 30 minutes, the limit for this day"},
+		{told, Feed{}, 24 * time.Hour, ""},
+		{waiting, Feed{}, 24 * time.Hour, ""},
+	} {
+		if got := c.job.Overdue(c.feed, at(noon).Add(c.after)); got != c.want {
+			t.Errorf("%s after %s: %q, not %q", c.job.State, c.after, got, c.want)
+		}
+	}
+}

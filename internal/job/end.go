@@ -1,6 +1,9 @@
 package job
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Ending is what the end of a run makes of its job.
 type Ending struct {
@@ -37,6 +40,16 @@ func (j Job) End(r Run, f Feed, useless bool) Ending {
 	}
 	e.Notice.Reason = e.Reason
 	return e
+}
+
+// Overdue says of a job whose run takes longer than it should how long that is; "" when there is nothing to say, or it has been said: the
+// answer is kept as the job's reason. The run is left alone: what is slow may still end well, and two at once would not.
+func (j Job) Overdue(f Feed, now time.Time) string {
+	limit := f.Limit(j.Sizing.Bytes)
+	if j.State != Running || j.Reason != "" || now.Sub(j.StartedAt) < limit {
+		return ""
+	}
+	return fmt.Sprintf("run %d has not ended within %d minutes, the limit for this day", j.Token, int(limit.Minutes()))
 }
 
 // Backoff is how long a job waits after its n-th failed attempt: a minute, twice as long each time, an hour at most.

@@ -22,6 +22,7 @@ const (
 	WhyHold         WhyKind = "hold"         // somebody, or a rule, holds the job
 	WhyClosedDay    WhyKind = "closed day"   // the day succeeded
 	WhyRuns         WhyKind = "runs"         // it does not wait: it runs
+	WhyOverdue      WhyKind = "overdue"      // its run takes longer than it should
 	WhyEnded        WhyKind = "ended"        // it failed, is dead, or was cancelled
 	WhyBlocks       WhyKind = "blocks"       // others do not run because of this one
 	WhyNoDay        WhyKind = "no day"       // the day is not complete, or its feed not deployed
@@ -72,7 +73,11 @@ func (p planner) why(j Job) []Why {
 		if j.Cancel != "" {
 			return []Why{{WhyRuns, "run " + fmt.Sprint(j.Token) + " is being ended: " + j.Cancel, "its engine says when it ended"}}
 		}
-		return []Why{{WhyRuns, fmt.Sprintf("run %d runs on %s since %s", j.Token, j.Engine, j.StartedAt.UTC().Format("2006-01-02T15:04:05Z")), ""}}
+		all := []Why{{WhyRuns, fmt.Sprintf("run %d runs on %s since %s", j.Token, j.Engine, j.StartedAt.UTC().Format("2006-01-02T15:04:05Z")), ""}}
+		if j.Reason != "" {
+			all = append(all, Why{WhyOverdue, j.Reason, "sluice job show names its step, whose log says where it is; sluice cancel ends it"})
+		}
+		return all
 	case Succeeded:
 		return []Why{{WhyClosedDay, "the day is closed: it succeeded in run " + fmt.Sprint(j.Token), "sluice restate does it again, with the files that came late"}}
 	case Held:

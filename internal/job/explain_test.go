@@ -43,6 +43,9 @@ func TestExplainNamesEveryReason(t *testing.T) {
 			{WhyEnded, "no attempt is left after 3: no", "mend the cause, then sluice redrive"},
 			{WhyBlocks, "a/2013-01-02, b/2013-01-01, c/2013-01-01", "they go on when this job does"}}},
 		"runs": {example(Job{ID: ID{"a", d1}, State: Running, Token: 3, Engine: "emr", StartedAt: at(noon)}), ID{"a", d1}, []Why{{WhyRuns, "run 3 runs on emr since 2013-01-02T12:00:00Z", ""}}},
+		"overdue": {example(Job{ID: ID{"a", d1}, State: Running, Token: 3, Engine: "emr", StartedAt: at(noon), Reason: "run 3 has not ended"}), ID{"a", d1}, []Why{
+			{WhyRuns, "run 3 runs on emr since 2013-01-02T12:00:00Z", ""},
+			{WhyOverdue, "run 3 has not ended", "sluice job show names its step, whose log says where it is; sluice cancel ends it"}}},
 		"gone": {example(in(Waiting, "gone", d1)), ID{"gone", d1}, []Why{{WhyNoDay, "feed gone is not deployed", "add the feed to the stack again"}}},
 	} {
 		if got := Explain(c.board, c.id); !reflect.DeepEqual(got, c.want) {

@@ -36,6 +36,7 @@ type Feed struct {
 	Engine        string        // Engine is auto, emr, emr-serverless or glue.
 	Window        time.Duration // Window is how long after its end a day is waited for. 0 stands for DefaultWindow.
 	Attempts      int           // Attempts is how many runs a job has before it is dead. 0 stands for DefaultAttempts.
+	Timeout       time.Duration // Timeout is how long a run may take before people are told. 0: by the day's size, see Limit.
 }
 
 // engine is the engine that the feed's runs go to. What "auto" stands for does not depend on what is switched off: a day is not to
@@ -53,6 +54,15 @@ func (f Feed) Patience() time.Duration {
 		return f.Window
 	}
 	return DefaultWindow
+}
+
+// Limit is how long a run of a day of so many bytes may take before people are told of it: what the feed says or, by default, an hour and
+// four times what a day of that size takes.
+func (f Feed) Limit(bytes int64) time.Duration {
+	if f.Timeout > 0 {
+		return f.Timeout
+	}
+	return time.Hour + 4*sizing.Estimate(bytes)
 }
 
 func (f Feed) attempts() int {

@@ -185,4 +185,5 @@ const (
 	NoticeCancelled NoticeType = "job.cancelled"
 	NoticeBlocked   NoticeType = "job.blocked"
 	NoticeHeld      NoticeType = "job.held"
+	NoticeOverdue   NoticeType = "job.overdue" // a run takes longer than it should; it goes on
 )

@@ -51,20 +51,22 @@ func moment(text string) time.Time {
 
 // feedItem is an item of the feeds table, written by the deployment.
 type feedItem struct {
-	Feed          string   `dynamodbav:"feed"`
-	ContractKey   string   `dynamodbav:"contractKey"`
-	Completeness  string   `dynamodbav:"completeness"`
-	ExpectedFiles int      `dynamodbav:"expectedFiles"`
-	Prerequisites []string `dynamodbav:"prerequisites"`
-	Engine        string   `dynamodbav:"engine"`
-	WindowMinutes int      `dynamodbav:"windowMinutes"`
-	Attempts      int      `dynamodbav:"attempts"`
+	Feed           string   `dynamodbav:"feed"`
+	ContractKey    string   `dynamodbav:"contractKey"`
+	Completeness   string   `dynamodbav:"completeness"`
+	ExpectedFiles  int      `dynamodbav:"expectedFiles"`
+	Prerequisites  []string `dynamodbav:"prerequisites"`
+	Engine         string   `dynamodbav:"engine"`
+	WindowMinutes  int      `dynamodbav:"windowMinutes"`
+	Attempts       int      `dynamodbav:"attempts"`
+	TimeoutMinutes int      `dynamodbav:"timeoutMinutes"`
 }
 
 func (i feedItem) feed() job.Feed {
 	return job.Feed{
 		Name: i.Feed, ContractKey: i.ContractKey, Completeness: job.Completeness(i.Completeness), ExpectedFiles: i.ExpectedFiles,
 		Prerequisites: i.Prerequisites, Engine: i.Engine, Window: time.Duration(i.WindowMinutes) * time.Minute, Attempts: i.Attempts,
+		Timeout: time.Duration(i.TimeoutMinutes) * time.Minute,
 	}
 }
 

@@ -196,6 +196,19 @@ func (l *Ledger) SaveEngine(ctx context.Context, r job.Run) error {
 	}), "ledger: run %s#%d", r.ID, r.Token)
 }
 
+// Overdue records why people are told that a job's run takes too long, with the notice of it. It returns ErrChanged when they were told
+// before, or the job does not run under this token any more.
+func (l *Ledger) Overdue(ctx context.Context, j job.Job, reason string, now time.Time) error {
+	return wrap(l.transact(ctx,
+		change{
+			table: l.tables.Jobs, key: jobKey(j.ID), update: "SET reason = :reason",
+			condition: "#state = :running AND #token = :token AND reason = :none", // a start leaves no reason
+			values:    item{":reason": str(reason), ":running": str(string(job.Running)), ":token": num(j.Token), ":none": str("")},
+		},
+		l.note(job.Notice{Type: job.NoticeOverdue, ID: j.ID, Token: j.Token, Reason: reason, At: now}),
+	), "ledger: job %s", j.ID)
+}
+
 // leaseOf names the run that has its feed to itself. A lease has no time of its own: it ends with its run, and that has ended when its
 // engine says so.
 func leaseOf(r job.Run) string { return fmt.Sprintf("%s#%d", r.ID, r.Token) }

@@ -32,6 +32,7 @@ type Event struct {
 	Day     string `json:"day,omitempty"`
 	Token   int64  `json:"token"`
 	File    string `json:"file,omitempty"`
+	Source  string `json:"source,omitempty"` // Source is what failed, where that is no job: a function, a Glue job, a crawler, a state machine.
 	Reason  string `json:"reason,omitempty"`
 	Next    string `json:"next,omitempty"` // Next is what somebody who reads an alert can do.
 }
@@ -65,6 +66,9 @@ func (t Topics) Announce(ctx context.Context, kind job.NoticeType, id job.ID, to
 // Alert tells people. The event's country, stack and version are filled in.
 func (t Topics) Alert(ctx context.Context, e Event) error {
 	subject := fmt.Sprintf("sluice %s %s: %s", t.country.Stack, t.country.Country, e.Type)
+	if e.Source != "" {
+		subject += " " + e.Source
+	}
 	if e.Feed != "" {
 		subject += " " + e.Feed + " " + e.Day
 	}

@@ -230,6 +230,39 @@ def test_event_that_fails_for_good_goes_to_the_destination(root: Account) -> Non
     assert record["responsePayload"] == {"errorType": "RuntimeError", "errorMessage": "on purpose"}
 
 
+def test_event_that_fails_for_good_goes_to_a_function_that_the_role_may_invoke(
+    root: Account, recorder_role: str
+) -> None:
+    functions = root.client("lambda")
+    teller = root.function("teller", recorder_role, RECORDER)
+    invoke = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": teller}
+    arn = root.function("gives-up", root.role("gives-up", "lambda.amazonaws.com", invoke), FAILING)
+    root.function("mute", root.role("mute", "lambda.amazonaws.com"), FAILING)
+    for name in ("mute", "gives-up"):
+        functions.put_function_event_invoke_config(
+            FunctionName=name, MaximumRetryAttempts=0, DestinationConfig={"OnFailure": {"Destination": teller}}
+        )
+        functions.invoke(FunctionName=name, InvocationType="Event", Payload=b'{"day": 1}')
+    records = [call["event"] for call in recorded(root, "teller", 1)]
+    assert [record["requestContext"]["functionArn"] for record in records] == [f"{arn}:$LATEST"]
+    assert records[0]["requestPayload"] == {"day": 1}
+    assert records[0]["responsePayload"] == {"errorType": "RuntimeError", "errorMessage": "on purpose"}
+
+
+def test_what_cannot_be_delivered_has_a_queue_in_its_description(root: Account, recorder_role: str) -> None:
+    sns, events = root.client("sns"), root.client("events")
+    queue = "arn:aws:sqs:us-east-1:000000000000:dead-letters"
+    arn = root.function("woken", recorder_role, RECORDER)
+    topic = sns.create_topic(Name="wakes")["TopicArn"]
+    redrive = json.dumps({"deadLetterTargetArn": queue})
+    made = sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=arn, Attributes={"RedrivePolicy": redrive})
+    described = sns.get_subscription_attributes(SubscriptionArn=made["SubscriptionArn"])["Attributes"]
+    assert json.loads(described["RedrivePolicy"]) == {"deadLetterTargetArn": queue}
+    events.put_rule(Name="wakes", ScheduleExpression="rate(1 day)")
+    events.put_targets(Rule="wakes", Targets=[{"Id": "1", "Arn": arn, "DeadLetterConfig": {"Arn": queue}}])
+    assert events.list_targets_by_rule(Rule="wakes")["Targets"][0]["DeadLetterConfig"] == {"Arn": queue}
+
+
 # --- data stores ------------------------------------------------------------------------------------------------------
 
 
