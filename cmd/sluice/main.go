@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -35,6 +36,7 @@ func (e refusedError) Error() string { return e.text }
 func refusedf(format string, args ...any) error { return refusedError{fmt.Sprintf(format, args...)} }
 
 func main() {
+	slog.SetLogLoggerLevel(slog.LevelWarn) // what the rules log as they go is for the functions' logs
 	os.Exit(run(interruptible(), newApp(os.Stdout, os.Stderr), os.Args[1:]))
 }
 
