@@ -76,7 +76,7 @@ func (h *handler) Handle(ctx context.Context, batch events.SQSEvent) (events.SQS
 			promoted = h.promoter.Promote(ctx)
 		}
 	}
-	var response events.SQSEventResponse
+	response := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}} // a list, also when it is empty
 	for n, err := range faults {
 		if err != nil {
 			id := batch.Records[n].MessageId
