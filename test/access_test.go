@@ -113,8 +113,9 @@ func as(running status, role string) aws.Config {
 // outputs is what the stack exports, as far as these tests read it.
 type outputs struct {
 	Countries map[string]struct {
-		Buckets, Tables map[string]string
-		Access          map[string]struct{ Role string }
+		Dataset, GoogleProject                     string
+		Buckets, Tables, Queues, Topics, Functions map[string]string
+		Access                                     map[string]struct{ Role string }
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,14 @@ func decode[T any](t *testing.T, d deployment, args ...string) T {
 // ended waits until nothing more happens to a job by itself, and returns it.
 func (d deployment) ended(t *testing.T, country, feed, day string) job {
 	t.Helper()
+	return d.await(t, country, feed, day, func(j job) bool {
+		return j.State == "succeeded" && j.Exported != nil || slices.Contains([]string{"failed", "dead", "blocked", "cancelled"}, j.State)
+	})
+}
+
+// await waits for a job that fits, and returns it.
+func (d deployment) await(t *testing.T, country, feed, day string, fits func(job) bool) job {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Second)
@@ -99,15 +108,12 @@ func (d deployment) ended(t *testing.T, country, feed, day string) job {
 		if err != nil {
 			t.Fatalf("sluice jobs: %v", err)
 		}
-		if len(jobs) == 1 {
-			switch j := jobs[0]; {
-			case j.State == "succeeded" && j.Exported != nil, j.State == "failed", j.State == "dead", j.State == "blocked":
-				return j
-			}
+		if len(jobs) == 1 && fits(jobs[0]) {
+			return jobs[0]
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("job %s %s %s has not ended: %s\n%s", country, feed, day, text, d.logs())
+			t.Fatalf("waited in vain for job %s %s %s: %s\n%s", country, feed, day, text, d.logs())
 		case <-tick.C:
 		}
 	}

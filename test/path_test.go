@@ -55,11 +55,12 @@ func TestFileBecomesRecordsAndRows(t *testing.T) {
 	}{
 		{"SecondPreviewShowsNoChange", func(t *testing.T) { d.pulumi(t, "preview", "--expect-no-changes") }},
 		{"NorDoesOneFromAnotherFolder", func(t *testing.T) { elsewhere.pulumi(t, "preview", "--expect-no-changes") }},
-		{"FileBecomesRows", func(t *testing.T) { fileBecomesRows(t, d, inputs) }},
+		{"FilesBecomeRowsWhateverDiesOrIsLost", func(t *testing.T) { filesBecomeRows(t, d, inputs) }},
 		{"ClosedDayIsRefusedAndNothingChanges", func(t *testing.T) { closedDayIsRefused(t, d, inputs) }},
+		{"ClosedDayIsRestatedThoughItsStepDies", func(t *testing.T) { closedDayIsRestated(t, d, inputs) }},
 		{"RolesDoWhatTheTableSays", func(t *testing.T) { rolesDoWhatTheTableSays(t, d) }},
 		{"DeadLetterIsHeardOf", func(t *testing.T) { deadLetterIsHeardOf(t, d) }},
-		{"BadFileFailsItsJobOnly", func(t *testing.T) { badFileFailsItsJobOnly(t, d, inputs) }},
+		{"JobsDoAsTheyAreTold", func(t *testing.T) { jobsDoAsTheyAreTold(t, d, inputs) }},
 		{"NewFeedIsAContractAndALineOnAnyEngine", func(t *testing.T) { newFeeds(t, elsewhere, inputs) }},
 		{"LandingIsDescribedEveryNight", func(t *testing.T) { landingIsDescribed(t, elsewhere) }},
 		{"DestroyLeavesNothing", func(t *testing.T) { destroyLeavesNothing(t, elsewhere) }},
@@ -109,15 +110,31 @@ func (d deployment) put(t *testing.T, wantExit int, country, feed, day string, p
 	return d.run(t, wantExit, "bin/sluice", append([]string{"put", "--country", country, "--feed", feed, "--day", day}, paths...)...)
 }
 
-// fileBecomesRows puts three days of a feed, with every kind of record in them, and compares what the job counted with four independent
-// answers: the recount of the CSV files, the two equations, Athena's counts of each stage, and the rows that Google's client reads from
-// BigQuery.
-func fileBecomesRows(t *testing.T, d deployment, inputs string) {
+// filesBecomeRows puts three days of a feed, with every kind of record in them. Meanwhile each function on the way dies once in the middle
+// of its work, and nobody is told of the last day's file. What the jobs counted is compared with four independent answers.
+func filesBecomeRows(t *testing.T, d deployment, inputs string) {
 	const country, feed = "us", "airlines"
 	days := []string{"2013-01-01", "2013-01-02", "2013-01-03"}
-	for _, day := range days {
+	deaths := d.killEach(t, country, "receive-file", "start-jobs", "finish-job", "export-table")
+	for _, day := range days[:2] {
 		d.put(t, 0, country, feed, day, dayFiles(t, inputs, country, feed, day)...)
 	}
+	there := func(job) bool { return true }
+	for _, day := range days[:2] {
+		d.await(t, country, feed, day, there)
+	}
+	d.untold(t, country, func() {
+		d.put(t, 0, country, feed, days[2], dayFiles(t, inputs, country, feed, days[2])...)
+		d.await(t, country, feed, days[2], there)
+	})
+	d.compareDays(t, inputs, country, feed, days...)
+	deaths(t)
+}
+
+// compareDays waits for jobs, and compares what they counted with four independent answers: the recount of the CSV files, the two
+// equations, Athena's counts of each stage, and the rows that Google's client reads from BigQuery.
+func (d deployment) compareDays(t *testing.T, inputs, country, feed string, days ...string) {
+	t.Helper()
 	var expected []recount
 	text := d.run(t, 0, ".venv/bin/python", "-m", "local.demo", "recount", inputs)
 	if err := json.Unmarshal([]byte(text), &expected); err != nil {
@@ -128,7 +145,6 @@ func fileBecomesRows(t *testing.T, d deployment, inputs string) {
 	}
 }
 
-// compareDay waits for a job, and compares what it counted with what others find.
 func (d deployment) compareDay(t *testing.T, expected []recount, country, feed, day string) {
 	t.Helper()
 	j := d.ended(t, country, feed, day)
@@ -146,17 +162,8 @@ func (d deployment) compareDay(t *testing.T, expected []recount, country, feed, 
 	if got.Input != got.Validated+got.Invalid || got.Validated != got.New+got.Changed+got.Unchanged+got.Duplicate {
 		t.Errorf("records were lost or counted twice: %+v", got)
 	}
-	for stage, want := range map[string]int64{
-		"validated": got.Validated,
-		"invalid":   got.Invalid,
-		"curated":   *j.Exported,
-	} {
-		if n := d.number(t, country, stage, fmt.Sprintf("select count(*) n from %s where _day = date '%s'", feed, day)); n != want {
-			t.Errorf("%s %s holds %d rows of %s, want %d", stage, feed, n, day, want)
-		}
-	}
-	if n := d.number(t, country, "versioned", fmt.Sprintf("select count(*) n from %s where valid_from = date '%s'", feed, day)); n != got.New+got.Changed {
-		t.Errorf("versioned %s holds %d versions that begin on %s, want %d", feed, n, day, got.New+got.Changed)
+	if found, want := d.stored(t, country, feed, day), (stored{got.Validated, got.Invalid, got.New + got.Changed, *j.Exported}); found != want {
+		t.Errorf("the tables of %s hold %+v of %s, want %+v", feed, found, day, want)
 	}
 	rows := bigQueryRows(t, d, country, feed, day)
 	if int64(len(rows)) != *j.Exported {
@@ -174,6 +181,18 @@ func (d deployment) compareDay(t *testing.T, expected []recount, country, feed, 
 	}
 }
 
+// stored is how many rows the tables of a feed hold of a day; those versions are counted that begin on it.
+type stored struct{ Validated, Invalid, Versioned, Curated int64 }
+
+func (d deployment) stored(t *testing.T, country, feed, day string) stored {
+	t.Helper()
+	count := func(stage, column string) string {
+		return fmt.Sprintf("(select count(*) from sluice_local_%s_%s.%s where %s = date '%s') %s", country, stage, feed, column, day, stage)
+	}
+	sql := "select " + strings.Join([]string{count("validated", "_day"), count("invalid", "_day"), count("versioned", "valid_from"), count("curated", "_day")}, ", ")
+	return decode[[]stored](t, d, "query", sql, "--country", country, "--stage", "curated")[0]
+}
+
 // number asks for one number with SQL.
 func (d deployment) number(t *testing.T, country, stage, sql string) int64 {
 	t.Helper()
@@ -187,18 +206,7 @@ func (d deployment) number(t *testing.T, country, stage, sql string) int64 {
 // bigQueryRows reads a day of a feed with Google's own client.
 func bigQueryRows(t *testing.T, d deployment, country, feed, day string) []map[string]bigquery.Value {
 	t.Helper()
-	var names struct {
-		Countries map[string]struct{ Dataset, GoogleProject string }
-	}
-	cmd := d.command(t.Context(), "bin/pulumi", "stack", "output", "--json", "--stack", "local")
-	text, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("pulumi stack output: %v", err)
-	}
-	if err := json.Unmarshal(text, &names); err != nil {
-		t.Fatal(err)
-	}
-	c := names.Countries[country]
+	c := decodeOutputs(t, d).Countries[country]
 	endpoint := decode[status](t, d, "local", "status").Endpoints["bigquery"]
 	client, err := bigquery.NewClient(t.Context(), c.GoogleProject, option.WithEndpoint(endpoint+"/bigquery/v2/"), option.WithoutAuthentication())
 	if err != nil {
@@ -226,41 +234,22 @@ func bigQueryRows(t *testing.T, d deployment, country, feed, day string) []map[s
 func closedDayIsRefused(t *testing.T, d deployment, inputs string) {
 	const country, feed, day = "us", "airlines", "2013-01-01"
 	before := d.sluice(t, "jobs", "--json")
-	late := filepath.Join(t.TempDir(), "late.csv")
-	text, err := os.ReadFile(dayFiles(t, inputs, country, feed, day)[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(late, text, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	d.put(t, 3, country, feed, day, late)
-	type file struct{ Key, State string }
-	want := file{feed + "/" + day + "/late.csv", "late"}
-	d.until(t, "the late file is recorded", func() bool {
-		return slices.Contains(decode[[]file](t, d, "files", want.Key, "--country", country), want)
-	})
+	// A new airline, and one that the day has already.
+	d.putLate(t, inputs, country, feed, day, "late.csv", "carrier,name\nZY,Zephyr Airways\nUA,United Air Lines Inc.\n")
 	if after := d.sluice(t, "jobs", "--json"); after != before {
 		t.Errorf("jobs before:\n%s\nafter:\n%s", before, after)
 	}
 }
 
-// badFileFailsItsJobOnly puts a file that is no CSV; its job fails with a reason, and no other job notices.
-func badFileFailsItsJobOnly(t *testing.T, d deployment, _ string) {
-	const country, feed, day = "us", "weather", "2013-01-01"
-	before := d.sluice(t, "jobs", "--feed", "airlines", "--json")
-	bad := filepath.Join(t.TempDir(), "weather.csv")
-	if err := os.WriteFile(bad, []byte("not,the,header\n1,2,3\n"), 0o644); err != nil {
+// putLate puts another file for a day that is closed. From now on it is among the day's input.
+func (d deployment) putLate(t *testing.T, inputs, country, feed, day, name, text string) {
+	t.Helper()
+	path := filepath.Join(inputs, country, feed, day, name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	d.put(t, 0, country, feed, day, bad)
-	j := d.ended(t, country, feed, day)
-	if j.State == "succeeded" && *j.Invalid != *j.Input || j.State != "succeeded" && j.Reason == "" {
-		t.Errorf("job %+v; want it failed with a reason, or every record invalid", j)
-	}
-	if after := d.sluice(t, "jobs", "--feed", "airlines", "--json"); after != before {
-		t.Errorf("the other jobs before:\n%s\nafter:\n%s", before, after)
-	}
+	d.put(t, 3, country, feed, day, path)
+	d.becomes(t, country, feed+"/"+day+"/"+name, "late")
 }
 
 // until waits for something that an event brings about.
@@ -350,20 +339,10 @@ func account(running status) aws.Config {
 }
 
 // deadLetterIsHeardOf puts a message among the dead letters and listens on the alerts topic until the alarm tells of it, which it does
-// only when the deployed policies of topic and key let CloudWatch in.
+// only when the deployed policies of topic and key let CloudWatch in. Then the message is taken up, once.
 func deadLetterIsHeardOf(t *testing.T, d deployment) {
-	var deployed struct {
-		Countries map[string]struct{ Queues, Topics map[string]string }
-	}
-	text, err := d.command(t.Context(), "bin/pulumi", "stack", "output", "--json", "--stack", "local").Output()
-	if err == nil {
-		err = json.Unmarshal(text, &deployed)
-	}
-	if err != nil {
-		t.Fatalf("pulumi stack output: %v", err)
-	}
 	cfg := account(decode[status](t, d, "local", "status"))
-	queues, topics, country := sqs.NewFromConfig(cfg), sns.NewFromConfig(cfg), deployed.Countries["us"]
+	queues, topics, country := sqs.NewFromConfig(cfg), sns.NewFromConfig(cfg), decodeOutputs(t, d).Countries["us"]
 
 	ear, err := queues.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("ear")})
 	if err != nil {
@@ -406,13 +385,15 @@ func deadLetterIsHeardOf(t *testing.T, d deployment) {
 			_, err := queues.DeleteQueue(t.Context(), &sqs.DeleteQueueInput{QueueUrl: ear.QueueUrl})
 			return err
 		},
-		func() error {
-			_, err := queues.PurgeQueue(t.Context(), &sqs.PurgeQueueInput{QueueUrl: &deadLetters})
-			return err
-		},
 	} {
 		if err := undo(); err != nil {
 			t.Error(err)
+		}
+	}
+	type letter struct{ Job, Body string }
+	for _, want := range [][]letter{{{"", "{}"}}, {}} {
+		if got := decode[[]letter](t, d, "redrive", "--dead-letters", "--country", "us"); !slices.Equal(got, want) {
+			t.Errorf("dead letters: %+v, want %+v", got, want)
 		}
 	}
 }
