@@ -216,6 +216,13 @@ func rolesNotReady(err error) bool {
 	return strings.Contains(text, "instanceprofile") || strings.Contains(text, "instance profile") || strings.Contains(text, "role")
 }
 
+// forgotten tells whether EMR refused because it does not know a cluster any more, which it does for two months after the cluster ended
+// (https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-manage-view-clusters.html).
+func forgotten(err error) bool {
+	var refused *types.InvalidRequestException
+	return errors.As(err, &refused) && strings.Contains(refused.ErrorMessage(), "is not valid")
+}
+
 // pause waits 1, 2, 4, … seconds.
 func pause(ctx context.Context, attempt int) error {
 	select {
@@ -231,6 +238,9 @@ func (e *EMR) findStep(ctx context.Context, clusterID, name string) (string, err
 	pages := emr.NewListStepsPaginator(e.emr, &emr.ListStepsInput{ClusterId: &clusterID})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
+		if forgotten(err) {
+			return "", nil
+		}
 		if err != nil {
 			return "", fmt.Errorf("emr: steps of cluster %s: %w", clusterID, err)
 		}
@@ -264,6 +274,9 @@ func (e *EMR) addStep(ctx context.Context, r job.Run, name string) (string, erro
 // Status asks EMR for the run's step and, as a step may stay pending for ever on a cluster that is gone, for its cluster.
 func (e *EMR) Status(ctx context.Context, r job.Run) (Status, error) {
 	got, err := e.emr.DescribeStep(ctx, &emr.DescribeStepInput{ClusterId: &r.ClusterID, StepId: &r.StepID})
+	if forgotten(err) {
+		return Status{State: Failed, Reason: "EMR does not know the cluster any more"}, nil
+	}
 	if err != nil {
 		return Status{}, fmt.Errorf("emr: step %s of cluster %s: %w", r.StepID, r.ClusterID, err)
 	}
@@ -316,7 +329,7 @@ func stepReason(s *types.StepStatus) string {
 func (e *EMR) Cancel(ctx context.Context, r job.Run) error {
 	_, err := e.emr.CancelSteps(ctx, &emr.CancelStepsInput{
 		ClusterId: &r.ClusterID, StepIds: []string{r.StepID}, StepCancellationOption: types.StepCancellationOptionTerminateProcess})
-	if err != nil {
+	if err != nil && !forgotten(err) {
 		return fmt.Errorf("emr: cancel step %s of cluster %s: %w", r.StepID, r.ClusterID, err)
 	}
 	return nil

@@ -41,6 +41,8 @@ type played struct {
 	inputs   map[string]map[string]any
 	refuse   []string // messages of validation errors that RunJobFlow answers with first
 	closing  []string // ids of clusters that are about to be ended
+
+	forgotten []string // ids of clusters that ended so long ago that EMR does not know them any more
 }
 
 func (p *played) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -52,6 +54,11 @@ func (p *played) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.inputs[op] = in
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	var out any
+	if id := fmt.Sprint(in["ClusterId"]); slices.Contains(p.forgotten, id) {
+		w.WriteHeader(http.StatusBadRequest)
+		_ = json.NewEncoder(w).Encode(map[string]any{"__type": "InvalidRequestException", "Message": "Cluster id '" + id + "' is not valid."})
+		return
+	}
 	switch op {
 	case "ListClusters":
 		var found []map[string]any
@@ -269,6 +276,24 @@ func TestStatusIsTheStepsOrItsClusters(t *testing.T) {
 		if got, err := e.Status(t.Context(), job.Run{ClusterID: "j-1", StepID: "s-1"}); err != nil || got != c.want {
 			t.Errorf("%s: got %+v, %v", name, got, err)
 		}
+	}
+}
+
+func TestRunOnAClusterThatEMRHasForgottenIsOver(t *testing.T) {
+	p, e := newPlayed(t)
+	p.forgotten = []string{"j-0"}
+	r := job.Run{ClusterID: "j-0", StepID: "s-1"}
+	if got, err := e.Status(t.Context(), r); err != nil || got != (Status{Failed, "EMR does not know the cluster any more"}) {
+		t.Errorf("its status is %+v, %v", got, err)
+	}
+	if err := e.Cancel(t.Context(), r); err != nil {
+		t.Errorf("it cannot be cancelled: %v", err)
+	}
+	halfway := run
+	halfway.ClusterID = "j-0"
+	var saved []string
+	if got, err := e.Start(t.Context(), halfway, notes(&saved)); err != nil || got.ClusterID != "j-1" || got.StepID != "s-1" {
+		t.Errorf("a run that had chosen it starts as %+v, %v", got, err)
 	}
 }
 
