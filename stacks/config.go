@@ -35,6 +35,7 @@ type Config struct {
 	Alerts            Alerts       `json:"sluice:alerts"`
 	Athena            Athena       `json:"sluice:athena"`
 	Parallel          int          `json:"sluice:parallel"`
+	Attempts          int          `json:"sluice:attempts"`
 	Driver            string       `json:"sluice:driver"`
 	DataProtection    *bool        `json:"sluice:dataProtection"`
 	AllowDataDeletion []string     `json:"sluice:allowDataDeletion"`
@@ -158,6 +159,7 @@ type Country struct {
 	Region         string  `json:"region"`
 	AccountRoleARN string  `json:"accountRoleArn"`
 	Parallel       int     `json:"parallel"`
+	Attempts       int     `json:"attempts"` // Attempts is how many runs a job has whose contract does not say; 0: the rules' default.
 	Driver         string  `json:"driver"`
 	BudgetUSD      int     `json:"budgetUSD"`
 	Alerts         Alerts  `json:"alerts"`
@@ -332,6 +334,7 @@ func (country *Country) derive(c *Config) {
 	if country.Parallel == 0 {
 		country.Parallel = 5
 	}
+	country.Attempts = cmp.Or(country.Attempts, c.Attempts)
 	country.Driver = cmp.Or(country.Driver, c.Driver, pushDriver)
 	if country.Alerts.Emails == nil {
 		country.Alerts = c.Alerts

@@ -96,14 +96,16 @@ func TestStackFilesOfTheProjectAreRight(t *testing.T) {
 }
 
 func TestCountryTakesWhatItDoesNotSayFromItsEnvironment(t *testing.T) {
-	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker),
+		"returns.yaml": contractText("returns", marker+", {property: sluice.attempts, value: 2}")})
 	c, err := ReadConfig("test", values(t, head+`
   sluice:parallel: 3
+  sluice:attempts: 4
   sluice:driver: polling
   sluice:allowDataDeletion: [uy]
   sluice:countries:
     - {code: us, cidr: 10.16.0.0/16, feeds: [orders]}
-    - {code: uy, cidr: 10.17.0.0/16, feeds: [{name: orders, engine: emr}], region: sa-east-1, parallel: 7, driver: push, timeZone: America/Montevideo,
+    - {code: uy, cidr: 10.17.0.0/16, feeds: [{name: orders, engine: emr}, returns], region: sa-east-1, parallel: 7, attempts: 6, driver: push, timeZone: America/Montevideo,
        accountRoleArn: "arn:aws:iam::333344445555:role/deploy", google: {location: southamerica-east1}}
 `), root)
 	if err != nil {
@@ -115,6 +117,9 @@ func TestCountryTakesWhatItDoesNotSayFromItsEnvironment(t *testing.T) {
 	}
 	if uy.Account != "333344445555" || uy.Region != "sa-east-1" || uy.Parallel != 7 || uy.Driver != pushDriver || uy.Google.Location != "southamerica-east1" || uy.Protected || uy.Feeds[0].Engine != "emr" {
 		t.Errorf("uy: %+v", uy)
+	}
+	if inherited, own := us.ledgerFeeds()[0].Attempts, uy.ledgerFeeds(); inherited != 4 || own[0].Attempts != 6 || own[1].Attempts != 2 {
+		t.Errorf("attempts: %d by the environment, %+v by the country, but for the second feed, whose contract says 2", inherited, own)
 	}
 	if columns := us.Feeds[0].Contract.Columns; columns[1].Type != "NUMERIC" || columns[1].Precision != "12" {
 		t.Errorf("columns: %+v", columns)

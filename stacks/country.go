@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ssm"
@@ -216,7 +217,7 @@ func (country *Country) ledgerFeeds() []infra.Feed {
 	for _, f := range country.Feeds {
 		feeds = append(feeds, infra.Feed{Name: f.Name, ContractKey: infra.ContractKey(f.Name), Hash: infra.Hash(f.Contract.JSON),
 			Completeness: f.Contract.Completeness, ExpectedFiles: f.Contract.ExpectedFiles, WindowMinutes: f.Contract.WindowMinutes,
-			Prerequisites: f.Contract.Prerequisites, Attempts: f.Contract.Attempts, TimeoutMinutes: f.Contract.TimeoutMinutes, Engine: f.Engine})
+			Prerequisites: f.Contract.Prerequisites, Attempts: cmp.Or(f.Contract.Attempts, country.Attempts), TimeoutMinutes: f.Contract.TimeoutMinutes, Engine: f.Engine})
 	}
 	return feeds
 }
