@@ -125,6 +125,25 @@ func TestFeedSaysHowLongARunMayTake(t *testing.T) {
 	}
 }
 
+func TestFreeSlotWaitsForOneAnswerOfAnEngineAtMost(t *testing.T) {
+	quiet(t)
+	s := newStage(t, 3, emulator.Feed("airports"), emulator.Feed("planes"), emulator.Feed("weather"))
+	planes, weather := job.ID{Feed: "planes", Day: airports.Day}, job.ID{Feed: "weather", Day: airports.Day}
+	s.running(t, airports)
+	s.running(t, planes)
+	var states []job.State
+	s.asked = func() {
+		states = append(states, s.peek(weather).State)
+		if len(states) == 1 {
+			s.receive(s.deliver(weather)...) // start-jobs works, so whoever tells it of this job is sent away
+		}
+	}
+	s.start()
+	if want := []job.State{"", job.Running}; !slices.Equal(states, want) {
+		t.Errorf("when engines were asked, the job was %q, not %q", states, want)
+	}
+}
+
 func TestTicketThatAppearsAgainMidJobStartsNothing(t *testing.T) {
 	s := twoFeeds(t)
 	s.running(t, airports)
@@ -260,10 +279,10 @@ func TestDeathWhileATicketIsSentAnewLeavesOneTicket(t *testing.T) {
 		s.start()
 		s.queue[0].until = s.now.Add(12 * time.Hour) // as it was renewed all the time
 		s.now = s.now.Add(12*time.Hour - 10*time.Minute)
-		s.port = port{at: call, how: diesAfter}
+		s.port = &port{at: call, how: diesAfter}
 		s.start()
 		done := s.port.calls < call
-		s.port = port{}
+		s.port = &port{}
 		for range 20 {
 			s.now = s.now.Add(time.Minute)
 			s.start()

@@ -46,7 +46,7 @@ func playSchedule(t *testing.T, rt *rapid.T) {
 	}
 	var told []string
 	for range steps {
-		s.port = port{}
+		s.port = &port{}
 		if rapid.IntRange(0, 4).Draw(rt, "mishap?") == 0 {
 			s.port.at = rapid.IntRange(1, 40).Draw(rt, "call")
 			s.port.how = rapid.SampledFrom([]mishap{diesBefore, diesAfter, loses}).Draw(rt, "mishap")
@@ -212,7 +212,7 @@ func TestDeathAroundEveryCallEndsAsTheUndisturbedRun(t *testing.T) {
 	quiet(t)
 	play := func(at int, how mishap) (*stage, int) {
 		s := newStage(t, 5, emulator.Feed("airports"), emulator.Feed("flights", "airports"))
-		s.port = port{at: at, how: how}
+		s.port = &port{at: at, how: how}
 		scenario(s)
 		calls := s.port.calls
 		s.settled(t)
@@ -265,18 +265,18 @@ func TestWhateverTheOrderOfCallsNothingBeginsOnWhatIsSwitchedOffUnseen(t *testin
 		s.starter.Switch = off
 		s.receive(s.deliver(airports)...)
 		switched, seen := false, false
-		s.port = port{at: dies, how: how}
+		s.port = &port{at: dies, how: how}
 		s.port.busy = func() bool {
 			if s.port.calls == at {
 				switched = true
 				off.reasons = map[string]string{"emr": "emr is switched off"}
-				s.itself(func() { seen = s.job(airports).State == job.Running })
+				seen = s.peek(airports).State == job.Running
 			}
 			return false
 		}
 		s.start()
 		calls = s.port.calls
-		s.port = port{}
+		s.port = &port{}
 		for range 3 { // the next ticks
 			s.start()
 			s.sweep()

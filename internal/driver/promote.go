@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sluice-data/sluice/internal/job"
 )
 
@@ -74,6 +76,9 @@ func (p Promoter) Board(ctx context.Context) (job.Board, error) {
 	return b, err
 }
 
+// listsAtOnce is how many lists are under way at once: as many as the SDK's client keeps connections for.
+const listsAtOnce = 10
+
 // landed finds the days that have files but no job, as far as an open job might have to wait for them.
 func (p Promoter) landed(ctx context.Context, b job.Board) (map[string][]job.Day, error) {
 	until := map[string]job.Day{}
@@ -82,23 +87,41 @@ func (p Promoter) landed(ctx context.Context, b job.Board) (map[string][]job.Day
 			until[id.Feed] = max(until[id.Feed], id.Day)
 		}
 	}
+	feeds := slices.DeleteFunc(slices.Sorted(maps.Keys(until)), func(feed string) bool { return !gap(b, feed, until[feed]) })
+	found := make([][]job.File, len(feeds))
+	lists, once := errgroup.WithContext(ctx)
+	lists.SetLimit(listsAtOnce) // a slot that is free waits for these lists
+	for n, feed := range feeds {
+		lists.Go(func() (err error) {
+			found[n], err = p.Landing.List(once, feed+"/", feed+"/"+string(b.LastDay[feed]))
+			return err
+		})
+	}
+	if err := lists.Wait(); err != nil {
+		return nil, err
+	}
 	var files []job.File
-	for _, feed := range slices.Sorted(maps.Keys(until)) {
-		if last := b.LastDay[feed]; last != "" && until[feed] <= last.Next() {
-			continue // no day is between
-		}
-		found, err := p.Landing.List(ctx, feed+"/", feed+"/"+string(b.LastDay[feed]))
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range found {
-			if id, name, err := job.ParseKey(f.Key); err == nil && id.Day < until[feed] {
-				f.ID, f.Name = id, name
-				files = append(files, f)
-			}
+	for _, f := range slices.Concat(found...) {
+		if id, name, err := job.ParseKey(f.Key); err == nil && id.Day < until[id.Feed] {
+			f.ID, f.Name = id, name
+			files = append(files, f)
 		}
 	}
 	return job.MissingDays(files, b.Jobs), nil
+}
+
+// gap tells whether there is a day without a job between a feed's last one and another. Before a feed's first day there may always be one.
+func gap(b job.Board, feed string, until job.Day) bool {
+	last := b.LastDay[feed]
+	if last == "" {
+		return true
+	}
+	for day := last.Next(); day < until; day = day.Next() {
+		if _, ok := b.Jobs[job.ID{Feed: feed, Day: day}]; !ok {
+			return true
+		}
+	}
+	return false
 }
 
 // apply writes the plan's decisions, and the board with them, until the plan wants no more.

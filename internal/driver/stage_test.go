@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,11 +28,13 @@ import (
 )
 
 // port is what every effect of every function goes through. It counts calls, and can end the function before or after one of them, or
-// lose its answer.
+// lose its answer. Of a function that died no further call takes effect.
 type port struct {
+	mu    sync.Mutex
 	calls int
 	at    int // at is the call that something happens to; 0: none.
 	how   mishap
+	dead  bool
 	busy  func() bool // busy tells whether a call is throttled.
 }
 
@@ -43,30 +46,35 @@ const (
 	loses      mishap = "loses the answer of"
 )
 
-// died is what a function's process ends with.
-type died struct{}
-
 var (
+	errDied = errors.New("the function's process has ended")
 	errLost = errors.New("the answer got lost")
 	errBusy = errors.New("throttled")
 )
 
-func (p *port) before() error {
+// before returns the number of the call.
+func (p *port) before() (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.calls++
-	if p.calls == p.at && p.how == diesBefore {
-		panic(died{})
+	p.dead = p.dead || p.calls == p.at && p.how == diesBefore
+	switch {
+	case p.dead:
+		return p.calls, errDied
+	case p.busy != nil && p.busy():
+		return p.calls, errBusy
 	}
-	if p.busy != nil && p.busy() {
-		return errBusy
-	}
-	return nil
+	return p.calls, nil
 }
 
-func (p *port) after() error {
-	if p.calls == p.at && p.how == diesAfter {
-		panic(died{})
-	}
-	if p.calls == p.at && p.how == loses {
+func (p *port) after(call int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dead = p.dead || call == p.at && p.how == diesAfter
+	switch {
+	case p.dead:
+		return errDied
+	case call == p.at && p.how == loses:
 		return errLost
 	}
 	return nil
@@ -75,11 +83,12 @@ func (p *port) after() error {
 // through makes a call through the port.
 func through[T any](p *port, f func() (T, error)) (T, error) {
 	var zero T
-	if err := p.before(); err != nil {
+	call, err := p.before()
+	if err != nil {
 		return zero, err
 	}
 	out, err := f()
-	if lost := p.after(); lost != nil {
+	if lost := p.after(call); lost != nil {
 		return zero, lost
 	}
 	return out, err
@@ -108,7 +117,7 @@ func (q *queued) receipt() string { return fmt.Sprintf("%s/%d", q.id, q.receives
 
 // stage is a country in memory: the real functions and rules, the real ledger on a database in memory, everything else played.
 type stage struct {
-	port    port
+	port    *port
 	model   *model
 	db      *emulator.Memory
 	now     time.Time
@@ -121,6 +130,7 @@ type stage struct {
 	runs    map[string]*played
 	version int
 
+	asked     func() // asked happens when an engine is asked for a run, before it answers.
 	meanwhile func() // meanwhile happens after somebody looked at the landing bucket, before what was seen is used.
 
 	ledger   *ledger.Ledger
@@ -132,7 +142,7 @@ type stage struct {
 }
 
 func newStage(t testing.TB, parallel int, feeds ...map[string]types.AttributeValue) *stage {
-	s := &stage{db: emulator.NewMemory(), now: time.Date(2013, 1, 5, 12, 0, 0, 0, time.UTC), landed: map[string]job.File{}, objects: map[string][]byte{},
+	s := &stage{port: &port{}, db: emulator.NewMemory(), now: time.Date(2013, 1, 5, 12, 0, 0, 0, time.UTC), landed: map[string]job.File{}, objects: map[string][]byte{},
 		runs: map[string]*played{}}
 	s.tables = emulator.Tables(t, s.db, "stage", feeds...)
 	s.ledger = ledger.New(s.db, s.tables)
@@ -144,7 +154,7 @@ func newStage(t testing.TB, parallel int, feeds ...map[string]types.AttributeVal
 	for name := range known {
 		s.objects["contracts/"+name+".json"] = []byte("{}")
 	}
-	s.db.Before, s.db.After = s.port.before, s.port.after
+	s.db.Before, s.db.After = func() (int, error) { return s.port.before() }, func(call int) error { return s.port.after(call) }
 	clock := func() time.Time { return s.now }
 	country := settings.Country{Stack: "test", Country: "us", Parallel: parallel, Tables: s.tables}
 	s.intake = Intake{Ledger: s.ledger, Landing: s, Alerts: s, Zone: time.UTC, Now: clock}
@@ -165,15 +175,18 @@ func quiet(t testing.TB) {
 }
 
 func (s *stage) List(_ context.Context, prefix, after string) ([]job.File, error) {
-	return through(&s.port, func() ([]job.File, error) {
+	return through(s.port, func() ([]job.File, error) {
 		var found []job.File
 		for _, key := range slices.Sorted(maps.Keys(s.landed)) {
 			if strings.HasPrefix(key, prefix) && key > after {
 				found = append(found, s.landed[key])
 			}
 		}
-		if meanwhile := s.meanwhile; meanwhile != nil {
-			s.meanwhile = nil
+		s.port.mu.Lock()
+		meanwhile := s.meanwhile
+		s.meanwhile = nil
+		s.port.mu.Unlock()
+		if meanwhile != nil {
 			meanwhile()
 		}
 		return found, nil
@@ -183,7 +196,7 @@ func (s *stage) List(_ context.Context, prefix, after string) ([]job.File, error
 func (s *stage) URI(key string) string { return "s3://artifacts/" + key }
 
 func (s *stage) ReadJSON(_ context.Context, key string, out any) error {
-	_, err := through(&s.port, func() (any, error) {
+	_, err := through(s.port, func() (any, error) {
 		text, ok := s.objects[key]
 		if !ok {
 			return nil, store.ErrNotFound
@@ -194,7 +207,7 @@ func (s *stage) ReadJSON(_ context.Context, key string, out any) error {
 }
 
 func (s *stage) WriteJSON(_ context.Context, key string, document any) error {
-	_, err := through(&s.port, func() (any, error) {
+	_, err := through(s.port, func() (any, error) {
 		text, err := json.Marshal(document)
 		s.objects[key] = text
 		return nil, err
@@ -203,7 +216,7 @@ func (s *stage) WriteJSON(_ context.Context, key string, document any) error {
 }
 
 func (s *stage) Send(_ context.Context, id job.ID) error {
-	_, err := through(&s.port, func() (any, error) {
+	_, err := through(s.port, func() (any, error) {
 		s.sent++
 		s.queue = append(s.queue, &queued{id: fmt.Sprint("m-", s.sent), job: id})
 		return nil, nil
@@ -212,7 +225,7 @@ func (s *stage) Send(_ context.Context, id job.ID) error {
 }
 
 func (s *stage) Receive(context.Context) ([]messages.Received, error) {
-	return through(&s.port, func() ([]messages.Received, error) {
+	return through(s.port, func() ([]messages.Received, error) {
 		var all []messages.Received
 		for _, q := range s.queue {
 			if s.now.Before(q.until) {
@@ -226,7 +239,7 @@ func (s *stage) Receive(context.Context) ([]messages.Received, error) {
 }
 
 func (s *stage) Renew(_ context.Context, receipts []string) error {
-	_, err := through(&s.port, func() (any, error) {
+	_, err := through(s.port, func() (any, error) {
 		for _, q := range s.queue {
 			until := s.now.Add(5 * time.Minute)
 			if slices.Contains(receipts, q.receipt()) && s.now.Before(q.until) && until.Sub(q.since) <= 12*time.Hour {
@@ -239,7 +252,7 @@ func (s *stage) Renew(_ context.Context, receipts []string) error {
 }
 
 func (s *stage) Delete(_ context.Context, receipt string) error {
-	_, err := through(&s.port, func() (any, error) {
+	_, err := through(s.port, func() (any, error) {
 		s.queue = slices.DeleteFunc(s.queue, func(q *queued) bool { return q.receipt() == receipt })
 		return nil, nil
 	})
@@ -247,12 +260,12 @@ func (s *stage) Delete(_ context.Context, receipt string) error {
 }
 
 func (s *stage) Announce(context.Context, job.NoticeType, job.ID, int64) error {
-	_, err := through(&s.port, func() (any, error) { return nil, nil })
+	_, err := through(s.port, func() (any, error) { return nil, nil })
 	return err
 }
 
 func (s *stage) Alert(_ context.Context, e messages.Event) error {
-	_, err := through(&s.port, func() (any, error) {
+	_, err := through(s.port, func() (any, error) {
 		s.alerts = append(s.alerts, fmt.Sprintf("%s %s/%s#%d %s", e.Type, e.Feed, e.Day, e.Token, e.File))
 		return nil, nil
 	})
@@ -263,12 +276,12 @@ func (s *stage) Alert(_ context.Context, e messages.Event) error {
 type engineOf struct{ *stage }
 
 func (s engineOf) Sizes(context.Context) ([]string, error) {
-	return through(&s.port, func() ([]string, error) { return []string{"small"}, nil })
+	return through(s.port, func() ([]string, error) { return []string{"small"}, nil })
 }
 
 func (s engineOf) Start(_ context.Context, r job.Run, save func(job.Run) error) (job.Run, error) {
 	name := fmt.Sprintf("%s#%d", r.ID, r.Token)
-	_, err := through(&s.port, func() (any, error) {
+	_, err := through(s.port, func() (any, error) {
 		if s.runs[name] == nil {
 			s.model.started(r.ID, r.Token)
 			s.runs[name] = &played{run: r, status: engine.Status{State: engine.Active}}
@@ -283,11 +296,14 @@ func (s engineOf) Start(_ context.Context, r job.Run, save func(job.Run) error) 
 }
 
 func (s engineOf) Status(_ context.Context, r job.Run) (engine.Status, error) {
-	return through(&s.port, func() (engine.Status, error) { return s.runs[r.StepID].status, nil })
+	if s.asked != nil {
+		s.asked()
+	}
+	return through(s.port, func() (engine.Status, error) { return s.runs[r.StepID].status, nil })
 }
 
 func (s engineOf) Cancel(_ context.Context, r job.Run) error {
-	_, err := through(&s.port, func() (any, error) {
+	_, err := through(s.port, func() (any, error) {
 		if p := s.runs[r.StepID]; p.status.State == engine.Active {
 			s.over(p, engine.Cancelled, "")
 		}
@@ -304,14 +320,8 @@ func (s *stage) over(p *played, state engine.State, reason string) {
 
 // function runs one function until it returns, fails or dies. What it did not do, a later one does.
 func (s *stage) function(f func(ctx context.Context) error) {
-	defer func() {
-		if r := recover(); r != nil {
-			if _, ok := r.(died); !ok {
-				panic(r)
-			}
-		}
-	}()
 	_ = f(context.Background()) // Lambda calls it again, or the next tick does
+	s.port.dead = false
 }
 
 func (s *stage) receive(keys ...string) {
@@ -364,13 +374,21 @@ func (s *stage) deliver(id job.ID) (keys []string) {
 // itself runs something that is no function's: no mishap comes to it.
 func (s *stage) itself(f func()) {
 	saved := s.port
-	s.port = port{}
+	s.port = &port{}
 	f()
 	s.port = saved
 }
 
 func (s *stage) job(id job.ID) (j job.Job) {
 	s.itself(func() { j, _ = s.ledger.Get(context.Background(), id) })
+	return j
+}
+
+// peek reads a job past the port.
+func (s *stage) peek(id job.ID) job.Job {
+	db := emulator.NewMemory()
+	db.Replace(s.tables.Jobs, s.db)
+	j, _ := ledger.New(db, s.tables).Get(context.Background(), id)
 	return j
 }
 
@@ -452,7 +470,7 @@ func (s *stage) sorted() []*played {
 
 // rest lets everything come to its end: no mishap any more, people let go what they stopped, and time passes.
 func (s *stage) rest() {
-	s.port = port{}
+	s.port = &port{}
 	ctx := context.Background()
 	for range 60 {
 		s.now = s.now.Add(20 * time.Minute)

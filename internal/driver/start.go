@@ -73,39 +73,78 @@ type Starter struct {
 // startPatience is how long an engine may refuse a run before the run has failed.
 const startPatience = 10 * time.Minute
 
-// Work does all that there is to do now. What goes wrong with one job keeps no other back. What can start does so first: a slot that is free
-// waits for no question to an engine.
+// Work does all that there is to do now. What goes wrong with one job keeps no other back.
+//
+// One of it works at a time, so who comes meanwhile to tell of a free slot or of another job is sent away. Therefore it looks at the ledger
+// again before each question to an engine: a slot that is free waits for one answer at most.
 func (s Starter) Work(ctx context.Context) error {
-	b, err := s.starts(ctx)
-	faults := []error{err}
-	if b.Jobs == nil {
-		return err
+	t := turn{Starter: s, looked: map[string]bool{}}
+	faults := []error{t.fill(ctx)}
+	if t.board.Jobs == nil {
+		return faults[0]
 	}
-	faults = append(faults, s.tickets(ctx, b), s.watch(ctx, b))
-	_, err = s.starts(ctx) // in place of what ended, and what others came to tell of meanwhile
-	return errors.Join(append(faults, err)...)
+	faults = append(faults, s.tickets(ctx, t.board))
+	for {
+		if !t.failed {
+			faults = append(faults, t.fill(ctx))
+		}
+		id, is := t.next()
+		if !is {
+			return errors.Join(faults...)
+		}
+		faults = append(faults, t.look(ctx, id))
+	}
 }
 
-// starts readies what can be, and starts what can start, until nothing more can: while engines were asked for some, whoever came to tell of
-// others was sent away. It returns the board as it was last, which is empty when it could not be read.
-func (s Starter) starts(ctx context.Context) (b job.Board, err error) {
+// turn is one time that a Starter works.
+type turn struct {
+	Starter
+	board  job.Board       // board is how it was last seen, with what was claimed since.
+	claims []job.Run       // claims are the runs that got a slot in this turn.
+	looked map[string]bool // looked are the runs that were launched or asked for.
+	failed bool            // failed: slots cannot be given now; the next turn goes on.
+}
+
+// fill readies what can be, and gives the free slots to what can start. The board stays as it was when it cannot be read.
+func (t *turn) fill(ctx context.Context) error {
 	var faults []error
 	for range rounds {
-		if b, err = s.Promoter.promote(ctx); err != nil {
+		b, err := t.Promoter.promote(ctx)
+		if err != nil {
 			faults = append(faults, err)
 			// What is ready can start all the same.
-			if b, err = s.Ledger.Board(ctx); err != nil {
-				return job.Board{}, errors.Join(append(faults, err)...)
+			if b, err = t.Ledger.Board(ctx); err != nil {
+				faults = append(faults, err)
+				break
 			}
-			b.Zone = s.Promoter.Zone
+			b.Zone = t.Promoter.Zone
 		}
-		started, err := s.start(ctx, b)
+		t.board = b
+		overtaken, err := t.claim(ctx)
 		faults = append(faults, err)
-		if started == 0 || errors.Join(faults...) != nil {
-			break // the next tick goes on
+		if !overtaken {
+			break // else whoever was faster may have left a slot that another job can have
 		}
 	}
-	return b, errors.Join(faults...)
+	err := errors.Join(faults...)
+	t.failed = err != nil
+	return err
+}
+
+// next is the running job to look at: first those that got their slot in this turn, whose engines were not asked for anything yet.
+func (t *turn) next() (job.ID, bool) {
+	ids := make([]job.ID, 0, len(t.claims)+len(t.board.Slots))
+	for _, r := range t.claims {
+		ids = append(ids, r.ID)
+	}
+	for _, id := range append(ids, t.board.Slots...) {
+		j := t.board.Jobs[id]
+		if name := fmt.Sprintf("%s#%d", id, j.Token); j.State == job.Running && !t.looked[name] {
+			t.looked[name] = true
+			return id, true
+		}
+	}
+	return job.ID{}, false
 }
 
 // tickets takes what is in the queue, keeps the tickets of jobs that have not ended from appearing again, and removes the others. A ticket
@@ -165,59 +204,53 @@ func (s Starter) sendAnew(ctx context.Context, j job.Job) error {
 	return s.Tickets.Delete(ctx, old)
 }
 
-// watch asks the engine for every running job whose end nobody told, and starts again what a dead process left half started.
-func (s Starter) watch(ctx context.Context, b job.Board) error {
-	var faults []error
-	for _, id := range b.Slots {
-		j := b.Jobs[id]
-		if j.State != job.Running {
-			continue
-		}
-		r, err := s.Ledger.Run(ctx, id, j.Token)
-		if err != nil {
-			faults = append(faults, err)
-			continue
-		}
-		if r.StepID == "" && j.Cancel != "" {
-			// A step that was added without anybody having written it down cannot publish: its job is not running any more.
-			err := s.Finisher.Finish(ctx, r, engine.Status{State: engine.Cancelled})
-			if err != nil && !lost(ctx, err) {
-				faults = append(faults, err)
-			}
-			continue
-		}
-		if r.StepID == "" {
-			faults = append(faults, s.launch(ctx, b.Feeds[id.Feed], j, r))
-			continue
-		}
-		status, err := s.Engine.Status(ctx, r)
-		if err == nil && status.State == engine.Active && j.Cancel != "" {
-			err = s.Engine.Cancel(ctx, r) // at each tick, until the engine says that the run ended
-		}
-		if reason := j.Overdue(b.Feeds[id.Feed], s.Now()); err == nil && status.State == engine.Active && reason != "" {
-			slog.WarnContext(ctx, "overdue", "job", id.String(), "token", j.Token, "reason", reason)
-			err = s.Ledger.Overdue(ctx, j, reason, s.Now())
-		}
-		if err == nil && status.State != engine.Active {
-			err = s.Finisher.Finish(ctx, r, status)
-		}
-		if err != nil && !lost(ctx, err) {
-			faults = append(faults, err)
-		}
+// look starts a run that has not begun, also one that a dead process left half started, and asks the engine for every other one, whose end
+// nobody may have told.
+func (t *turn) look(ctx context.Context, id job.ID) error {
+	j, feed := t.board.Jobs[id], t.board.Feeds[id.Feed]
+	r, err := t.Ledger.Run(ctx, id, j.Token)
+	if err != nil {
+		return err
 	}
-	return errors.Join(faults...)
+	if r.StepID == "" && j.Cancel != "" {
+		// A step that was added without anybody having written it down cannot publish: its job is not running any more.
+		err := t.Finisher.Finish(ctx, r, engine.Status{State: engine.Cancelled})
+		if lost(ctx, err) {
+			return nil
+		}
+		return err
+	}
+	if r.StepID == "" {
+		return t.launch(ctx, feed, j, r)
+	}
+	status, err := t.Engine.Status(ctx, r)
+	if err == nil && status.State == engine.Active && j.Cancel != "" {
+		err = t.Engine.Cancel(ctx, r) // at each tick, until the engine says that the run ended
+	}
+	if reason := j.Overdue(feed, t.Now()); err == nil && status.State == engine.Active && reason != "" {
+		slog.WarnContext(ctx, "overdue", "job", id.String(), "token", j.Token, "reason", reason)
+		err = t.Ledger.Overdue(ctx, j, reason, t.Now())
+	}
+	if err == nil && status.State != engine.Active {
+		err = t.Finisher.Finish(ctx, r, status)
+	}
+	if lost(ctx, err) {
+		return nil
+	}
+	return err
 }
 
-// start gives the free slots to the jobs that the plan names, and then has their engines start them. It returns how many got one.
-func (s Starter) start(ctx context.Context, b job.Board) (int, error) {
-	b.Now, b.Parallel = s.Now(), s.Country.Parallel
+// claim gives the free slots to the jobs that the plan names. It tells whether somebody else was faster with one.
+func (t *turn) claim(ctx context.Context) (overtaken bool, err error) {
+	b := t.board
+	b.Now, b.Parallel = t.Now(), t.Country.Parallel
 	if !slices.ContainsFunc(slices.Collect(maps.Values(b.Jobs)), func(j job.Job) bool { return j.State == job.Ready }) {
-		return 0, nil
+		return false, nil
 	}
 	// Without an answer nothing starts: a job can wait, what a cluster cost cannot be undone.
-	off, err := s.Switch.Off(ctx)
+	off, err := t.Switch.Off(ctx)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	b.Off = off
 	var next []job.Decision
@@ -227,42 +260,48 @@ func (s Starter) start(ctx context.Context, b job.Board) (int, error) {
 		case d.To == job.Running:
 			next = append(next, d)
 		case d.From == job.Ready && d.To == job.Ready:
-			if err := s.Ledger.Move(ctx, d, b.Now); err != nil && !lost(ctx, err) {
+			if err := t.Ledger.Move(ctx, d, b.Now); err != nil && !lost(ctx, err) {
 				faults = append(faults, err)
 			}
 		}
 	}
 	var up []string
 	if slices.ContainsFunc(next, func(d job.Decision) bool { return sizing.Clustered(b.Feeds[d.ID.Feed].Engine) }) {
-		if up, err = s.Clusters.Sizes(ctx); err != nil {
-			return 0, errors.Join(append(faults, err)...)
+		if up, err = t.Clusters.Sizes(ctx); err != nil {
+			return false, errors.Join(append(faults, err)...)
 		}
 	}
-	var runs []job.Run
+	for _, r := range t.claims {
+		up = append(up, newCluster(r)...)
+	}
 	for _, d := range next {
-		r, err := s.claim(ctx, b.Feeds[d.ID.Feed], b.Jobs[d.ID], up)
+		r, err := t.take(ctx, b.Feeds[d.ID.Feed], b.Jobs[d.ID], up)
 		if lost(ctx, err) {
+			overtaken = true
 			continue
 		}
 		if err != nil {
 			faults = append(faults, err)
 			continue
 		}
-		runs = append(runs, r)
-		if r.Sizing.Target == sizing.NewCluster {
-			up = append(up, r.Sizing.Size) // those after it can use it
-		}
-	}
-	for _, r := range runs {
 		j := b.Jobs[r.ID]
-		j.Token, j.State = r.Token, job.Running
-		faults = append(faults, s.launch(ctx, b.Feeds[r.ID.Feed], j, r))
+		j.Token, j.State, j.StartedAt = r.Token, job.Running, r.StartedAt
+		b.Jobs[r.ID] = j
+		t.claims, up = append(t.claims, r), append(up, newCluster(r)...)
 	}
-	return len(runs), errors.Join(faults...)
+	return overtaken, errors.Join(faults...)
 }
 
-// claim takes a slot for a job's next run, given the sizes of the clusters that are up.
-func (s Starter) claim(ctx context.Context, feed job.Feed, j job.Job, up []string) (job.Run, error) {
+// newCluster is the size of the cluster that a run starts, which those after it can use.
+func newCluster(r job.Run) []string {
+	if r.Sizing.Target == sizing.NewCluster {
+		return []string{r.Sizing.Size}
+	}
+	return nil
+}
+
+// take takes a slot for a job's next run, given the sizes of the clusters that are up.
+func (s Starter) take(ctx context.Context, feed job.Feed, j job.Job, up []string) (job.Run, error) {
 	files, err := s.orderFiles(ctx, j)
 	if err != nil {
 		return job.Run{}, err

@@ -21,28 +21,30 @@ import (
 type Memory struct {
 	mu     sync.Mutex
 	tables map[string]map[string]attributes
-	// Before is called before each operation takes effect and After when it has; an error of either is the operation's answer.
-	Before, After func() error
+	// Before is called before each operation takes effect, and After when it has, with what Before returned; an error of either is the
+	// operation's answer.
+	Before func() (int, error)
+	After  func(int) error
 }
 
 type attributes = map[string]types.AttributeValue
 
 // NewMemory is an empty database. Tables are made by their first item.
 func NewMemory() *Memory {
-	none := func() error { return nil }
-	return &Memory{tables: map[string]map[string]attributes{}, Before: none, After: none}
+	return &Memory{tables: map[string]map[string]attributes{}, Before: func() (int, error) { return 0, nil }, After: func(int) error { return nil }}
 }
 
 // call runs one operation as a whole.
 func call[T any](m *Memory, f func() (T, error)) (T, error) {
 	var zero T
-	if err := m.Before(); err != nil {
+	number, err := m.Before()
+	if err != nil {
 		return zero, err
 	}
 	m.mu.Lock()
 	out, err := f()
 	m.mu.Unlock()
-	if lost := m.After(); lost != nil {
+	if lost := m.After(number); lost != nil {
 		return zero, lost
 	}
 	return out, err

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-data/sluice/internal/job"
 )
@@ -122,6 +124,9 @@ func (l *Ledger) File(ctx context.Context, f job.File) (job.File, bool, error) {
 	return got, true, wrap(err, "ledger: file %s", f.Key)
 }
 
+// readsAtOnce is how many reads are under way at once: as many as the SDK's client keeps connections for.
+const readsAtOnce = 10
+
 // Board reads the state of the country that a plan is made of: per feed the jobs from its last succeeded day on, those that have not
 // ended, and the prerequisites of those that are open. What is no matter of the ledger (the time, the files without a job, the
 // number of slots) is left to the caller.
@@ -156,15 +161,22 @@ func (l *Ledger) Board(ctx context.Context) (job.Board, error) {
 			wanted[id] = true
 		}
 	}
-	for name := range feeds {
-		since := cmp.Or(string(b.LastDay[name]), "0")
-		items, err := query[jobItem](ctx, l, l.tables.Jobs, "feed = :feed AND #day >= :day", item{":feed": str(name), ":day": str(since)})
-		if err != nil {
-			return job.Board{}, fmt.Errorf("ledger: jobs of feed %s: %w", name, err)
-		}
-		for _, i := range items {
-			b.Jobs[i.job().ID] = i.job()
-		}
+	names := slices.Sorted(maps.Keys(feeds))
+	current := make([][]jobItem, len(names))
+	reads, once := errgroup.WithContext(ctx)
+	reads.SetLimit(readsAtOnce) // a slot that is free waits for these reads
+	for n, name := range names {
+		reads.Go(func() (err error) {
+			since := cmp.Or(string(b.LastDay[name]), "0")
+			current[n], err = query[jobItem](once, l, l.tables.Jobs, "feed = :feed AND #day >= :day", item{":feed": str(name), ":day": str(since)})
+			return wrap(err, "ledger: jobs of feed %s", name)
+		})
+	}
+	if err := reads.Wait(); err != nil {
+		return job.Board{}, err
+	}
+	for _, i := range slices.Concat(current...) {
+		b.Jobs[i.job().ID] = i.job()
 	}
 	if err := l.add(ctx, b, wanted); err != nil {
 		return job.Board{}, fmt.Errorf("ledger: open jobs: %w", err)
