@@ -44,9 +44,13 @@ down: ## Destroy the local stack, stop everything that make demo started, delete
 
 .PHONY: test
 test: build ## Run every check that CI runs: Go, Python, and the path of a file through a deployed stack
-	@echo "checks, Go tests and Python tests run side by side; each prints when it has ended, which takes ten minutes or so on 2 cores"
-	@$(MAKE) --output-sync=target test-go test-python
-	go test -tags engine -count 1 -timeout 30m -v ./test/...
+	@echo "the deployment test, Python tests, checks and Go tests run side by side; each prints when it has ended, which takes fifteen minutes or so on 2 cores"
+	@$(MAKE) --output-sync=target test-deployment test-python test-go
+
+# First, because it is the longest, and waits half of its time for what it deployed.
+.PHONY: test-deployment
+test-deployment: build
+	go test -tags engine -count 1 -timeout 60m -v ./test/...
 
 .PHONY: test-go
 test-go: lint
