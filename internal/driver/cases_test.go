@@ -144,6 +144,24 @@ func TestFreeSlotWaitsForOneAnswerOfAnEngineAtMost(t *testing.T) {
 	}
 }
 
+func TestSlotGoesToTheLongestPathAmongThoseThatItsEndMadeReady(t *testing.T) {
+	quiet(t)
+	s := newStage(t, 1, emulator.Feed("airports"), emulator.Feed("flights", "airports"), emulator.Feed("delays", "flights"), emulator.Feed("weather"))
+	on := func(feed string) job.ID { return job.ID{Feed: feed, Day: airports.Day} }
+	for _, feed := range []string{"weather", "flights", "delays"} {
+		s.receive(s.deliver(on(feed))...)
+	}
+	p := s.running(t, airports)
+	s.has(t, on("weather"), job.Ready, 0)
+	s.has(t, flights, job.Waiting, 0)
+	s.progress(p)
+	s.progress(p)
+	s.start()
+	s.has(t, flights, job.Running, 1)
+	s.has(t, on("weather"), job.Ready, 0)
+	s.settled(t)
+}
+
 func TestTicketThatAppearsAgainMidJobStartsNothing(t *testing.T) {
 	s := twoFeeds(t)
 	s.running(t, airports)

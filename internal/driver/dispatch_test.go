@@ -426,7 +426,7 @@ func (s *simulated) deliver(id job.ID) {
 	}
 }
 
-// TestReadyJobsWaitForNoFreeSlot finds, in virtual time, how long a slot is free that a job could have; DISPATCH=30 makes the figures of
+// TestReadyJobsWaitForNoFreeSlot finds, in virtual time, how long a slot is free that a job could have; DISPATCH=40 makes the figures of
 // bench/dispatch.md.
 func TestReadyJobsWaitForNoFreeSlot(t *testing.T) {
 	quiet(t)

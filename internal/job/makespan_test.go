@@ -101,6 +101,9 @@ func (g graph) play(fifo bool) time.Duration {
 					moved = true
 				}
 			}
+			if moved {
+				continue // as the driver does: slots are given when everything that can be ready is
+			}
 			if fifo {
 				slices.SortFunc(begin, func(a, b ID) int { return strings.Compare(string(a.Day)+a.Feed, string(b.Day)+b.Feed) })
 				begin = begin[:min(len(begin), 5-len(b.Slots))]
@@ -133,7 +136,7 @@ func TestMakespanIsNearWhatNoScheduleBeats(t *testing.T) {
 		fifo      bool
 		mean, p95 float64 // limits; 0: none
 	}{
-		{"longest remaining path first", 0, false, 1.02, 1.10},
+		{"longest remaining path first", 0, false, 1.02, 1.05},
 		{"longest remaining path first, estimates up to 50% wrong", 1, false, 1.10, 0},
 		{"first in, first out", 0, true, 0, 0},
 	} {
