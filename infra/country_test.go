@@ -155,7 +155,7 @@ func (e example) pipeline(ctx *pulumi.Context, p parts) (*Pipeline, *Cluster, er
 			return nil, nil, err
 		}
 	}
-	pipeline, err := NewPipeline(ctx, "us", &PipelineArgs{Prefix: "sluice-prod-us", StepPrefix: "sluice/prod/us/", Packages: packages, Architecture: "arm64", Polling: e.polling, Access: p.access, Engines: engines,
+	pipeline, err := NewPipeline(ctx, "us", &PipelineArgs{Prefix: "sluice-prod-us", StepPrefix: "sluice/prod/us/", Packages: packages, Architecture: "arm64", Polling: e.polling, Network: p.network, Access: p.access, Engines: engines,
 		Settings: Settings(SettingsArgs{Country: settings.Country{Stack: "prod", Country: "us", Region: "eu-west-1", TimeZone: "UTC", Parallel: 5,
 			Google: settings.Google{Project: "sluice-prod", Location: "EU"}},
 			Lake: p.lake, Ledger: p.ledger, Messaging: p.messaging, Catalog: catalog, Keys: p.keys, Warehouse: p.warehouse, Jobs: jobs, Engines: engines}), Tags: tags})
@@ -169,7 +169,7 @@ func (e example) standing(ctx *pulumi.Context, p parts, args StandingArgs) error
 		return err
 	}
 	args.Stack, args.Country, args.Account, args.KeyARN, args.Tags = "prod", "us", "111122223333", p.keys.StateARN, tags
-	args.Cluster, args.Pipeline = cluster, pipeline
+	args.Cluster, args.Network, args.Pipeline = cluster, p.network, pipeline
 	_, err = NewStanding(ctx, "us-standing", &args)
 	return err
 }

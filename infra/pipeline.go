@@ -39,7 +39,7 @@ var needs = map[string]FunctionArgs{
 	ExportTable: {TimeoutSeconds: 900, MemoryMB: 512},
 
 	PublishCPU:      {},
-	StopCluster:     {TimeoutSeconds: 300, Single: true}, // two at once would end a cluster twice
+	StopCluster:     {TimeoutSeconds: 900, Single: true}, // two at once would end a cluster twice; EMR takes minutes to end all of them
 	KeepCertificate: {},
 
 	TellFault: {Single: true}, // two at once would tell twice
@@ -54,6 +54,7 @@ type PipelineArgs struct {
 	LogDays      int                // LogDays is how long the functions' logs are kept, 30 by default.
 	SweepMinutes int                // SweepMinutes is how often queue-jobs looks for what events missed, or polling begins, 15 by default.
 	Polling      bool               // Polling has a state machine ask every ten seconds, instead of each function be woken by what happens.
+	Network      *Network           // Network is where clusters are.
 	Access       Access             // Access says what the functions may do, and has what they are wired to.
 	Engines      Engines            // Engines are what start-jobs starts runs on, and what tells finish-job of their ends.
 	Settings     pulumi.StringInput // Settings are the country's settings as JSON.
@@ -67,6 +68,7 @@ type Pipeline struct {
 
 	Functions   map[string]*Function // Functions are the country's functions by folder.
 	Polling     *Polling             // Polling is the polling driver, nil without one.
+	Last        pulumi.Resource      // Last goes when all clusters have ended: what is after it goes before.
 	Certificate pulumi.Resource      // Certificate is there when the certificate is that clusters' nodes talk to each other under.
 }
 
@@ -87,8 +89,8 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 			return nil, err
 		}
 	}
-	last, err := p.endsClusters(ctx, name+"-last", args)
-	if err != nil {
+	var err error
+	if p.Last, err = p.endsClusters(ctx, name+"-last", args); err != nil {
 		return nil, err
 	}
 	for _, folder := range Functions {
@@ -97,7 +99,7 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 		case TellFault, StopCluster:
 			continue
 		case StartJobs:
-			after = append(after, last) // else it would start others while the country's clusters are ended
+			after = append(after, p.Last) // else it would start others while the country's clusters are ended
 		}
 		if err := p.function(ctx, name, folder, args, after...); err != nil {
 			return nil, err
@@ -238,7 +240,7 @@ func (p *Pipeline) onEvent(ctx *pulumi.Context, name, folder string, rule *cloud
 // not be deleted under them. The Serverless application is stopped as well.
 func (p *Pipeline) endsClusters(ctx *pulumi.Context, name string, args *PipelineArgs) (pulumi.Resource, error) {
 	return lambda.NewInvocation(ctx, name, &lambda.InvocationArgs{FunctionName: p.Functions[StopCluster].Name, LifecycleScope: pulumi.String("CRUD"),
-		Input: pulumi.String("{}")}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{args.Engines.Cluster, args.Engines.Serverless})) // so it is taken away before the clusters' groups and the application
+		Input: pulumi.String("{}")}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{args.Network, args.Engines.Cluster, args.Engines.Serverless})) // so it is taken away before the clusters' ways out, roles and groups, and the application
 }
 
 // every is a schedule expression.

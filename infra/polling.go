@@ -135,7 +135,7 @@ func pollingDefinition(startARN, lookARN, stopARN string) (string, error) {
 	type object = map[string]any
 	again := []object{{"ErrorEquals": []string{"States.ALL"}, "IntervalSeconds": 5, "BackoffRate": 2, "MaxAttempts": 6, "JitterStrategy": "FULL"}}
 	invoke := func(arn string, payload object, more object) object {
-		state := object{"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "TimeoutSeconds": 330, // longer than any of the functions may take
+		state := object{"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "TimeoutSeconds": 330, // longer than any of the functions may take for this
 			"Arguments": object{"FunctionName": arn, "Payload": payload}}
 		for key, value := range more {
 			state[key] = value

@@ -22,7 +22,9 @@ type StandingArgs struct {
 	Country  string    // Country is the country's code, the other dimension.
 	Account  string    // Account is the AWS account.
 	Cluster  *Cluster  // Cluster is the definition.
+	Network  *Network  // Network is where the cluster is.
 	Pipeline *Pipeline // Pipeline has the functions that measure and stop the cluster.
+	Ended    string    // Ended is the id of the cluster that ended by itself last, "" by default. Another one means that the cluster made before is no more.
 
 	Size          string // Size is one of package sizing's, "small" by default; days that are larger get clusters of their own.
 	MinUnits      int    // MinUnits is how many core and task nodes the cluster keeps, the size's core nodes by default.
@@ -50,6 +52,9 @@ const DefaultQuietMinutes = 30
 
 // StandingSize is the size that a standing cluster has by default.
 const StandingSize = "small"
+
+// endedTag is the tag with the id of the cluster in whose place one is.
+const endedTag = "InPlaceOf"
 
 // NewStanding creates a Standing.
 func NewStanding(ctx *pulumi.Context, name string, args *StandingArgs, opts ...pulumi.ResourceOption) (*Standing, error) {
@@ -91,6 +96,10 @@ func (s *Standing) cluster(ctx *pulumi.Context, name string, args *StandingArgs)
 		fleets[f.kind] = f
 	}
 	primary, core, task := fleets["MASTER"], fleets["CORE"], fleets["TASK"]
+	tags := map[string]string{"Size": size.Name}
+	if args.Ended != "" {
+		tags[endedTag] = args.Ended
+	}
 	made, err := emr.NewCluster(ctx, name, &emr.ClusterArgs{
 		Name:                        pulumi.String(cluster.StandingName(args.Stack, args.Country, size.Name)),
 		ReleaseLabel:                pulumi.String(c.args.ReleaseLabel),
@@ -121,8 +130,10 @@ func (s *Standing) cluster(ctx *pulumi.Context, name string, args *StandingArgs)
 			InstanceTypeConfigs: coreTypes(core.types),
 			LaunchSpecifications: &emr.ClusterCoreInstanceFleetLaunchSpecificationsArgs{OnDemandSpecifications: emr.ClusterCoreInstanceFleetLaunchSpecificationsOnDemandSpecificationArray{
 				&emr.ClusterCoreInstanceFleetLaunchSpecificationsOnDemandSpecificationArgs{AllocationStrategy: pulumi.String(onDemandStrategy)}}}},
-		Tags: tagged(args.Tags, EMRManaged, map[string]string{"Size": size.Name}),
-	}, pulumi.Parent(s), pulumi.DependsOn([]pulumi.Resource{c, args.Pipeline.Certificate}), // its roles' policies, and what nodes talk under
+		Tags: tagged(args.Tags, EMRManaged, tags),
+	}, pulumi.Parent(s), pulumi.DependsOn([]pulumi.Resource{c, args.Network, args.Pipeline.Certificate, args.Pipeline.Last}), // its roles' policies, its ways out, what nodes talk under; and others end after it
+		// Nobody looks whether the cluster is still there before a deployment: without this, one that ended would not come back.
+		pulumi.ReplaceOnChanges([]string{"tags." + endedTag}),
 		// Managed scaling changes the number of nodes, and jobs add steps: neither is to be undone, least of all by a new cluster.
 		pulumi.IgnoreChanges([]string{"coreInstanceFleet.targetOnDemandCapacity", "coreInstanceFleet.targetSpotCapacity", "steps"}))
 	if err != nil {

@@ -60,9 +60,23 @@ func TestNothingStartsClustersAnyMoreWhenTheLastAreEnded(t *testing.T) {
 	if !slices.Contains(after["aws:lambda/function:Function us-start-jobs"], "us-last") {
 		t.Error("start-jobs may still be there when the clusters are ended")
 	}
-	for _, needed := range []string{"us-primary", "us-core", "us-service"} {
-		if !slices.Contains(after["aws:lambda/invocation:Invocation us-last"], needed) {
-			t.Errorf("the security group %s may go before the clusters are ended", needed)
+	for id, needs := range map[string][]string{
+		"aws:lambda/invocation:Invocation us-last": nil,
+		"aws:emr/cluster:Cluster us-standing":      {"us-last"}, // both have stop-cluster called, which does one thing at a time
+	} {
+		for _, needed := range append(needs, "us-primary", "us-core", "us-service", "us-node", "us-glue", "us-kms") {
+			if !slices.Contains(after[id], needed) {
+				t.Errorf("%s: %s may go before the clusters have ended", id, needed)
+			}
+		}
+	}
+}
+
+func TestStandingClusterThatEndedByItselfIsReplaced(t *testing.T) {
+	for ended, want := range map[string]any{"": nil, "j-1": "j-1"} {
+		c := only(standing(t, StandingArgs{Enabled: true, Ended: ended}), "aws:emr/cluster:Cluster")[0]
+		if got := c.Inputs["tags"].(map[string]any)["InPlaceOf"]; got != want || !slices.Equal(c.Replaced, []string{"tags.InPlaceOf"}) {
+			t.Errorf("after %q: tag %v, another one when one of %q changes", ended, got, c.Replaced)
 		}
 	}
 }

@@ -136,6 +136,7 @@ func publishCPU(c Country) []Statement {
 
 // stopCluster ends the country's clusters, and records it.
 func stopCluster(c Country) []Statement {
+	parameters := "arn:aws:ssm:" + c.Region + ":" + c.Account + ":parameter"
 	return []Statement{
 		findClusters(),
 		ownClusters(c, "EndOwnClusters", "elasticmapreduce:ListSteps", "elasticmapreduce:TerminateJobFlows"),
@@ -144,7 +145,7 @@ func stopCluster(c Country) []Statement {
 		readLedger(c),
 		updateTables("CloseClusters", c.ProgressARN),
 		allow("SwitchOffStandingCluster", Strings{"ssm:PutParameter"},
-			Strings{"arn:aws:ssm:" + c.Region + ":" + c.Account + ":parameter" + compute.ParameterName(c.Stack, c.Code, compute.Standing)}),
+			Strings{parameters + compute.ParameterName(c.Stack, c.Code, compute.Standing), parameters + compute.EndedName(c.Stack, c.Code)}),
 		publish("Alert", c.AlertsTopicARN),
 	}
 }

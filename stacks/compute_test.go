@@ -147,6 +147,17 @@ func TestNothingThatCostsByTheHourIsLeftWhenAllIsOffAndNothingElseChanges(t *tes
 	}
 }
 
+func TestOnlyTheStandingClusterOfACountryKnowsWhichOneEndedBefore(t *testing.T) {
+	root := ownContracts(t)
+	on := program(t, root, nil)
+	again := program(t, root, map[string]string{compute.EndedName("prod", "us"): "j-1"})
+	for id, before := range on {
+		if want := strings.HasPrefix(id, "aws:emr/cluster:Cluster us-"); (again[id] != before) != want {
+			t.Errorf("%s differs: %v, want %v", id, again[id] != before, want)
+		}
+	}
+}
+
 func TestEachPartTakesItsOwn(t *testing.T) {
 	root := ownContracts(t)
 	on := program(t, root, nil)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ssm"
 	"github.com/pulumi/pulumi-gcp/sdk/v7/go/gcp"
@@ -121,7 +122,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	}
 	pipeline, err := infra.NewPipeline(ctx, code, &infra.PipelineArgs{
 		Prefix: name, StepPrefix: "sluice/" + config.Stack + "/" + code + "/", Packages: built.functions, Architecture: config.Functions.Architecture,
-		LogDays: config.Functions.LogDays, SweepMinutes: config.Functions.SweepMinutes, Polling: country.Driver == pollingDriver, Access: access, Engines: engines,
+		LogDays: config.Functions.LogDays, SweepMinutes: config.Functions.SweepMinutes, Polling: country.Driver == pollingDriver, Network: network, Access: access, Engines: engines,
 		Settings: infra.Settings(infra.SettingsArgs{
 			Country: settings.Country{Stack: config.Stack, Country: code, Region: country.Region, TimeZone: country.TimeZone, Parallel: country.Parallel,
 				Google: settings.Google{Project: config.Google.Project, Location: country.Google.Location}},
@@ -132,8 +133,12 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		return nil, err
 	}
 	if country.Compute.Standing {
+		ended, err := readEnded(ctx, config.Stack, code, at)
+		if err != nil {
+			return nil, err
+		}
 		if _, err := infra.NewStanding(ctx, code+"-standing", &infra.StandingArgs{
-			Enabled: switched.On(compute.Standing), Stack: config.Stack, Country: code, Account: country.Account, Cluster: cluster, Pipeline: pipeline, Size: country.Compute.Size,
+			Enabled: switched.On(compute.Standing), Stack: config.Stack, Country: code, Account: country.Account, Cluster: cluster, Network: network, Pipeline: pipeline, Ended: ended, Size: country.Compute.Size,
 			MinUnits: country.Compute.Scaling.MinUnits, MaxUnits: country.Compute.Scaling.MaxUnits, OnDemandUnits: country.Compute.Scaling.OnDemandUnits,
 			QuietPercent: country.Compute.Idle.CPUPercent, QuietMinutes: country.Compute.Idle.Minutes, EndMinutes: country.Compute.Idle.EndMinutes,
 			KeyARN: keys.StateARN, Tags: tags}, child); err != nil {
@@ -185,12 +190,32 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 
 // readSwitches asks which of the country's parts are off, in the country's own account and region.
 func readSwitches(ctx *pulumi.Context, stack, code string, at *place) (compute.Switches, error) {
-	path := compute.Path(stack, code)
-	found, err := ssm.GetParametersByPath(ctx, &ssm.GetParametersByPathArgs{Path: path}, pulumi.Provider(at.provider))
+	found, err := parameters(ctx, compute.Path(stack, code), at)
 	if err != nil {
-		return compute.Switches{}, fmt.Errorf("parameters below %s: %w", path, err)
+		return compute.Switches{}, err
 	}
 	return compute.Read(found.Names, found.Values)
+}
+
+// readEnded asks which standing cluster of the country ended by itself last, "" when none did.
+func readEnded(ctx *pulumi.Context, stack, code string, at *place) (string, error) {
+	found, err := parameters(ctx, compute.ParameterName(stack, code, compute.Standing), at)
+	if err != nil {
+		return "", err
+	}
+	if i := slices.Index(found.Names, compute.EndedName(stack, code)); i >= 0 {
+		return found.Values[i], nil
+	}
+	return "", nil
+}
+
+// parameters asks for the parameters right below a path, in the country's own account and region.
+func parameters(ctx *pulumi.Context, path string, at *place) (*ssm.GetParametersByPathResult, error) {
+	found, err := ssm.GetParametersByPath(ctx, &ssm.GetParametersByPathArgs{Path: path}, pulumi.Provider(at.provider))
+	if err != nil {
+		return nil, fmt.Errorf("parameters below %s: %w", path, err)
+	}
+	return found, nil
 }
 
 // outputs renders names by word.

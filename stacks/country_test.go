@@ -41,7 +41,7 @@ func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) 
 		}
 	case "aws:ssm/getParametersByPath:getParametersByPath":
 		for name, value := range r.parameters {
-			if strings.HasPrefix(name, args.Args["path"].StringValue()+"/") {
+			if rest, below := strings.CutPrefix(name, args.Args["path"].StringValue()+"/"); below && !strings.Contains(rest, "/") {
 				names, values = append(names, resource.NewStringProperty(name)), append(values, resource.NewStringProperty(value))
 			}
 		}

@@ -78,6 +78,12 @@ func Path(stack, country string) string { return "/sluice/" + stack + "/compute/
 // ParameterName is the name of the parameter that says whether a part of a country is on.
 func ParameterName(stack, country, part string) string { return Path(stack, country) + "/" + part }
 
+// EndedName is the name of the parameter with the id of the standing cluster that ended by itself last. It is below the standing cluster's
+// own parameter.
+func EndedName(stack, country string) string {
+	return ParameterName(stack, country, Standing) + "/ended"
+}
+
 // Switches are the parts of a country that are off, by name; none is off by default.
 type Switches struct{ off map[string]bool }
 

@@ -30,6 +30,8 @@ type clusters interface {
 	Steps(ctx context.Context, id string) (int, error)
 	// Terminate ends clusters.
 	Terminate(ctx context.Context, ids ...string) error
+	// Gone returns when no cluster of the country is up or ending.
+	Gone(ctx context.Context) error
 }
 
 // application is the country's application on EMR Serverless.
@@ -48,7 +50,8 @@ type book interface {
 
 // computeSwitch is the compute switch of the country's standing cluster.
 type computeSwitch interface {
-	Off(ctx context.Context) error
+	// Off switches it off, and notes the cluster that ended: what the deployment knows of it makes room for another once it is on again.
+	Off(ctx context.Context, clusterID string) error
 }
 
 type alerts interface {
@@ -165,7 +168,7 @@ func (h *handler) stopIfQuiet(ctx context.Context, c running, patience time.Dura
 		return errors.Join(err, h.ledger.Keep(ctx, c.ID))
 	}
 	// From here on every step can be repeated: dying in between leaves a cluster that nobody uses, which its own time-out ends.
-	if err := h.compute.Off(ctx); err != nil {
+	if err := h.compute.Off(ctx, c.ID); err != nil {
 		return err
 	}
 	if err := h.clusters.Terminate(ctx, c.ID); err != nil {
@@ -225,7 +228,7 @@ func (h *handler) ended(ctx context.Context, detail json.RawMessage) error {
 	if slices.ContainsFunc(up, func(c running) bool { return c.Standing }) {
 		return nil // another one took its place
 	}
-	if err := h.compute.Off(ctx); err != nil {
+	if err := h.compute.Off(ctx, change.ClusterID); err != nil {
 		return err
 	}
 	return h.tell(ctx, "cluster.ended", change.Message)
@@ -236,6 +239,9 @@ func (h *handler) ended(ctx context.Context, detail json.RawMessage) error {
 func (h *handler) lifecycle(ctx context.Context, action, id, previous string) error {
 	switch {
 	case action == "update" && previous != "" && previous != id:
+		if up, err := h.up(ctx, previous); !up {
+			return err
+		}
 		if err := h.ledger.Close(ctx, previous); err != nil {
 			return err
 		}
@@ -248,6 +254,9 @@ func (h *handler) lifecycle(ctx context.Context, action, id, previous string) er
 		}
 		return nil
 	case action == "delete" && id != "":
+		if up, err := h.up(ctx, id); !up {
+			return err
+		}
 		return h.ledger.Close(ctx, id)
 	case action == "delete":
 		// AWS deletes no application that is started.
@@ -256,10 +265,20 @@ func (h *handler) lifecycle(ctx context.Context, action, id, previous string) er
 	return nil
 }
 
+// up tells whether a cluster is; there is nothing to close about one that ended before.
+func (h *handler) up(ctx context.Context, id string) (bool, error) {
+	up, err := h.clusters.Up(ctx)
+	return slices.ContainsFunc(up, func(c running) bool { return c.ID == id }), err
+}
+
+// endAll ends every cluster, and returns when all are gone: until then EMR needs their roles, and their machines have the security groups.
 func (h *handler) endAll(ctx context.Context) error {
 	up, err := h.clusters.Up(ctx)
-	if err != nil || len(up) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(up) == 0 {
+		return h.clusters.Gone(ctx)
 	}
 	ids := []string{}
 	for _, c := range up {
@@ -269,7 +288,10 @@ func (h *handler) endAll(ctx context.Context) error {
 		ids = append(ids, c.ID)
 	}
 	slog.InfoContext(ctx, "all clusters end", "ids", ids)
-	return h.clusters.Terminate(ctx, ids...)
+	if err := h.clusters.Terminate(ctx, ids...); err != nil {
+		return err
+	}
+	return h.clusters.Gone(ctx)
 }
 
 func (h *handler) tell(ctx context.Context, kind, reason string) error {

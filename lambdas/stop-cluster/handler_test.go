@@ -52,7 +52,8 @@ func (d *desk) Close(_ context.Context, id string) error {
 }
 
 func (d *desk) Keep(_ context.Context, id string) error { return d.note("keep %s", id) }
-func (d *desk) Off(context.Context) error               { return d.note("switch off") }
+func (d *desk) Off(_ context.Context, id string) error  { return d.note("switch off after %s", id) }
+func (d *desk) Gone(context.Context) error              { return d.note("all gone") }
 func (d *desk) Stop(context.Context) error              { return d.note("stop application") }
 
 func (d *desk) Alert(_ context.Context, e messages.Event) error {
@@ -82,7 +83,7 @@ func TestAlarmEndsAQuietStandingClusterAndNoOther(t *testing.T) {
 		change     func(*desk)
 		want       []string
 	}{
-		{"quiet", "alarm", func(*desk) {}, []string{"close j-1", "switch off", "terminate j-1", "cluster.stopped: cluster j-1 was idle"}},
+		{"quiet", "alarm", func(*desk) {}, []string{"close j-1", "switch off after j-1", "terminate j-1", "cluster.stopped: cluster j-1 was idle"}},
 		{"the alarm is over", "alarm-over", func(*desk) {}, stays},
 		{"a step", "alarm", func(d *desk) { d.steps = map[string]int{"j-1": 1} }, stays},
 		{"a run without a step", "alarm", func(d *desk) { d.runs = map[string][]job.Run{"j-1": {{ID: flights}}} }, stays},
@@ -110,7 +111,7 @@ func TestPollingDriverEndsAStandingClusterWhenAllIsDone(t *testing.T) {
 		want   []string
 	}{
 		{"up for a minute", func(d *desk) { d.up[0].ReadyAt = noon.Add(-time.Minute) },
-			[]string{"close j-1", "switch off", "terminate j-1", "cluster.stopped: cluster j-1 has nothing to do: all jobs are done"}},
+			[]string{"close j-1", "switch off after j-1", "terminate j-1", "cluster.stopped: cluster j-1 has nothing to do: all jobs are done"}},
 		{"a step", func(d *desk) { d.steps = map[string]int{"j-1": 1} }, nil},
 		{"a run chose it meanwhile", func(d *desk) {
 			d.afterClose = func(d *desk) { d.runs = map[string][]job.Run{"j-1": {{ID: flights}}} }
@@ -126,7 +127,7 @@ func TestPollingDriverEndsAStandingClusterWhenAllIsDone(t *testing.T) {
 }
 
 func TestStandingClusterThatEndedByItselfIsSwitchedOff(t *testing.T) {
-	off := []string{"switch off", "cluster.ended: Amazon EMR cluster j-1 (sluice-prod-us-standing-small) has terminated at 2013-01-01 12:00 UTC with a reason of ALL_STEPS_COMPLETED."}
+	off := []string{"switch off after j-1", "cluster.ended: Amazon EMR cluster j-1 (sluice-prod-us-standing-small) has terminated at 2013-01-01 12:00 UTC with a reason of ALL_STEPS_COMPLETED."}
 	for _, c := range []struct {
 		why, event string
 		d          desk
@@ -149,11 +150,19 @@ func TestDeploymentClosesWhatItTakesAway(t *testing.T) {
 		"created":      nil,
 		"replaced":     {"close j-1"},
 		"switched-off": {"close j-1"},
-		"destroyed":    {"close j-1", "close j-9", "terminate j-1 j-9", "stop application"},
+		"destroyed":    {"close j-1", "close j-9", "terminate j-1 j-9", "all gone", "stop application"},
 	} {
 		d := quietCluster()
 		if err := handle(t, d, event); err != nil || !slices.Equal(d.calls, want) {
 			t.Errorf("%s: %q, %v", event, d.calls, err)
+		}
+	}
+}
+
+func TestClusterThatEndedBeforeIsNotClosedForEver(t *testing.T) {
+	for event, want := range map[string][]string{"replaced": nil, "switched-off": nil, "destroyed": {"all gone", "stop application"}} {
+		if d := (&desk{}); handle(t, d, event) != nil || !slices.Equal(d.calls, want) {
+			t.Errorf("%s: %q", event, d.calls)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -50,24 +51,46 @@ func wire() (*handler, error) {
 	}
 	return &handler{
 		country: country.Country, patience: time.Duration(country.Compute.QuietMinutes) * time.Minute,
-		clusters: api{emr.NewFromConfig(cfg), country}, serverless: stopper{emrserverless.NewFromConfig(cfg), country.Compute.Serverless.ApplicationID, 2 * time.Second}, ledger: ledger.New(dynamodb.NewFromConfig(cfg), country.Tables),
-		compute: parameter{ssm.NewFromConfig(cfg), compute.ParameterName(country.Stack, country.Country, compute.Standing)},
+		clusters: api{emr.NewFromConfig(cfg), country, pause}, serverless: stopper{emrserverless.NewFromConfig(cfg), country.Compute.Serverless.ApplicationID, pause}, ledger: ledger.New(dynamodb.NewFromConfig(cfg), country.Tables),
+		compute: standing{ssm.NewFromConfig(cfg), country},
 		alerts:  messages.NewTopics(sns.NewFromConfig(cfg), country), now: time.Now,
 	}, nil
 }
+
+// pause is how long is waited before it is looked again whether something ended.
+const pause = 2 * time.Second
 
 // api is EMR.
 type api struct {
 	emr     *emr.Client
 	country settings.Country
+	pause   time.Duration // pause is how long Gone waits before it looks again.
 }
 
 // up are the states of a cluster that costs money and is not ending.
 var up = []types.ClusterState{types.ClusterStateStarting, types.ClusterStateBootstrapping, types.ClusterStateRunning, types.ClusterStateWaiting}
 
-func (a api) Up(ctx context.Context) ([]running, error) {
+func (a api) Up(ctx context.Context) ([]running, error) { return a.list(ctx, up) }
+
+func (a api) Gone(ctx context.Context) error {
+	there := append(slices.Clone(up), types.ClusterStateTerminating)
+	for {
+		left, err := a.list(ctx, there)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("cluster %s is still ending; try again: %w", left[0].ID, ctx.Err())
+		case <-time.After(a.pause):
+		}
+	}
+}
+
+// list returns the country's clusters that are in one of the states.
+func (a api) list(ctx context.Context, states []types.ClusterState) ([]running, error) {
 	var all []running
-	pages := emr.NewListClustersPaginator(a.emr, &emr.ListClustersInput{ClusterStates: up})
+	pages := emr.NewListClustersPaginator(a.emr, &emr.ListClustersInput{ClusterStates: states})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -170,15 +193,21 @@ func (s stopper) stop(ctx context.Context) error {
 	return nil
 }
 
-// parameter is an SSM parameter.
-type parameter struct {
-	ssm  *ssm.Client
-	name string
+// standing is the switch of the country's standing cluster.
+type standing struct {
+	ssm     *ssm.Client
+	country settings.Country
 }
 
-func (p parameter) Off(ctx context.Context) error {
-	if _, err := p.ssm.PutParameter(ctx, &ssm.PutParameterInput{Name: &p.name, Value: aws.String(compute.Off), Type: ssmtypes.ParameterTypeString, Overwrite: aws.Bool(true)}); err != nil {
-		return fmt.Errorf("compute switch %s: %w", p.name, err)
+// Off switches it off first: with only the note, the next deployment would make a cluster that nobody asked for.
+func (s standing) Off(ctx context.Context, clusterID string) error {
+	for _, p := range []struct{ name, value string }{
+		{compute.ParameterName(s.country.Stack, s.country.Country, compute.Standing), compute.Off},
+		{compute.EndedName(s.country.Stack, s.country.Country), clusterID},
+	} {
+		if _, err := s.ssm.PutParameter(ctx, &ssm.PutParameterInput{Name: &p.name, Value: &p.value, Type: ssmtypes.ParameterTypeString, Overwrite: aws.Bool(true)}); err != nil {
+			return fmt.Errorf("compute switch %s: %w", p.name, err)
+		}
 	}
 	return nil
 }

@@ -166,7 +166,7 @@ func (a actor) RunsOn(_ context.Context, id string) (on []job.Run, err error) {
 	return on, nil
 }
 
-func (a actor) Off(context.Context) error { a.turn(); return nil }
+func (a actor) Off(context.Context, string) error { a.turn(); return nil }
 
 func (a actor) Alert(context.Context, messages.Event) error { return nil }
 
@@ -192,7 +192,7 @@ func TestWhateverTheOrderOfCallsNoRunIsOnAClusterThatEnds(t *testing.T) {
 		}
 		stop := func(turn func()) {
 			a := actor{w, turn}
-			h := &handler{"us", 30 * time.Minute, api{a.emr(), country}, nil, a, a, a, func() time.Time { return noon }}
+			h := &handler{"us", 30 * time.Minute, api{emr: a.emr(), country: country}, nil, a, a, a, func() time.Time { return noon }}
 			if err := h.alarm(t.Context(), `{"NewStateValue":"ALARM"}`); err != nil {
 				w.faults = append(w.faults, err.Error())
 			}
