@@ -49,19 +49,21 @@ func TestFileBecomesRecordsAndRows(t *testing.T) {
 	inputs := makeInputs(t, d)
 
 	elsewhere := deployment{root: clone(t, d.root), home: d.home}
+	var gone []string // gone is what went while compute was off.
 	parts := []struct {
 		promise string
 		prove   func(t *testing.T)
 	}{
-		{"SecondPreviewShowsNoChange", func(t *testing.T) { d.pulumi(t, "preview", "--expect-no-changes") }},
-		{"NorDoesOneFromAnotherFolder", func(t *testing.T) { elsewhere.pulumi(t, "preview", "--expect-no-changes") }},
+		{"SecondPreviewShowsNoChangeAlsoFromAnotherFolder", func(t *testing.T) { elsewhere.pulumi(t, "preview", "--expect-no-changes") }},
 		{"FilesBecomeRowsWhateverDiesOrIsLost", func(t *testing.T) { filesBecomeRows(t, d, inputs) }},
 		{"ClosedDayIsRefusedAndNothingChanges", func(t *testing.T) { closedDayIsRefused(t, d, inputs) }},
 		{"ClosedDayIsRestatedThoughItsStepDies", func(t *testing.T) { closedDayIsRestated(t, d, inputs) }},
 		{"RolesDoWhatTheTableSays", func(t *testing.T) { rolesDoWhatTheTableSays(t, d) }},
 		{"DeadLetterIsHeardOf", func(t *testing.T) { deadLetterIsHeardOf(t, d) }},
 		{"JobsDoAsTheyAreTold", func(t *testing.T) { jobsDoAsTheyAreTold(t, d, inputs) }},
+		{"ComputeGoesAndNothingElse", func(t *testing.T) { gone = computeGoesAndNothingElse(t, d, inputs) }},
 		{"NewFeedIsAContractAndALineOnAnyEngine", func(t *testing.T) { newFeeds(t, elsewhere, inputs) }},
+		{"ComputeIsBackAndWhatWaitedIsDone", func(t *testing.T) { computeIsBack(t, elsewhere, gone) }},
 		{"LandingIsDescribedEveryNight", func(t *testing.T) { landingIsDescribed(t, elsewhere) }},
 		{"DestroyLeavesNothing", func(t *testing.T) { destroyLeavesNothing(t, elsewhere) }},
 	}
@@ -268,10 +270,11 @@ func (d deployment) until(t *testing.T, what string, holds func() bool) {
 }
 
 // newFeeds adds a feed to a copy of the checkout, once for each engine, with a contract file and a line of YAML each, deploys them, and runs
-// the same day of all: the same counts and the same rows.
+// the same day of all: the same counts and the same rows. The deployment also brings back what compute is made of.
 func newFeeds(t *testing.T, d deployment, inputs string) {
 	addFeeds(t, d)
 	addSealedFeed(t, d)
+	d.sluice(t, "compute", "on")
 	d.pulumi(t, "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress", "--parallel", "64")
 	file := filepath.Join(t.TempDir(), "seats.csv")
 	if err := os.WriteFile(file, []byte("plane,seats\nN10156,55\nN102UW,182\nN103US,many\n"), 0o644); err != nil {
