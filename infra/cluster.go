@@ -158,7 +158,7 @@ func (c *Cluster) serviceRole(ctx *pulumi.Context, name string, args *ClusterArg
 		return nil, err
 	}
 	_, err = iam.NewRolePolicy(ctx, name, &iam.RolePolicyArgs{Role: role.Name,
-		Policy: document(func(s []string) policies.Document { return policies.ClusterService(s[0], s[1]) }, c.NodeRoleARN, args.KeyARN)}, pulumi.Parent(c))
+		Policy: document(func(s []string) policies.Document { return policies.ClusterService(args.Account, s[0], s[1]) }, c.NodeRoleARN, args.KeyARN)}, pulumi.Parent(c))
 	c.ServiceRoleARN = role.Arn
 	return role, err
 }
@@ -167,8 +167,8 @@ func (c *Cluster) serviceRole(ctx *pulumi.Context, name string, args *ClusterArg
 type groups struct{ primary, core, service pulumi.StringOutput }
 
 // securityGroups creates the groups of primary and core nodes, which reach the network, S3 and DynamoDB and nothing else, and the
-// group through which EMR reaches the nodes. What the groups let in among each other EMR adds itself when a cluster starts, except for the way
-// from the primary node to EMR. They have no rules inline, because those would take EMR's away again.
+// group through which EMR reaches the nodes. What the groups let in among each other EMR adds itself when a cluster starts, except for the ways
+// from the nodes to EMR. They have no rules inline, because those would take EMR's away again.
 func (c *Cluster) securityGroups(ctx *pulumi.Context, name string, args *ClusterArgs) (groups, error) {
 	var g groups
 	for _, group := range []struct {
@@ -203,8 +203,20 @@ func (c *Cluster) securityGroups(ctx *pulumi.Context, name string, args *Cluster
 			return g, err
 		}
 	}
-	// Without it EMR ends a cluster in private subnets with VALIDATION_ERROR; it adds the rule to no group but its own default one.
+	// EMR looks for these by the group, whatever else the nodes may reach, where a group does not let everything out.
 	// https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-man-sec-groups.html
+	for _, way := range []struct {
+		child string
+		group pulumi.StringOutput
+		port  int
+	}{{name + "-primary-to-service", g.primary, 9443}, {name + "-primary-to-service-tls", g.primary, 443}, {name + "-core-to-service-tls", g.core, 443}} {
+		if _, err := vpc.NewSecurityGroupEgressRule(ctx, way.child, &vpc.SecurityGroupEgressRuleArgs{
+			SecurityGroupId: way.group, Description: pulumi.String("the cluster to EMR"), ReferencedSecurityGroupId: g.service,
+			IpProtocol: pulumi.String("tcp"), FromPort: pulumi.Int(way.port), ToPort: pulumi.Int(way.port), Tags: tagged(args.Tags)}, pulumi.Parent(c)); err != nil {
+			return g, err
+		}
+	}
+	// Without it EMR ends a cluster in private subnets with VALIDATION_ERROR; it adds the rule to no group but its own default one.
 	_, err := vpc.NewSecurityGroupIngressRule(ctx, name+"-service-from-primary", &vpc.SecurityGroupIngressRuleArgs{
 		SecurityGroupId: g.service, Description: pulumi.String("the cluster to EMR"), ReferencedSecurityGroupId: g.primary,
 		IpProtocol: pulumi.String("tcp"), FromPort: pulumi.Int(9443), ToPort: pulumi.Int(9443), Tags: tagged(args.Tags)}, pulumi.Parent(c))

@@ -134,22 +134,22 @@ func (f *Function) concurrency(args *FunctionArgs) pulumi.IntPtrInput {
 	return nil
 }
 
-// allowInvoke lets a service invoke the function on behalf of one source.
-func (f *Function) allowInvoke(ctx *pulumi.Context, name, service, account string, sourceARN pulumi.StringInput) (*lambda.Permission, error) {
+// allowInvoke lets a service invoke the function on behalf of one source, whose ARN says whose account it is in: not every service tells
+// Lambda the account itself (AddPermission, SourceAccount).
+func (f *Function) allowInvoke(ctx *pulumi.Context, name, service string, sourceARN pulumi.StringInput) (*lambda.Permission, error) {
 	return lambda.NewPermission(ctx, name, &lambda.PermissionArgs{
-		Function:      f.Name,
-		Action:        pulumi.String("lambda:InvokeFunction"),
-		Principal:     pulumi.String(service),
-		SourceArn:     sourceARN.ToStringOutput().ToStringPtrOutput(),
-		SourceAccount: pulumi.String(account),
-		StatementId:   pulumi.String(name),
+		Function:    f.Name,
+		Action:      pulumi.String("lambda:InvokeFunction"),
+		Principal:   pulumi.String(service),
+		SourceArn:   sourceARN.ToStringOutput().ToStringPtrOutput(),
+		StatementId: pulumi.String(name),
 	}, pulumi.Parent(f))
 }
 
 // onTopic has the function woken by the messages of a topic; filter, where there is one, says by which. What the topic cannot deliver is a
 // dead letter.
-func (f *Function) onTopic(ctx *pulumi.Context, name string, topicARN pulumi.StringInput, filter, account string, parent pulumi.Resource) error {
-	if _, err := f.allowInvoke(ctx, name, "sns.amazonaws.com", account, topicARN); err != nil {
+func (f *Function) onTopic(ctx *pulumi.Context, name string, topicARN pulumi.StringInput, filter string, parent pulumi.Resource) error {
+	if _, err := f.allowInvoke(ctx, name, "sns.amazonaws.com", topicARN); err != nil {
 		return err
 	}
 	subscription := &sns.TopicSubscriptionArgs{Topic: topicARN, Protocol: pulumi.String("lambda"), Endpoint: f.ARN,
@@ -163,13 +163,13 @@ func (f *Function) onTopic(ctx *pulumi.Context, name string, topicARN pulumi.Str
 
 // onEvent has the function woken by a rule of the default event bus, which becomes a child of parent. What the rule cannot deliver is a
 // dead letter.
-func (f *Function) onEvent(ctx *pulumi.Context, name string, rule *cloudwatch.EventRuleArgs, account string, tags map[string]string, parent pulumi.Resource) error {
+func (f *Function) onEvent(ctx *pulumi.Context, name string, rule *cloudwatch.EventRuleArgs, tags map[string]string, parent pulumi.Resource) error {
 	rule.Tags = tagged(tags)
 	created, err := cloudwatch.NewEventRule(ctx, name, rule, pulumi.Parent(parent))
 	if err != nil {
 		return err
 	}
-	if _, err := f.allowInvoke(ctx, name, "events.amazonaws.com", account, created.Arn); err != nil {
+	if _, err := f.allowInvoke(ctx, name, "events.amazonaws.com", created.Arn); err != nil {
 		return err
 	}
 	_, err = cloudwatch.NewEventTarget(ctx, name, &cloudwatch.EventTargetArgs{Rule: created.Name, TargetId: pulumi.String(name), Arn: f.ARN,

@@ -228,12 +228,12 @@ func (p *Pipeline) onMessage(ctx *pulumi.Context, name, folder string, types []s
 	if err != nil {
 		return err
 	}
-	return p.Functions[folder].onTopic(ctx, name, args.Access.Messaging.JobsARN, string(filter), args.Access.Account, p)
+	return p.Functions[folder].onTopic(ctx, name, args.Access.Messaging.JobsARN, string(filter), p)
 }
 
 // onEvent has a function woken by a rule of the default event bus.
 func (p *Pipeline) onEvent(ctx *pulumi.Context, name, folder string, rule *cloudwatch.EventRuleArgs, args *PipelineArgs) error {
-	return p.Functions[folder].onEvent(ctx, name, rule, args.Access.Account, args.Tags, p)
+	return p.Functions[folder].onEvent(ctx, name, rule, args.Tags, p)
 }
 
 // endsClusters has every cluster ended that jobs started, when the country goes: the deployment knows none of them, and their network could

@@ -218,7 +218,7 @@ func (s *Standing) idleAlarm(ctx *pulumi.Context, name string, args *StandingArg
 		Policy: document(func(a []string) policies.Document { return policies.AlertTopic(a[0], args.Account) }, topic.Arn)}, pulumi.Parent(s)); err != nil {
 		return err
 	}
-	if err := args.Pipeline.Functions[StopCluster].onTopic(ctx, name, topic.Arn, "", args.Account, s); err != nil {
+	if err := args.Pipeline.Functions[StopCluster].onTopic(ctx, name, topic.Arn, "", s); err != nil {
 		return err
 	}
 	if _, err := cloudwatch.NewCompositeAlarm(ctx, name, &cloudwatch.CompositeAlarmArgs{
@@ -227,7 +227,7 @@ func (s *Standing) idleAlarm(ctx *pulumi.Context, name string, args *StandingArg
 		return err
 	}
 	measure := args.Pipeline.Functions[PublishCPU]
-	return measure.onEvent(ctx, name+"-measure", &cloudwatch.EventRuleArgs{Description: pulumi.String("How busy the standing cluster is"), ScheduleExpression: every(period)}, args.Account, args.Tags, s)
+	return measure.onEvent(ctx, name+"-measure", &cloudwatch.EventRuleArgs{Description: pulumi.String("How busy the standing cluster is"), ScheduleExpression: every(period)}, args.Tags, s)
 }
 
 // recordsItsEnd has stop-cluster record it when the cluster ended by itself.
@@ -241,7 +241,7 @@ func (s *Standing) recordsItsEnd(ctx *pulumi.Context, name string, args *Standin
 		return err
 	}
 	return args.Pipeline.Functions[StopCluster].onEvent(ctx, name, &cloudwatch.EventRuleArgs{Description: pulumi.String("The standing cluster ended"),
-		EventPattern: pulumi.StringPtr(string(pattern))}, args.Account, args.Tags, s)
+		EventPattern: pulumi.StringPtr(string(pattern))}, args.Tags, s)
 }
 
 // The SDK has a type of its own for the machines of each fleet.

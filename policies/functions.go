@@ -93,6 +93,9 @@ func startJobs(c Country) []Statement {
 		ownClusters(c, "RunStepsOnOwnClusters", "elasticmapreduce:AddJobFlowSteps", "elasticmapreduce:CancelSteps", "elasticmapreduce:DescribeCluster",
 			"elasticmapreduce:DescribeStep", "elasticmapreduce:ListSteps"),
 		pass,
+		// Without its role EMR ends the first cluster of an account with VALIDATION_ERROR.
+		// https://docs.aws.amazon.com/emr/latest/ManagementGuide/using-service-linked-roles-cleanup.html
+		serviceLinkedRole("MakeCleanupRole", c.Account, "elasticmapreduce.amazonaws.com", "AWSServiceRoleForEMRCleanup"),
 		allow("RunOnOwnApplication", Strings{"emr-serverless:ListJobRuns", "emr-serverless:StartJobRun", "emr-serverless:TagResource"}, Strings{c.ServerlessARN, c.ServerlessARN + "/jobruns/*"}),
 		allow("LookAfterServerlessRuns", Strings{"emr-serverless:CancelJobRun", "emr-serverless:GetJobRun"}, Strings{c.ServerlessARN + "/jobruns/*"}),
 		passServerless,

@@ -15,7 +15,8 @@ func DataKey(account, operatorRoleARN string) Document {
 }
 
 // StateKey is the policy of the key of a country's ledger, queues and topics: the services that tell of things may encrypt what they
-// send to them, only for this account.
+// send to them, only for this account. Not every service says to KMS for whom it asks, EventBridge never does
+// (https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html): the policies of topics and queues hold those to the account.
 func StateKey(account, region string) Document {
 	d := New(administer(account))
 	for _, sender := range []struct{ sid, service, sources string }{
@@ -28,8 +29,8 @@ func StateKey(account, region string) Document {
 		d.Statement = append(d.Statement, Statement{Sid: sender.sid, Effect: "Allow", Principal: &Principal{Service: Strings{sender.service}},
 			Action: Strings{"kms:Decrypt", "kms:GenerateDataKey*"}, Resource: Strings{"*"},
 			Condition: Condition{
-				"StringEquals":    {"aws:SourceAccount": {account}},
-				"ArnLikeIfExists": {"aws:SourceArn": {sender.sources}}, // not every service hands its source on to KMS
+				"StringEqualsIfExists": {"aws:SourceAccount": {account}},
+				"ArnLikeIfExists":      {"aws:SourceArn": {sender.sources}},
 			}})
 	}
 	return d

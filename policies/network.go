@@ -5,9 +5,13 @@ import (
 	"slices"
 )
 
-// S3Endpoint is the policy of a country's S3 gateway endpoint: buckets of its own account, and the repositories that EMR 7 nodes
-// install from and report to, which belong to AWS.
+// S3Endpoint is the policy of a country's S3 gateway endpoint: buckets of its own account, and those of AWS that EMR 7 nodes install from
+// and report to. https://docs.aws.amazon.com/emr/latest/ManagementGuide/private-subnet-iampolicy.html
 func S3Endpoint(account, region string) Document {
+	logs := "arn:aws:s3:::aws157-logs-prod"
+	if region != "us-east-1" {
+		logs += "-" + region
+	}
 	return New(
 		Statement{Sid: "BucketsOfThisAccount", Effect: "Allow", Principal: &Principal{Any: true}, Action: Strings{"s3:*"}, Resource: Strings{"*"}, // any bucket, as long as the account owns it
 			Condition: Condition{"StringEquals": {"aws:ResourceAccount": {account}}}},
@@ -16,6 +20,7 @@ func S3Endpoint(account, region string) Document {
 			"arn:aws:s3:::repo." + region + ".emr.amazonaws.com", "arn:aws:s3:::repo." + region + ".emr.amazonaws.com/*"}},
 		Statement{Sid: "LogReportsOfEMR", Effect: "Allow", Principal: &Principal{Any: true}, Action: Strings{"s3:GetObject", "s3:ListBucket", "s3:PutObject"},
 			Resource: Strings{"arn:aws:s3:::prod." + region + ".appinfo.src", "arn:aws:s3:::prod." + region + ".appinfo.src/*"}},
+		Statement{Sid: "SystemLogsOfEMR", Effect: "Allow", Principal: &Principal{Any: true}, Action: Strings{"s3:PutObject"}, Resource: Strings{logs + "/*"}},
 	)
 }
 

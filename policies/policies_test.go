@@ -43,7 +43,7 @@ func documents(t *testing.T) map[string]Document {
 		"trail-bucket": TrailBucket("arn:aws:s3:::sluicetrail-prod-1a2b3c4d", "arn:aws:kms:eu-west-1:111122223333:key/t", c.Account, "arn:aws:cloudtrail:eu-west-1:111122223333:trail/sluice-prod"),
 		"trust-lambda": AssumedBy("lambda.amazonaws.com"), "trust-emr": AssumedByEMR(c.Account, c.Region),
 		"s3-endpoint":     S3Endpoint(c.Account, c.Region),
-		"cluster-service": ClusterService(c.ClusterNodeRoleARN, c.DataKeyARN), "job": Job(c, "sluice_prod_us_validated", "sluice_prod_us_curated"),
+		"cluster-service": ClusterService(c.Account, c.ClusterNodeRoleARN, c.DataKeyARN), "job": Job(c, "sluice_prod_us_validated", "sluice_prod_us_curated"),
 		"serverless-job": ServerlessJob(c, "sluice_prod_us_validated", "sluice_prod_us_curated"), "glue-job": GlueJob(c, "/aws-glue/jobs/sluice-prod-us", "sluice_prod_us_validated", "sluice_prod_us_curated"),
 		"upkeep-job": UpkeepJob(c, "/aws-glue/jobs/sluice-prod-us", "sluice_prod_us_validated", "sluice_prod_us_curated"), "crawler": Crawler(c, "sluice_prod_us_landing"),
 		"trust-serverless": AssumedByServerless(c.Account, c.Region), "trust-glue": AssumedByGlue(c.Account, c.Region),
@@ -197,12 +197,35 @@ func TestServicesUseKeysForTheirOwnAccountOnly(t *testing.T) {
 			if len(s.Principal.Service) == 0 {
 				continue
 			}
-			ours := slices.Equal(s.Condition["StringEquals"]["aws:SourceAccount"], Strings{"111122223333"}) ||
+			ours := slices.Equal(s.Condition["StringEqualsIfExists"]["aws:SourceAccount"], Strings{"111122223333"}) ||
 				strings.Contains(strings.Join(s.Condition["ArnLike"]["kms:EncryptionContext:aws:logs:arn"], " "), ":111122223333:") ||
 				strings.Contains(strings.Join(s.Condition["StringEquals"]["kms:EncryptionContext:SourceArn"], " "), ":111122223333:")
 			if !ours {
 				t.Errorf("%s key: statement %s lets %v in for any account", name, s.Sid, s.Principal.Service)
 			}
+		}
+	}
+}
+
+// EventBridge does not tell KMS for which account it asks: a statement that wants to hear it shuts EventBridge out, and only an event that
+// could not be delivered would show it.
+func TestNoStatementOfTheStateKeyWantsToHearWhatServicesDoNotTell(t *testing.T) {
+	for _, s := range PolledStateKey("111122223333", "eu-west-1").Statement {
+		for operator, keys := range s.Condition {
+			for key := range keys {
+				if strings.HasPrefix(key, "aws:Source") && !strings.HasSuffix(operator, "IfExists") {
+					t.Errorf("statement %s: %s %s", s.Sid, operator, key)
+				}
+			}
+		}
+	}
+}
+
+func TestNodesReachTheSystemLogsBucketOfTheirRegion(t *testing.T) {
+	for region, want := range map[string]string{"us-east-1": "arn:aws:s3:::aws157-logs-prod/*", "eu-west-1": "arn:aws:s3:::aws157-logs-prod-eu-west-1/*"} {
+		statements := S3Endpoint("111122223333", region).Statement
+		if got := statements[len(statements)-1].Resource; !slices.Equal(got, Strings{want}) {
+			t.Errorf("%s: %v, want %s", region, got, want)
 		}
 	}
 }
