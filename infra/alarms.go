@@ -141,9 +141,7 @@ func wakeAlarms(args *AlarmsArgs) []alarm {
 		return a
 	}
 	minutes := max(args.Polling.Minutes, silenceMinutes/3)
-	return []alarm{
-		on(alarm{name: "failed", metric: "ExecutionsFailed", minutes: 5, periods: 1, threshold: 1, missing: "notBreaching",
-			description: "the polling driver failed; the schedule starts it again", next: "its history in the console of Step Functions shows the state and the error"}),
+	return []alarm{ // of an execution that failed, tell-fault tells
 		on(alarm{name: "silent", metric: "ExecutionsStarted", minutes: minutes, periods: 3, missing: "missing", silence: true,
 			description: fmt.Sprintf("the polling driver, which the clock starts every %d minutes, was not started for %d", args.Polling.Minutes, 3*minutes),
 			next:        "is its rule enabled, may its role start the state machine? Jobs wait meanwhile"}),

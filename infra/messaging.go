@@ -5,6 +5,7 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/sqs"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/policies"
 )
 
@@ -36,12 +37,9 @@ type Messaging struct {
 // retentionSeconds is the longest that SQS keeps a message, 14 days.
 const retentionSeconds = 14 * 24 * 60 * 60
 
-// An event stays hidden for six times as long as its function may run, and is tried five times, as AWS recommends for queues that Lambda
-// reads ("Creating and configuring an Amazon SQS event source mapping" in its developer guide).
-const (
-	eventHiddenFactor = 6
-	eventReceives     = 5
-)
+// eventHiddenFactor is how many times as long as its function may run an event stays hidden, as AWS recommends for queues that Lambda reads
+// ("Creating and configuring an Amazon SQS event source mapping" in its developer guide).
+const eventHiddenFactor = 6
 
 // NewMessaging creates Messaging.
 func NewMessaging(ctx *pulumi.Context, name string, args *MessagingArgs, opts ...pulumi.ResourceOption) (*Messaging, error) {
@@ -59,7 +57,7 @@ func NewMessaging(ctx *pulumi.Context, name string, args *MessagingArgs, opts ..
 	}
 	landed, err := m.queue(ctx, name+"-landed", args, &sqs.QueueArgs{
 		VisibilityTimeoutSeconds: pulumi.Int(eventHiddenFactor * withDefault(needs[ReceiveFile].TimeoutSeconds, DefaultTimeoutSeconds)),
-		RedrivePolicy:            givenUp(eventReceives),
+		RedrivePolicy:            givenUp(settings.EventReceives),
 	}, func(s []string) policies.Document { return policies.EventQueue(s[0], args.Account, s[1]) }, args.LandingARN)
 	if err != nil {
 		return nil, err

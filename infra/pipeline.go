@@ -105,11 +105,16 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 			return nil, err
 		}
 	}
-	wake := p.push
-	if args.Polling {
-		wake = p.poll
+	taken, err := p.takesEvents(ctx, name+"-landed", args)
+	if err != nil {
+		return nil, err
 	}
-	if err := wake(ctx, name, args); err != nil {
+	if args.Polling {
+		err = p.poll(ctx, name, args)
+	} else {
+		err = p.push(ctx, name, taken, args)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := p.onMessage(ctx, name+"-succeeded", ExportTable, []string{"job.succeeded"}, args); err != nil {
@@ -130,8 +135,8 @@ func NewPipeline(ctx *pulumi.Context, name string, args *PipelineArgs, opts ...p
 }
 
 // push has each function woken by what happens.
-func (p *Pipeline) push(ctx *pulumi.Context, name string, args *PipelineArgs) error {
-	if err := p.onLandedFile(ctx, name+"-landed", args); err != nil {
+func (p *Pipeline) push(ctx *pulumi.Context, name string, taken pulumi.Resource, args *PipelineArgs) error {
+	if err := p.onLandedFile(ctx, name+"-landed", taken, args); err != nil {
 		return err
 	}
 	// A job that ended frees a slot.
@@ -201,21 +206,22 @@ func (p *Pipeline) failures(ctx *pulumi.Context, name string, args *PipelineArgs
 	return nil
 }
 
-// onLandedFile has every new object of the landing bucket received, by way of a queue: a delivery of many files waits there rather than
-// start as many functions, and an event that failed is tried again by itself.
-func (p *Pipeline) onLandedFile(ctx *pulumi.Context, name string, args *PipelineArgs) error {
-	messaging := args.Access.Messaging
-	taken, err := lambda.NewEventSourceMapping(ctx, name, &lambda.EventSourceMappingArgs{
-		EventSourceArn: messaging.LandedARN, FunctionName: p.Functions[ReceiveFile].ARN, BatchSize: pulumi.Int(eventBatch),
+// takesEvents has receive-file take the events of landed files from their queue, where a delivery of many files waits rather than start as
+// many functions, and an event that failed is tried again by itself. With the polling driver it takes those that were on their way when
+// the driver was switched.
+func (p *Pipeline) takesEvents(ctx *pulumi.Context, name string, args *PipelineArgs) (pulumi.Resource, error) {
+	return lambda.NewEventSourceMapping(ctx, name, &lambda.EventSourceMappingArgs{
+		EventSourceArn: args.Access.Messaging.LandedARN, FunctionName: p.Functions[ReceiveFile].ARN, BatchSize: pulumi.Int(eventBatch),
 		FunctionResponseTypes: pulumi.StringArray{pulumi.String("ReportBatchItemFailures")}, Tags: tagged(args.Tags),
 	}, pulumi.Parent(p))
-	if err != nil {
-		return err
-	}
-	_, err = s3.NewBucketNotification(ctx, name, &s3.BucketNotificationArgs{Bucket: args.Access.Lake.Names["landing"],
+}
+
+// onLandedFile has every new object of the landing bucket told to the queue of events, which is taken already.
+func (p *Pipeline) onLandedFile(ctx *pulumi.Context, name string, taken pulumi.Resource, args *PipelineArgs) error {
+	_, err := s3.NewBucketNotification(ctx, name, &s3.BucketNotificationArgs{Bucket: args.Access.Lake.Names["landing"],
 		Queues: s3.BucketNotificationQueueArray{&s3.BucketNotificationQueueArgs{
-			Id: pulumi.String(ReceiveFile), QueueArn: messaging.LandedARN, Events: pulumi.StringArray{pulumi.String("s3:ObjectCreated:*")}}},
-	}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{messaging, taken})) // S3 tries whether it may send to the queue, and nothing is sent that nobody takes
+			Id: pulumi.String(ReceiveFile), QueueArn: args.Access.Messaging.LandedARN, Events: pulumi.StringArray{pulumi.String("s3:ObjectCreated:*")}}},
+	}, pulumi.Parent(p), pulumi.DependsOn([]pulumi.Resource{args.Access.Messaging, taken})) // S3 tries whether it may send to the queue, and nothing is sent that nobody takes
 	return err
 }
 

@@ -57,7 +57,7 @@ func TestDriversDifferInWhatWakesTheFunctionsAndInNothingElse(t *testing.T) {
 			want = append(want, kind+name)
 		}
 	}
-	want = append(want, "aws:cloudwatch/metricAlarm:MetricAlarm us-start-jobs-silent", "aws:lambda/eventSourceMapping:EventSourceMapping us-landed", "aws:lambda/permission:Permission us-jobs",
+	want = append(want, "aws:cloudwatch/metricAlarm:MetricAlarm us-start-jobs-silent", "aws:lambda/permission:Permission us-jobs",
 		"aws:s3/bucketNotification:BucketNotification us-landed", "aws:sns/topicSubscription:TopicSubscription us-jobs")
 	slices.Sort(want)
 	if !slices.Equal(gone, want) {

@@ -13,13 +13,13 @@ func newFilesCommand(a *app) *cobra.Command {
 	var countryCode string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "files KEY",
+		Use:   "files [KEY]",
 		Short: "Show what became of files in the landing bucket",
 		Long: `Shows what is recorded of the objects whose key in the landing bucket is KEY or begins with it. KEY names at least a feed and a
-day. A key that names no feed or no day finds the objects that were rejected under it.`,
+day. A key that names no feed or no day finds the objects that were rejected under it; without KEY, all that were rejected.`,
 		Example: `  sluice files flights/2013-01-01/
   sluice files flights/2013-01-01/flights.csv --country us --json`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.MaximumNArgs(1),
 		RunE: a.running(func(ctx context.Context, args []string) error {
 			places, _, err := a.places(ctx, countryCode)
 			if err != nil {
@@ -27,7 +27,7 @@ day. A key that names no feed or no day finds the objects that were rejected und
 			}
 			list := []file{}
 			for _, p := range places {
-				found, err := p.filesUnder(ctx, args[0])
+				found, err := p.filesUnder(ctx, strings.Join(args, ""))
 				if err != nil {
 					return fmt.Errorf("country %q: %w", p.code, err)
 				}

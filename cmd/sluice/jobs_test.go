@@ -48,6 +48,7 @@ func TestReadingCommandsPrintWhatIsRecorded(t *testing.T) {
 		"files.txt":         {"files", "flights/2013-01-01/"},
 		"files-one.json":    {"files", "flights/2013-01-01/late.csv", "--json"},
 		"files-refused.txt": {"files", "flights/"},
+		"files-all.txt":     {"files"},
 		"files-none.txt":    {"files", "weather/2013-01-01/"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,7 +85,7 @@ func TestWrongReadingExitsWith2(t *testing.T) {
 		`no feed "trains" in the stack`:                 {"jobs", "--feed", "trains"},
 		`day "today" is not a date`:                     {"jobs", "--day", "today"},
 		`unknown command "jbos" for "sluice"`:           {"jbos"},
-		`accepts 1 arg(s), received 0`:                  {"files"},
+		`accepts at most 1 arg(s), received 2`:          {"files", "a", "b"},
 		`required flag(s) "country", "day", "feed" not`: {"job", "show"},
 	} {
 		code, _, errOut := stagedJobs().run(t, args...)

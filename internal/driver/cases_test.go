@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -205,8 +206,108 @@ func TestBadPartOfABatchKeepsNoOtherBack(t *testing.T) {
 	}
 	s.receive(keys...)
 	s.has(t, airports, job.Ready, 0)
-	if len(s.alerts) != 3 {
+	if len(s.alerts) != 2 {
 		t.Errorf("alerts: %q", s.alerts)
+	}
+}
+
+func TestHundredsOfHostileKeysAreOneMessage(t *testing.T) {
+	s := twoFeeds(t)
+	keys := func(n int) (all []string) {
+		for k := range 100 {
+			all = append(all, fmt.Sprintf("../%d/%d", n, k), fmt.Sprintf("feed-%d/2013-01-01/%d.csv", k, n), fmt.Sprintf("airports/today/%d-%d.csv", n, k))
+		}
+		return all
+	}
+	for n := range 3 {
+		for _, k := range keys(n) {
+			s.put(k)
+		}
+		s.receive(keys(n)...)
+		s.sweep()
+		s.now = s.now.Add(10 * time.Minute)
+	}
+	if want := []string{"file.rejected /#0 ../0/0", "file.rejected /#0 feed-0/2013-01-01/0.csv", "file.rejected /#0 airports/today/0-0.csv"}; !slices.Equal(s.alerts, want) { // no key, no feed, a feed's
+		t.Errorf("alerts: %q", s.alerts)
+	}
+	if all, err := s.ledger.Rejected(t.Context()); err != nil || len(all) != 900 {
+		t.Errorf("%d keys are recorded, %v", len(all), err)
+	}
+	s.now = s.now.Add(time.Hour)
+	s.put("README.txt")
+	s.receive("README.txt")
+	if len(s.alerts) != 4 {
+		t.Errorf("an hour later: %q", s.alerts)
+	}
+}
+
+func TestHundredLateFilesAreOneMessage(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	s.progress(p)
+	s.progress(p)
+	s.end(p)
+	var late []string
+	for n := range 100 {
+		late = append(late, fmt.Sprintf("%s/late-%03d.csv", airports, n))
+		s.put(late[n])
+	}
+	s.receive(late...)
+	s.now = s.now.Add(time.Hour)
+	s.sweep()
+	if want := []string{"file.late airports/2013-01-01#0 airports/2013-01-01/late-000.csv"}; !slices.Equal(s.alerts, want) {
+		t.Errorf("alerts: %q", s.alerts)
+	}
+}
+
+func TestEventsThatAreGivenUpAreOneMessageOfAFeed(t *testing.T) {
+	s := twoFeeds(t)
+	for _, key := range []string{airports.String() + "/a.csv", airports.String() + "/b.csv", flights.String() + "/a.csv", "", "../\xff"} {
+		if err := s.intake.GaveUp(t.Context(), key, errors.New("no memory")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"function.failed airports/2013-01-01#0 airports/2013-01-01/a.csv", "function.failed flights/2013-01-01#0 flights/2013-01-01/a.csv", "function.failed /#0 "}; !slices.Equal(s.alerts, want) {
+		t.Errorf("alerts: %q", s.alerts)
+	}
+}
+
+func TestCancelledRestatementLeavesWhatBigQueryHas(t *testing.T) {
+	s := twoFeeds(t)
+	exported := func() (rows int64) {
+		if e := s.job(airports).Exported; e != nil {
+			rows = *e
+		}
+		return rows
+	}
+	act := func(v job.Verb) {
+		if _, err := s.operator.Do(t.Context(), airports, v, "because"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := s.running(t, airports)
+	s.progress(p)
+	s.progress(p)
+	s.end(p)
+	if err := s.ledger.Exported(t.Context(), s.job(airports), 7); err != nil {
+		t.Fatal(err)
+	}
+	act(job.Restate)
+	act(job.Cancel)
+	s.has(t, airports, job.Cancelled, 1)
+	if exported() != 7 {
+		t.Errorf("%d rows are exported after a restatement that was cancelled", exported())
+	}
+	act(job.Restate)
+	s.sweep()
+	s.start()
+	p = s.runs[airports.String()+"#2"]
+	s.progress(p)
+	s.progress(p)
+	s.end(p)
+	s.has(t, airports, job.Succeeded, 2)
+	if exported() != 0 {
+		t.Errorf("%d rows are exported of a revision that was not exported", exported())
 	}
 }
 

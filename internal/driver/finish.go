@@ -116,7 +116,7 @@ type OutboxLedger interface {
 	Forget(ctx context.Context, n job.Notice) error
 	Files(ctx context.Context, id job.ID) ([]job.File, error)
 	MarkFile(ctx context.Context, f job.File, from job.FileState) (bool, error)
-	FileAlerted(ctx context.Context, f job.File, now time.Time) error
+	FileLedger
 }
 
 // Teller tells what the ledger's outbox holds.

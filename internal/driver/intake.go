@@ -28,7 +28,14 @@ type IntakeLedger interface {
 	File(ctx context.Context, f job.File) (job.File, bool, error)
 	RecordFile(ctx context.Context, f, was job.File) (bool, error)
 	MarkFile(ctx context.Context, f job.File, from job.FileState) (bool, error)
+	FileLedger
+}
+
+// FileLedger is the part of the ledger that telling of files needs.
+type FileLedger interface {
 	FileAlerted(ctx context.Context, f job.File, now time.Time) error
+	Fault(ctx context.Context, name string) (job.Fault, error)
+	SaveFault(ctx context.Context, name string, was, is job.Fault) error
 }
 
 // Intake records what landed, and creates the job of a day that is complete.
@@ -60,7 +67,7 @@ func (i Intake) Keys(ctx context.Context, keys []job.File) (bool, []error) {
 		id, name, err := i.check(feeds, f.Key)
 		if err != nil {
 			// A name that is no good keeps the day's other files from nothing; they are looked at by their own events.
-			faults[n] = i.reject(ctx, f, err)
+			faults[n] = i.reject(ctx, feeds, f, err)
 			continue
 		}
 		if name != "" {
@@ -110,7 +117,7 @@ func (i Intake) Sweep(ctx context.Context, full bool) (bool, error) {
 	for _, f := range objects {
 		id, name, err := i.check(feeds, f.Key)
 		if err != nil {
-			faults = append(faults, i.reject(ctx, f, err))
+			faults = append(faults, i.reject(ctx, feeds, f, err))
 		} else if name != "" {
 			byDay[id] = append(byDay[id], f)
 		}
@@ -157,11 +164,10 @@ func (i Intake) check(feeds map[string]job.Feed, key string) (job.ID, string, er
 	return id, name, nil
 }
 
-// reject records a key that is no good, and reports it once.
-func (i Intake) reject(ctx context.Context, f job.File, why error) error {
-	// What the ledger can keep of it: text, and no more of it than a key of S3 or DynamoDB may have.
-	f.Key = strings.ToValidUTF8(f.Key, "?")
-	f.Key = strings.ToValidUTF8(f.Key[:min(len(f.Key), 1024)], "")
+// reject records a key that is no good, and reports it: the first one of a feed, of no feed, or of no day, for all
+// that come with it or soon after.
+func (i Intake) reject(ctx context.Context, feeds map[string]job.Feed, f job.File, why error) error {
+	f.Key = storable(f.Key)
 	f.State, f.Name, f.Reason = job.Rejected, f.Key, why.Error()
 	if f.LandedAt.IsZero() {
 		f.LandedAt = i.Now()
@@ -173,19 +179,45 @@ func (i Intake) reject(ctx context.Context, f job.File, why error) error {
 	if is && !i.report().forgotten(known) {
 		return nil
 	}
-	if !is {
-		if wrote, err := i.Ledger.RecordFile(ctx, f, job.File{}); err != nil || !wrote {
-			return err
-		}
+	const kind, next = "file.rejected", "put the file under a key that names feed, day and file; the object is still in the landing bucket. Others that come soon after are not told of: sluice files lists them all"
+	if is {
+		return i.report().tell(ctx, f, kind, next)
 	}
-	return i.report().tell(ctx, f, "file.rejected", "put the file under a key that names feed, day and file; the object is still in the landing bucket")
+	if wrote, err := i.Ledger.RecordFile(ctx, f, job.File{}); err != nil || !wrote {
+		return err
+	}
+	// Whoever sends hundreds of names that are no feeds does one thing wrong.
+	fault := kind + "/no key"
+	feed, _, _ := strings.Cut(f.Key, "/")
+	if _, deployed := feeds[feed]; deployed {
+		fault = kind + "/" + feed
+	} else if _, _, err := job.ParseKey(f.Key); err == nil {
+		fault = kind + "/no feed"
+	}
+	return i.report().once(ctx, fault, f, kind, next)
+}
+
+// storable is what the ledger and a message can keep of a key: text, and no more of it than a key of S3 or DynamoDB may have.
+func storable(key string) string {
+	key = strings.ToValidUTF8(key, "?")
+	return strings.ToValidUTF8(key[:min(len(key), 1024)], "")
+}
+
+// GaveUp tells people of an event that is not tried any more, of a feed once as long as such failures last. The key is that of the event's
+// object, "" when nobody could read one.
+func (i Intake) GaveUp(ctx context.Context, key string, why error) error {
+	id, _, _ := job.ParseKey(key) // what the key does not say cannot be told
+	first, before, err := i.report().first(ctx, "receive-file/"+id.Feed)
+	if err != nil || !first {
+		return err
+	}
+	return i.Alerts.Alert(ctx, messages.Event{Type: "function.failed", Source: "receive-file", Feed: id.Feed, Day: string(id.Day), File: storable(key), Reason: why.Error() + before,
+		Next: "the log of receive-file says more; mend the cause, then sluice redrive --dead-letters, which has the event"})
 }
 
 // fileAlert tells people of a file, once.
 type fileAlert struct {
-	ledger interface {
-		FileAlerted(ctx context.Context, f job.File, now time.Time) error
-	}
+	ledger FileLedger
 	alerts Alerts
 	now    Clock
 }
@@ -198,17 +230,55 @@ func (a fileAlert) tell(ctx context.Context, f job.File, kind, next string) erro
 	return a.ledger.FileAlerted(ctx, f, a.now())
 }
 
+// once tells of a file unless people were told of the same fault with another one.
+func (a fileAlert) once(ctx context.Context, fault string, f job.File, kind, next string) error {
+	first, before, err := a.first(ctx, fault)
+	if err != nil {
+		return err
+	}
+	if !first {
+		return a.ledger.FileAlerted(ctx, f, a.now())
+	}
+	f.Reason += before
+	return a.tell(ctx, f, kind, next)
+}
+
+// first remembers that something failed, and tells whether people are to be told of it, with how often it failed before. Of those who come at
+// the same time one is the first: it is remembered before it is told. Who dies in between leaves a file that was not told of, which
+// is told of later.
+func (a fileAlert) first(ctx context.Context, fault string) (is bool, before string, err error) {
+	for range rounds {
+		was, err := a.ledger.Fault(ctx, fault)
+		if err != nil {
+			return false, "", err
+		}
+		now, tell := was.Again(a.now())
+		err = a.ledger.SaveFault(ctx, fault, was, now)
+		if err == nil {
+			return tell, was.Before(), nil
+		}
+		if !lost(ctx, err) {
+			return false, "", err
+		}
+	}
+	return false, "", nil // enough others remember it
+}
+
 // forgotten tells whether whoever recorded a file must have died before he reported it.
 func (a fileAlert) forgotten(f job.File) bool {
 	return f.AlertedAt.IsZero() && a.now().Sub(f.LandedAt) >= tellPatience
 }
 
+// late tells of a file that came to a closed day: of the first one, for all that come with it or soon after.
 func (a fileAlert) late(ctx context.Context, f job.File) error {
 	if f.Name == job.Marker {
 		return nil // it is of no interest without its files, which are reported
 	}
-	return a.tell(ctx, f, "file.late", "the file takes part only when the day is restated; until then it stays in the landing bucket")
+	const kind = "file.late"
+	return a.once(ctx, kind+"/"+f.ID.String(), f, kind, lateNext)
 }
+
+const lateNext = "the file, and others that come to the day, take part only when the day is restated; until then they stay in the landing bucket: sluice files lists them"
 
 func (i Intake) report() fileAlert { return fileAlert{i.Ledger, i.Alerts, i.Now} }
 
@@ -260,7 +330,7 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 		}
 		_, name, err := job.ParseKey(f.Key)
 		if err != nil {
-			faults = append(faults, i.reject(ctx, f, err))
+			faults = append(faults, i.reject(ctx, feeds, f, err))
 			continue
 		}
 		f.ID, f.Name, f.State, f.Sequencer = id, name, job.Landed, told.of(f)
@@ -314,8 +384,8 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 
 // again does what is left to do for a file that is recorded as it is in the bucket.
 func (i Intake) again(ctx context.Context, old job.File, sequencer string) error {
-	if old.State == job.Late && i.report().forgotten(old) {
-		return i.report().late(ctx, old)
+	if old.State == job.Late && old.Name != job.Marker && i.report().forgotten(old) {
+		return i.report().tell(ctx, old, "file.late", lateNext)
 	}
 	if old.Sequencer == "" && sequencer != "" {
 		old.Sequencer = sequencer

@@ -71,7 +71,6 @@ func (j Job) Apply(a Act, last Day) (Job, error) {
 			return j, refused("job %s is %s: only a closed day, or one earlier than the feed's last, can be restated", j.ID, j.State)
 		}
 		j.Revision++
-		j.Exported = nil
 	case Cancel:
 		switch {
 		case publishing:

@@ -1,6 +1,9 @@
 package job
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Fault is what is remembered of something that fails, perhaps again and again, so that people are told of it once and not at each try.
 type Fault struct {
@@ -13,6 +16,14 @@ const (
 	faultOver   = time.Hour      // faultOver is how long something works before its next failure is another fault.
 	faultRemind = 24 * time.Hour // faultRemind is how long a fault may last before people are told again.
 )
+
+// Before says how often it failed since people were told, for when they are told again; "" when it did not.
+func (f Fault) Before() string {
+	if f.Untold == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (and %d more times since %s)", f.Untold, f.ToldAt.UTC().Format(time.RFC3339))
+}
 
 // Again is the fault after one more failure, and whether people are to be told of it.
 func (f Fault) Again(now time.Time) (Fault, bool) {

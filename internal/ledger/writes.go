@@ -72,7 +72,6 @@ func (l *Ledger) Act(ctx context.Context, was, is job.Job) error {
 		changes = append(changes, slots)
 	}
 	if is.Revision != was.Revision {
-		changes[0].update += ", exported"
 		changes = append(changes, l.forget(job.Notice{Type: job.NoticeSucceeded, ID: is.ID, Token: was.Token}))
 	}
 	return wrap(l.transact(ctx, changes...), "ledger: job %s", is.ID)
@@ -241,6 +240,9 @@ func (l *Ledger) Finish(ctx context.Context, e job.Ending, lastDay job.Day) erro
 		ended.update = "SET #state = :to, reason = :reason, finishedAt = :now, retryAt = :retry, trouble = :reason REMOVE " + ticket + ", #cancel"
 		ended.values[":retry"] = str(stamp(e.RetryAt))
 		slots.update = "DELETE jobs :set"
+	}
+	if e.To == job.Succeeded {
+		ended.update += ", exported" // BigQuery has the revision before, until this one is exported
 	}
 	feed := l.release(r)
 	if e.To == job.Succeeded && r.ID.Day > lastDay {

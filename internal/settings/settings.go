@@ -16,6 +16,10 @@ import (
 // EnvVar is the environment variable that carries a Country as JSON.
 const EnvVar = "SETTINGS"
 
+// EventReceives is how often a landed file's event is received before it goes to the dead letters: five times, as AWS recommends for queues
+// that Lambda reads ("Creating and configuring an Amazon SQS event source mapping" in its developer guide).
+const EventReceives = 5
+
 // Country names the deployed parts of one country in one stack.
 type Country struct {
 	Stack    string `json:"stack"`    // Stack is the Pulumi stack, for example "prod".

@@ -7,16 +7,20 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
 	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/settings"
 )
 
 type intake interface {
 	Keys(ctx context.Context, keys []job.File) (changed bool, faults []error)
+	GaveUp(ctx context.Context, key string, why error) error
 }
 
 type promoter interface {
@@ -52,7 +56,7 @@ type notification struct {
 }
 
 // Handle takes in the objects that the events of a batch name. Events may come twice, late, or in any order. A message that fails, and no
-// other, is returned to its queue, and goes to the dead letters when it fails again and again.
+// other, is returned to its queue, and goes to the dead letters when it fails again and again; people are told of that one.
 func (h *handler) Handle(ctx context.Context, batch events.SQSEvent) (events.SQSEventResponse, error) {
 	var keys []job.File
 	var from []int // the message that each key came with
@@ -78,6 +82,15 @@ func (h *handler) Handle(ctx context.Context, batch events.SQSEvent) (events.SQS
 	}
 	response := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}} // a list, also when it is empty
 	for n, err := range faults {
+		if fault := errors.Join(err, promoted); fault != nil && last(batch.Records[n]) {
+			var key string
+			if k := slices.Index(from, n); k >= 0 {
+				key = keys[k].Key
+			}
+			if err := h.intake.GaveUp(ctx, key, fault); err != nil {
+				slog.ErrorContext(ctx, "not told", "message", batch.Records[n].MessageId, "error", err.Error())
+			}
+		}
 		if err != nil {
 			id := batch.Records[n].MessageId
 			slog.ErrorContext(ctx, "not taken in", "message", id, "error", err.Error())
@@ -85,6 +98,12 @@ func (h *handler) Handle(ctx context.Context, batch events.SQSEvent) (events.SQS
 		}
 	}
 	return response, promoted
+}
+
+// last tells whether a message goes to the dead letters when it fails this time.
+func last(m events.SQSMessage) bool {
+	receives, err := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])
+	return err == nil && receives >= settings.EventReceives
 }
 
 // read returns the objects that a message tells of, also when it tells of something else as well. S3's test message has no records.

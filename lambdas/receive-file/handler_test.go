@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,12 @@ type desk struct {
 	broken   map[string]error // broken are the faults by key.
 	stuck    error            // stuck is what promoting answers.
 	promoted int
+	gaveUp   []string // gaveUp are the events that people were told of.
+}
+
+func (d *desk) GaveUp(_ context.Context, key string, why error) error {
+	d.gaveUp = append(d.gaveUp, key+": "+why.Error())
+	return nil
 }
 
 func (d *desk) Keys(_ context.Context, keys []job.File) (bool, []error) {
@@ -98,6 +105,30 @@ func TestMessageThatFailsIsTheOnlyOneThatIsReturned(t *testing.T) {
 	}
 	if len(d.keys) != 3 || d.promoted != 1 {
 		t.Errorf("took in %+v, promoted %d times", d.keys, d.promoted)
+	}
+}
+
+func TestEventThatIsGivenUpIsToldOfWithItsFile(t *testing.T) {
+	bodies := []string{landed("flights/2013-01-01/a.csv"), landed("flights/2013-01-01/b.csv"), "not an event"}
+	for receives, want := range map[string][]string{
+		"4": nil,
+		"5": {"flights/2013-01-01/b.csv: throttled", ": event: invalid character 'o' in literal null (expecting 'u')"},
+	} {
+		d := &desk{broken: map[string]error{"flights/2013-01-01/b.csv": errors.New("throttled")}}
+		b := batch(t, bodies...)
+		for n := range b.Records {
+			b.Records[n].Attributes = map[string]string{"ApproximateReceiveCount": receives}
+		}
+		response, err := (&handler{bucket: "landing", intake: d, promoter: d}).Handle(t.Context(), b)
+		if err != nil || len(response.BatchItemFailures) != 2 || !slices.Equal(d.gaveUp, want) {
+			t.Errorf("received %s times: told of %q, %+v, %v", receives, d.gaveUp, response, err)
+		}
+	}
+	d := &desk{changed: true, stuck: errors.New("no plan")}
+	b := batch(t, bodies[0])
+	b.Records[0].Attributes = map[string]string{"ApproximateReceiveCount": "5"}
+	if _, err := (&handler{bucket: "landing", intake: d, promoter: d}).Handle(t.Context(), b); err == nil || !slices.Equal(d.gaveUp, []string{"flights/2013-01-01/a.csv: no plan"}) {
+		t.Errorf("without a plan: told of %q, %v", d.gaveUp, err)
 	}
 }
 

@@ -87,9 +87,7 @@ func (h *handler) Handle(ctx context.Context, text json.RawMessage) error {
 	}
 	is, tell := was.Again(h.now())
 	if tell {
-		if was.Untold > 0 {
-			e.Reason += fmt.Sprintf(" (and %d more times since %s)", was.Untold, was.ToldAt.UTC().Format(time.RFC3339))
-		}
+		e.Reason += was.Before()
 		if err := h.people.Alert(ctx, e); err != nil {
 			return err
 		}
