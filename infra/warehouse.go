@@ -20,8 +20,6 @@ type Column struct {
 	Name        string `json:"name"`
 	Type        string `json:"type"`                  // Type is BigQuery's, as its API spells it: STRING, INTEGER, FLOAT, NUMERIC, BOOLEAN, DATE, TIMESTAMP.
 	Mode        string `json:"mode"`                  // Mode is NULLABLE: what must not be missing was checked before.
-	Precision   string `json:"precision,omitempty"`   // Precision is how many digits a NUMERIC has.
-	Scale       string `json:"scale,omitempty"`       // Scale is how many of them are decimals.
 	Description string `json:"description,omitempty"` // Description is the contract's.
 }
 
@@ -176,7 +174,9 @@ func BigQueryType(logical, physical string) (Column, error) {
 		if scale > 9 || precision-scale > 29 {
 			kind = "BIGNUMERIC"
 		}
-		return Column{Type: kind, Mode: "NULLABLE", Precision: exact[1], Scale: exact[2]}, nil
+		// Without precision and scale: a load from Parquet takes them away from a column, and they cannot be put back.
+		// https://github.com/GoogleCloudDataproc/spark-bigquery-connector/issues/550
+		return Column{Type: kind, Mode: "NULLABLE"}, nil
 	}
 	kinds := map[string]string{"string": "STRING", "integer": "INTEGER", "number": "FLOAT", "boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMP"}
 	kind, ok := kinds[logical]

@@ -23,7 +23,7 @@ type Exporter struct {
 		ReadJSON(ctx context.Context, uri string, out any) error
 	}
 	Warehouse interface {
-		Load(ctx context.Context, m Manifest) (int64, error)
+		Load(ctx context.Context, m Manifest, after int64) (int64, error)
 	}
 }
 
@@ -32,6 +32,7 @@ const restatements = 3
 
 // Export loads what the ledger says is the day's published output, whichever run it is asked for: a message may be old.
 func (e Exporter) Export(ctx context.Context, id job.ID) error {
+	var after int64 // the run whose rows may have come after those of a newer one
 	for range restatements {
 		j, err := e.Ledger.Get(ctx, id)
 		if err != nil {
@@ -40,20 +41,22 @@ func (e Exporter) Export(ctx context.Context, id job.ID) error {
 		if j.State != job.Succeeded || !j.Published() {
 			return nil // it is being restated: its end will be announced
 		}
-		rows, err := e.rows(ctx, j)
+		rows, err := e.rows(ctx, j, after)
 		if err != nil {
 			return err
 		}
 		if err := e.Ledger.Exported(ctx, j, rows); !errors.Is(err, ledger.ErrChanged) {
 			return err
 		}
-		// The day was restated while its rows were on their way, and they may have come after the newer ones: look again.
+		// The day was restated while its rows were on their way, and they may have come after the newer ones, even if those are known to be
+		// there: look again, and bring the newer ones again.
+		after = j.Token
 	}
 	return fmt.Errorf("export of %s: it changed %d times meanwhile", id, restatements)
 }
 
-func (e Exporter) rows(ctx context.Context, j job.Job) (int64, error) {
-	if j.Exported != nil {
+func (e Exporter) rows(ctx context.Context, j job.Job, after int64) (int64, error) {
+	if j.Exported != nil && after == 0 {
 		return *j.Exported, nil
 	}
 	var m Manifest
@@ -63,7 +66,7 @@ func (e Exporter) rows(ctx context.Context, j job.Job) (int64, error) {
 	if m.Feed != j.Feed || m.Day != j.Day || m.Revision != j.Revision {
 		return 0, fmt.Errorf("manifest %s is of %s/%s revision %d, not of %s revision %d", j.Manifest, m.Feed, m.Day, m.Revision, j.ID, j.Revision)
 	}
-	rows, err := e.Warehouse.Load(ctx, m)
+	rows, err := e.Warehouse.Load(ctx, m, after)
 	if err == nil {
 		slog.InfoContext(ctx, "exported", "job", j.ID.String(), "token", m.Token, "rows", rows)
 	}

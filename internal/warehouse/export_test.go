@@ -16,6 +16,7 @@ type desk struct {
 	job      job.Job
 	manifest Manifest
 	loaded   []int64 // the revisions that were loaded
+	after    int64   // after which run the last of them was
 	meddle   func(*desk)
 }
 
@@ -37,8 +38,8 @@ func (d *desk) ReadJSON(_ context.Context, uri string, out any) error {
 	return nil
 }
 
-func (d *desk) Load(_ context.Context, m Manifest) (int64, error) {
-	d.loaded = append(d.loaded, m.Revision)
+func (d *desk) Load(_ context.Context, m Manifest, after int64) (int64, error) {
+	d.loaded, d.after = append(d.loaded, m.Revision), after
 	if d.meddle != nil {
 		d.meddle(d)
 	}
@@ -82,6 +83,23 @@ func TestDayThatIsRestatedMeanwhileIsExportedAgain(t *testing.T) {
 	}
 	if !slices.Equal(d.loaded, []int64{1, 2}) || *d.job.Exported != 5 {
 		t.Errorf("loaded %v, exported %v", d.loaded, *d.job.Exported)
+	}
+}
+
+func TestRowsThatCameLateAreReplacedByTheNewerOnesAgain(t *testing.T) {
+	d := newDesk()
+	d.meddle = func(d *desk) { // meanwhile the day is restated, and another invocation brings its rows
+		d.meddle = nil
+		d.job.Revision, d.job.Token, d.job.Commit = 2, 3, job.Commit{Token: 3, Revision: 2, State: job.Committed}
+		d.manifest.Revision, d.manifest.Rows = 2, 5
+		five := int64(5)
+		d.job.Exported = &five
+	}
+	if err := export(t, d); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(d.loaded, []int64{1, 2}) || d.after != 2 {
+		t.Errorf("loaded %v, the last after %d", d.loaded, d.after)
 	}
 }
 

@@ -1,8 +1,8 @@
 // Package warehouse brings a day's curated rows to BigQuery, each exactly once whatever is repeated.
 //
-// The day's Parquet files are copied to Cloud Storage, then one load job replaces the day's partition as a whole. The job's id is
-// made of the run and the try: asking for it again finds it instead of loading again. After the load the ledger is asked once more
-// whether the day has been restated meanwhile.
+// The day's Parquet files are copied to Cloud Storage, several at a time, then one load job replaces the day's partition as a whole. The
+// job's id is made of the run and the try: asking for it again finds it instead of loading again. Who is called again after it ran out of
+// time goes on with what is not copied yet. After the load the ledger is asked once more whether the day has been restated meanwhile.
 package warehouse
 
 import (
@@ -16,9 +16,9 @@ import (
 	"path"
 	"slices"
 	"strconv"
-	"strings"
 
 	"cloud.google.com/go/auth"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/settings"
@@ -61,9 +61,10 @@ func New(g settings.Google, creds auth.TokenProvider, source Source) *Warehouse 
 	return &Warehouse{google{&http.Client{}, creds, pause}, g, source}
 }
 
-// Load replaces a day's rows by those of a manifest, and returns how many BigQuery says it has taken.
-func (w *Warehouse) Load(ctx context.Context, m Manifest) (int64, error) {
-	rows, err := w.load(ctx, m)
+// Load replaces a day's rows by those of a manifest, and returns how many BigQuery says it has taken. It does so once for a manifest, and
+// once more after the rows of each other run that may have come later: after is that run's token, 0 for none.
+func (w *Warehouse) Load(ctx context.Context, m Manifest, after int64) (int64, error) {
+	rows, err := w.load(ctx, m, after)
 	if err == nil && rows != m.Rows {
 		err = fmt.Errorf("BigQuery took %d rows, the manifest has %d", rows, m.Rows)
 	}
@@ -73,21 +74,25 @@ func (w *Warehouse) Load(ctx context.Context, m Manifest) (int64, error) {
 	return rows, nil
 }
 
-func (w *Warehouse) load(ctx context.Context, m Manifest) (int64, error) {
+func (w *Warehouse) load(ctx context.Context, m Manifest, after int64) (int64, error) {
 	if len(m.Files) == 0 {
 		// A load job needs a file. Deleting a whole partition is one statement.
-		_, err := w.run(ctx, m, w.emptying(m))
+		_, err := w.run(ctx, m, after, w.emptying(m))
 		return 0, err
 	}
-	var uris []string
+	folder := fmt.Sprintf("%s/%s/%d/", m.Feed, m.Day, m.Token)
+	names, uris := make([]string, len(m.Files)), make([]string, len(m.Files))
 	for i, f := range m.Files {
-		name := fmt.Sprintf("%s/%s/%d/%05d-%s", m.Feed, m.Day, m.Token, i, path.Base(f.URI))
-		if err := w.copy(ctx, f, name); err != nil {
-			return 0, err
-		}
-		uris = append(uris, "gs://"+w.settings.LoadBucket+"/"+name)
+		names[i] = fmt.Sprintf("%s%05d-%s", folder, i, path.Base(f.URI))
+		uris[i] = "gs://" + w.settings.LoadBucket + "/" + names[i]
 	}
-	done, err := w.run(ctx, m, w.loading(m, uris))
+	if len(uris) > maxURIs {
+		uris = []string{"gs://" + w.settings.LoadBucket + "/" + folder + "*"}
+	}
+	if err := w.copyAll(ctx, m.Files, folder, names); err != nil {
+		return 0, err
+	}
+	done, err := w.run(ctx, m, after, w.loading(m, uris))
 	if err != nil {
 		return 0, err
 	}
@@ -95,11 +100,60 @@ func (w *Warehouse) load(ctx context.Context, m Manifest) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("load job: rows %q: %w", done.Statistics.Load.OutputRows, err)
 	}
-	w.release(ctx, uris)
+	w.release(ctx, names)
 	return rows, nil
 }
 
+const (
+	// maxURIs is how many a load job can name: https://cloud.google.com/bigquery/quotas#load_jobs
+	maxURIs = 10_000
+	// copiesAtOnce is how many files are copied side by side: one alone would leave most of a function's network unused.
+	copiesAtOnce = 8
+)
+
 const storage = "https://storage.googleapis.com"
+
+// copyAll brings files to Cloud Storage, but for those that an earlier invocation brought there before its time was over.
+func (w *Warehouse) copyAll(ctx context.Context, files []ManifestFile, folder string, names []string) error {
+	there, err := w.list(ctx, folder)
+	if err != nil {
+		return fmt.Errorf("copies: %w", err)
+	}
+	copies, once := errgroup.WithContext(ctx)
+	copies.SetLimit(copiesAtOnce)
+	for i, f := range files {
+		if there[names[i]] == strconv.FormatInt(f.Bytes, 10) {
+			continue
+		}
+		copies.Go(func() error { return w.copy(once, f, names[i]) })
+	}
+	return copies.Wait()
+}
+
+// list returns the sizes of the objects in a folder, by name.
+func (w *Warehouse) list(ctx context.Context, folder string) (map[string]string, error) {
+	there := map[string]string{}
+	query := url.Values{"prefix": {folder}, "fields": {"items(name,size),nextPageToken"}}
+	for {
+		var page struct {
+			Items []struct {
+				Name string `json:"name"`
+				Size string `json:"size"`
+			} `json:"items"`
+			Next string `json:"nextPageToken"`
+		}
+		if err := w.call(ctx, http.MethodGet, storage+"/storage/v1/b/"+url.PathEscape(w.settings.LoadBucket)+"/o?"+query.Encode(), nil, &page); err != nil {
+			return nil, err
+		}
+		for _, object := range page.Items {
+			there[object.Name] = object.Size
+		}
+		if page.Next == "" {
+			return there, nil
+		}
+		query.Set("pageToken", page.Next)
+	}
+}
 
 // copy brings one file to Cloud Storage. Objects appear there whole or not at all, so one that exists is left as it is.
 func (w *Warehouse) copy(ctx context.Context, f ManifestFile, name string) error {
@@ -141,12 +195,11 @@ func (w *Warehouse) upload(ctx context.Context, f ManifestFile, address string) 
 }
 
 // release deletes the copies. It may fail: the bucket's own rule deletes them after some days.
-func (w *Warehouse) release(ctx context.Context, uris []string) {
-	for _, uri := range uris {
-		name := strings.TrimPrefix(uri, "gs://"+w.settings.LoadBucket+"/")
+func (w *Warehouse) release(ctx context.Context, names []string) {
+	for _, name := range names {
 		err := w.send(ctx, http.MethodDelete, storage+"/storage/v1/b/"+url.PathEscape(w.settings.LoadBucket)+"/o/"+url.PathEscape(name), "", http.NoBody, 0, nil)
 		if err != nil && !isStatus(err, http.StatusNotFound) {
-			slog.WarnContext(ctx, "copy not deleted", "uri", uri, "error", err.Error())
+			slog.WarnContext(ctx, "copy not deleted", "name", name, "error", err.Error())
 		}
 	}
 }
@@ -192,6 +245,7 @@ type loadConfiguration struct {
 	Destination       tableReference `json:"destinationTable"`
 	CreateDisposition string         `json:"createDisposition"`
 	WriteDisposition  string         `json:"writeDisposition"`
+	DecimalTypes      []string       `json:"decimalTargetTypes"`
 }
 
 type queryConfiguration struct {
@@ -204,6 +258,8 @@ func (w *Warehouse) loading(m Manifest, uris []string) configuration {
 		SourceURIs: uris, SourceFormat: "PARQUET",
 		Destination:       tableReference{w.settings.Project, w.settings.Dataset, m.Feed + "$" + m.Day.Compact()},
 		CreateDisposition: "CREATE_NEVER", WriteDisposition: "WRITE_TRUNCATE",
+		// Without the second a decimal that needs it would be read as NUMERIC, which a BIGNUMERIC column does not take.
+		DecimalTypes: []string{"NUMERIC", "BIGNUMERIC"},
 	}}
 }
 
@@ -217,13 +273,16 @@ func (w *Warehouse) emptying(m Manifest) configuration {
 var passingReasons = []string{"backendError", "internalError", "jobBackendError", "jobInternalError", "rateLimitExceeded", "jobRateLimitExceeded", "tableUnavailable"}
 
 // run has BigQuery do a job exactly once and waits for its end. An id whose job failed stays taken, so the next try has the next id.
-func (w *Warehouse) run(ctx context.Context, m Manifest, c configuration) (bqJob, error) {
+func (w *Warehouse) run(ctx context.Context, m Manifest, after int64, c configuration) (bqJob, error) {
+	// The bucket's name is another one in each deployment: job ids are remembered long after a dataset is gone.
+	name := fmt.Sprintf("%s_%s_%s_%d", w.settings.LoadBucket, m.Feed, m.Day.Compact(), m.Token)
+	if after > 0 {
+		name += fmt.Sprintf("_after_%d", after)
+	}
 	fresh := 0
 	for try := 0; ; try++ {
 		done, found, err := w.once(ctx, bqJob{Configuration: c, Reference: jobReference{
-			Project: w.settings.Project, Location: w.settings.Location,
-			// The bucket's name is another one in each deployment: job ids are remembered long after a dataset is gone.
-			ID: fmt.Sprintf("%s_%s_%s_%d_%d", w.settings.LoadBucket, m.Feed, m.Day.Compact(), m.Token, try),
+			Project: w.settings.Project, Location: w.settings.Location, ID: fmt.Sprintf("%s_%d", name, try),
 		}})
 		if err != nil {
 			return bqJob{}, err

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"cloud.google.com/go/auth"
@@ -21,6 +23,7 @@ import (
 
 // played is Google: a bucket, and jobs that end at the second look. Calls can be made to fail, before or after they took effect.
 type played struct {
+	sync.Mutex
 	objects map[string]string
 	jobs    map[string]*bqJob
 	ended   map[string]string // what a job ends with, by id: "" or a reason
@@ -30,6 +33,8 @@ type played struct {
 }
 
 func (p *played) RoundTrip(r *http.Request) (*http.Response, error) {
+	p.Lock()
+	defer p.Unlock()
 	n := len(p.calls)
 	p.calls = append(p.calls, r.Method+" "+r.URL.Host+r.URL.Path)
 	if r.Header.Get("Authorization") != "Bearer token" {
@@ -64,6 +69,19 @@ func (p *played) serve(r *http.Request) (int, any) {
 		}
 		p.objects[name] = string(body)
 		return http.StatusOK, map[string]string{"size": fmt.Sprint(len(body))}
+	case r.Method == http.MethodGet && r.URL.Path == "/storage/v1/b/loads-1/o":
+		// A page holds one object; its token is the object's name.
+		names := slices.DeleteFunc(slices.Sorted(maps.Keys(p.objects)), func(name string) bool {
+			return !strings.HasPrefix(name, r.URL.Query().Get("prefix")) || name <= r.URL.Query().Get("pageToken")
+		})
+		page := map[string]any{}
+		if len(names) > 0 {
+			page["items"] = []map[string]string{{"name": names[0], "size": fmt.Sprint(len(p.objects[names[0]]))}}
+		}
+		if len(names) > 1 {
+			page["nextPageToken"] = names[0]
+		}
+		return http.StatusOK, page
 	case r.Method == http.MethodDelete:
 		name, _ := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), "/storage/v1/b/loads-1/o/"))
 		if _, there := p.objects[name]; !there {
@@ -118,14 +136,15 @@ var manifest = Manifest{Feed: "flights", Day: "2013-01-01", Token: 2, Revision: 
 
 func TestLoadReplacesTheDaysPartition(t *testing.T) {
 	p, w := newPlayed()
-	rows, err := w.Load(t.Context(), manifest)
+	rows, err := w.Load(t.Context(), manifest, 0)
 	if err != nil || rows != 3 {
 		t.Fatalf("got %d, %v", rows, err)
 	}
 	got, _ := json.Marshal(p.jobs["loads-1_flights_20130101_2_0"])
 	const want = `{"jobReference":{"projectId":"prj","jobId":"loads-1_flights_20130101_2_0","location":"EU"},"configuration":{"load":{` +
 		`"sourceUris":["gs://loads-1/flights/2013-01-01/2/00000-a.parquet","gs://loads-1/flights/2013-01-01/2/00001-b.parquet"],"sourceFormat":"PARQUET",` +
-		`"destinationTable":{"projectId":"prj","datasetId":"sluice_us","tableId":"flights$20130101"},"createDisposition":"CREATE_NEVER","writeDisposition":"WRITE_TRUNCATE"}},` +
+		`"destinationTable":{"projectId":"prj","datasetId":"sluice_us","tableId":"flights$20130101"},"createDisposition":"CREATE_NEVER","writeDisposition":"WRITE_TRUNCATE",` +
+		`"decimalTargetTypes":["NUMERIC","BIGNUMERIC"]}},` +
 		`"statistics":{"load":{"outputRows":""}}}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -138,7 +157,7 @@ func TestLoadReplacesTheDaysPartition(t *testing.T) {
 func TestLoadingAgainLoadsNothing(t *testing.T) {
 	p, w := newPlayed()
 	for range 3 {
-		if rows, err := w.Load(t.Context(), manifest); err != nil || rows != 3 {
+		if rows, err := w.Load(t.Context(), manifest, 0); err != nil || rows != 3 {
 			t.Fatalf("got %d, %v", rows, err)
 		}
 	}
@@ -147,17 +166,66 @@ func TestLoadingAgainLoadsNothing(t *testing.T) {
 	}
 }
 
+func TestCopyingGoesOnWhereItWasInterrupted(t *testing.T) {
+	p, w := newPlayed()
+	p.objects["flights/2013-01-01/2/00000-a.parquet"] = "AAA"
+	p.objects["flights/2013-01-01/2/00001-b.parquet"] = "BB"
+	if rows, err := w.Load(t.Context(), manifest, 0); err != nil || rows != 3 {
+		t.Fatalf("got %d, %v", rows, err)
+	}
+	if slices.ContainsFunc(p.calls, func(c string) bool { return strings.Contains(c, "/upload/") }) {
+		t.Errorf("copied again: %v", p.calls)
+	}
+}
+
+func TestDayOfMoreFilesThanAJobCanNameIsLoadedByFolder(t *testing.T) {
+	p, w := newPlayed()
+	m := manifest
+	m.Files = slices.Repeat(m.Files[:1], maxURIs+1)
+	for i := range m.Files {
+		p.objects[fmt.Sprintf("flights/2013-01-01/2/%05d-a.parquet", i)] = "AAA"
+	}
+	w.http.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/storage/") { // all in one page
+			items := []map[string]string{}
+			for name := range p.objects {
+				items = append(items, map[string]string{"name": name, "size": "3"})
+			}
+			return answer(http.StatusOK, map[string]any{"items": items}), nil
+		}
+		return p.RoundTrip(r)
+	})
+	if rows, err := w.Load(t.Context(), m, 0); err != nil || rows != 3 {
+		t.Fatalf("got %d, %v", rows, err)
+	}
+	if uris := p.jobs["loads-1_flights_20130101_2_0"].Configuration.Load.SourceURIs; !slices.Equal(uris, []string{"gs://loads-1/flights/2013-01-01/2/*"}) {
+		t.Errorf("%d URIs, first %s", len(uris), uris[0])
+	}
+}
+
+func TestRowsAreLoadedOnceMoreAfterThoseOfAnotherRun(t *testing.T) {
+	p, w := newPlayed()
+	for _, after := range []int64{0, 1, 1} {
+		if rows, err := w.Load(t.Context(), manifest, after); err != nil || rows != 3 {
+			t.Fatalf("after %d: got %d, %v", after, rows, err)
+		}
+	}
+	if ids := slices.Sorted(maps.Keys(p.jobs)); !slices.Equal(ids, []string{"loads-1_flights_20130101_2_0", "loads-1_flights_20130101_2_after_1_0"}) {
+		t.Errorf("jobs: %v", ids)
+	}
+}
+
 func TestLostCallsAndAnswersLoadOnce(t *testing.T) {
 	_, undisturbed := newPlayed()
 	p := undisturbed.http.Transport.(*played)
-	if _, err := undisturbed.Load(t.Context(), manifest); err != nil {
+	if _, err := undisturbed.Load(t.Context(), manifest, 0); err != nil {
 		t.Fatal(err)
 	}
 	for n := range p.calls {
 		for _, when := range []string{"before", "after"} {
 			p, w := newPlayed()
 			p.fail[n] = when
-			if rows, err := w.Load(t.Context(), manifest); err != nil || rows != 3 {
+			if rows, err := w.Load(t.Context(), manifest, 0); err != nil || rows != 3 {
 				t.Errorf("call %d lost %s: got %d, %v", n, when, rows, err)
 			}
 			if len(p.jobs) != 1 {
@@ -170,7 +238,7 @@ func TestLostCallsAndAnswersLoadOnce(t *testing.T) {
 func TestFailedJobIsFollowedByOneWithTheNextID(t *testing.T) {
 	p, w := newPlayed()
 	p.ended["loads-1_flights_20130101_2_0"] = "backendError"
-	if rows, err := w.Load(t.Context(), manifest); err != nil || rows != 3 {
+	if rows, err := w.Load(t.Context(), manifest, 0); err != nil || rows != 3 {
 		t.Fatalf("got %d, %v", rows, err)
 	}
 	if p.jobs["loads-1_flights_20130101_2_1"] == nil || len(p.jobs) != 2 {
@@ -181,14 +249,14 @@ func TestFailedJobIsFollowedByOneWithTheNextID(t *testing.T) {
 func TestJobThatCannotWorkIsTriedOncePerCall(t *testing.T) {
 	p, w := newPlayed()
 	p.ended["loads-1_flights_20130101_2_0"] = "invalid"
-	_, err := w.Load(t.Context(), manifest)
+	_, err := w.Load(t.Context(), manifest, 0)
 	if err == nil || err.Error() != "warehouse: flights/2013-01-01#2: job loads-1_flights_20130101_2_0: invalid: it said no" {
 		t.Fatalf("got %v", err)
 	}
 	if len(p.jobs) != 1 {
 		t.Errorf("%d jobs", len(p.jobs))
 	}
-	if rows, err := w.Load(t.Context(), manifest); err != nil || rows != 3 { // somebody mended the table
+	if rows, err := w.Load(t.Context(), manifest, 0); err != nil || rows != 3 { // somebody mended the table
 		t.Errorf("got %d, %v", rows, err)
 	}
 }
@@ -196,7 +264,7 @@ func TestJobThatCannotWorkIsTriedOncePerCall(t *testing.T) {
 func TestOtherNumberOfRowsIsAnError(t *testing.T) {
 	p, w := newPlayed()
 	p.rows = "2"
-	_, err := w.Load(t.Context(), manifest)
+	_, err := w.Load(t.Context(), manifest, 0)
 	if err == nil || err.Error() != "warehouse: flights/2013-01-01#2: BigQuery took 2 rows, the manifest has 3" {
 		t.Errorf("got %v", err)
 	}
@@ -206,18 +274,18 @@ func TestFileThatIsNotAsListedIsNotLoaded(t *testing.T) {
 	p, w := newPlayed()
 	m := manifest
 	m.Files = []ManifestFile{{"s3://c/a.parquet", 4, 2}}
-	_, err := w.Load(t.Context(), m)
+	_, err := w.Load(t.Context(), m, 0)
 	if err == nil || err.Error() != "warehouse: flights/2013-01-01#2: copy s3://c/a.parquet: it has 3 bytes, the manifest says 4" {
 		t.Errorf("got %v", err)
 	}
-	if len(p.calls) != 0 {
+	if len(p.objects)+len(p.jobs) != 0 {
 		t.Errorf("calls: %v", p.calls)
 	}
 }
 
 func TestDayWithoutRowsEmptiesItsPartition(t *testing.T) {
 	p, w := newPlayed()
-	rows, err := w.Load(t.Context(), Manifest{Feed: "flights", Day: "2013-01-01", Token: 1})
+	rows, err := w.Load(t.Context(), Manifest{Feed: "flights", Day: "2013-01-01", Token: 1}, 0)
 	if err != nil || rows != 0 {
 		t.Fatalf("got %d, %v", rows, err)
 	}
@@ -231,7 +299,7 @@ func TestDayWithoutRowsEmptiesItsPartition(t *testing.T) {
 func TestRefusalIsNotTriedAgain(t *testing.T) {
 	p, w := newPlayed()
 	w.settings.Project = "other"
-	_, err := w.Load(t.Context(), manifest)
+	_, err := w.Load(t.Context(), manifest, 0)
 	if err == nil || !strings.Contains(err.Error(), "404: POST https://bigquery.googleapis.com/bigquery/v2/projects/other/jobs") {
 		t.Errorf("got %v", err)
 	}

@@ -66,6 +66,7 @@ def load(client: httpx.Client, table: str, job: str, *names: str, **options: Any
         "destinationTable": {"projectId": PROJECT, "datasetId": "us", "tableId": table},
         "writeDisposition": "WRITE_TRUNCATE",
         "createDisposition": "CREATE_NEVER",
+        "decimalTargetTypes": ["NUMERIC", "BIGNUMERIC"],
         **options,
     }
     body = {"jobReference": {"projectId": PROJECT, "jobId": job}, "configuration": {"load": configuration}}
@@ -240,8 +241,9 @@ def test_object_round_trip_with_slashes_and_resumable_upload(world: World) -> No
         assert client.get(f"{STORAGE}/storage/v1/b/{BUCKET}/o/{escaped}").json()["size"] == str(len(content))
         assert client.get(f"{STORAGE}/storage/v1/b/{BUCKET}/o/{escaped}?alt=media").content == content
         assert client.get(f"{STORAGE}/{BUCKET}/{name.replace(' ', '%20')}").content == content
-        listed = client.get(f"{STORAGE}/storage/v1/b/{BUCKET}/o", params={"prefix": "flights/2013-01-01/"})
-        assert [o["name"] for o in listed.json()["items"]] == [name]
+        query = {"prefix": "flights/2013-01-01/", "fields": "items(name,size),nextPageToken"}
+        listed = client.get(f"{STORAGE}/storage/v1/b/{BUCKET}/o", params=query)
+        assert [(o["name"], o["size"]) for o in listed.json()["items"]] == [(name, str(len(content)))]
         assert client.delete(f"{STORAGE}/storage/v1/b/{BUCKET}/o/{escaped}").is_success
         assert client.get(f"{STORAGE}/storage/v1/b/{BUCKET}/o/{escaped}").status_code == 404
     assert not (world.google.cloud / "storage" / BUCKET / name).exists()
