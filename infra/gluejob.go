@@ -61,13 +61,6 @@ func NewGlue(ctx *pulumi.Context, name string, args *GlueArgs, opts ...pulumi.Re
 		return nil, err
 	}
 	g.SecurityConfiguration = security.Name
-	// Made here, although Glue would: its own are kept for ever.
-	for _, stream := range []string{"error", "output"} {
-		if _, err := cloudwatch.NewLogGroup(ctx, name+"-glue-"+stream, &cloudwatch.LogGroupArgs{Name: pulumi.String(GlueLogs(args.Prefix) + "/" + stream),
-			RetentionInDays: pulumi.Int(withDefault(args.LogDays, 30)), KmsKeyId: args.LogKeyARN.ToStringOutput().ToStringPtrOutput(), Tags: tagged(args.Tags)}, pulumi.Parent(g)); err != nil {
-			return nil, err
-		}
-	}
 	job, err := g.job(ctx, name+"-records", &glueJob{
 		name: args.Prefix + "-records", description: "Records of a day: validated, versioned, curated", key: args.MainKey, policy: args.JobPolicy,
 		parallel: args.Parallel, timeoutMinutes: withDefault(args.TimeoutMinutes, 720)}, pulumi.Parent(g))
@@ -94,6 +87,15 @@ func (g *Glue) job(ctx *pulumi.Context, name string, j *glueJob, parent pulumi.R
 	role, err := glueRole(ctx, name, args.Account, args.Region, j.policy, args.Tags, parent)
 	if err != nil {
 		return nil, err
+	}
+	// Made here, although Glue would: its own are kept for ever. It names them after security configuration and role.
+	// https://docs.aws.amazon.com/glue/latest/dg/monitor-continuous-logging.html
+	for _, stream := range []string{"error", "output"} {
+		if _, err := cloudwatch.NewLogGroup(ctx, name+"-"+stream, &cloudwatch.LogGroupArgs{
+			Name:            pulumi.Sprintf("%s/%s-role/%s/%s", GlueLogs(args.Prefix), g.SecurityConfiguration, role.Name, stream),
+			RetentionInDays: pulumi.Int(withDefault(args.LogDays, 30)), KmsKeyId: args.LogKeyARN.ToStringOutput().ToStringPtrOutput(), Tags: tagged(args.Tags)}, parent); err != nil {
+			return nil, err
+		}
 	}
 	arguments := pulumi.StringMap{
 		"--TempDir":                pulumi.Sprintf("s3://%s/runs/glue/", args.ArtifactsBucket),

@@ -249,7 +249,7 @@ class Jobs(Service):
                 "AWS_DEFAULT_REGION": region,
             },
             logs=None,
-            log_group=arguments.get("--custom-logGroup-prefix", "/aws-glue/jobs"),
+            log_group=self._log_group(job, run, arguments),
             stream=run["Id"],
         )
         with self._lock:
@@ -258,6 +258,16 @@ class Jobs(Service):
             run["JobRunState"] = "RUNNING"
             self._running[run["Id"]] = work
         return work.run()
+
+    def _log_group(self, job: Data, run: Data, arguments: Data) -> str:
+        """What a run's log groups' names begin with, by "Log group naming with security configuration" in Glue's guide."""
+        prefix = str(arguments.get("--custom-logGroup-prefix", "/aws-glue/jobs"))
+        if "SecurityConfiguration" not in run:
+            return prefix
+        encryption = self.security_configuration(run["SecurityConfiguration"])["EncryptionConfiguration"]
+        if encryption.get("CloudWatchEncryption", {}).get("CloudWatchEncryptionMode") != "SSE-KMS":
+            return prefix
+        return f"{prefix}/{run['SecurityConfiguration']}-role/{job['Role'].rpartition('/')[2]}"
 
     def _finish_run(self, run: Data, result: Result) -> None:
         if run.get("_late"):

@@ -98,6 +98,19 @@ def test_run_has_its_jobs_role_its_arguments_and_its_log(root: Account, glue: An
     assert [found["Id"] for found in glue.get_job_runs(JobName=job)["JobRuns"]] == [run["Id"]]
 
 
+def test_encrypted_logs_are_in_groups_named_after_what_encrypts_them_and_the_role(
+    root: Account, glue: Any, job: str
+) -> None:
+    key = root.client("kms").create_key()["KeyMetadata"]["Arn"]
+    encrypted = {"CloudWatchEncryption": {"CloudWatchEncryptionMode": "SSE-KMS", "KmsKeyArn": key}}
+    glue.create_security_configuration(Name="under-key", EncryptionConfiguration=encrypted)
+    run = ended(glue, job, glue.start_job_run(JobName=job, SecurityConfiguration="under-key")["JobRunId"])
+    assert run["JobRunState"] == "SUCCEEDED", run
+    group = "/aws-glue/jobs/test/under-key-role/glue-job/output"
+    assert root.client("logs").get_log_events(logGroupName=group, logStreamName=run["Id"])["events"]
+    glue.delete_security_configuration(Name="under-key")
+
+
 def test_no_more_runs_than_the_job_allows_and_stopping_one(glue: Any, job: str, bucket: str) -> None:
     sleep = {"--scriptLocation": f"s3://{bucket}/glue/sleep.py"}
     first = glue.start_job_run(JobName=job, Arguments=sleep)["JobRunId"]
