@@ -25,6 +25,7 @@ type Size struct {
 type ServerlessWorkers struct {
 	Cores     int32 // Cores are a worker's vCPUs.
 	MemoryGB  int32 // MemoryGB is a worker's heap.
+	DiskGB    int32 // DiskGB is an executor's disk, 20 to 200; the first 20 cost nothing. Spark keeps the day's lines and rows, and sorts them: about four bytes for one of CSV, on disk where memory ends.
 	Executors int32 // Executors is how many a run may grow to, from one.
 }
 
@@ -39,9 +40,9 @@ const gigabyte = 1_000_000_000
 // sizes is the whole table, the smallest first. A core node of the template's family (4 cores) works off about 50 MB of CSV a second.
 // What EMR shares among a cluster's runs, the other engines give to each.
 var sizes = []Size{
-	{Name: "small", MaxBytes: 2 * gigabyte, Core: 1, MaxUnits: 3, Serverless: ServerlessWorkers{4, 14, 2}, Glue: GlueWorkers{"G.1X", 2}},
-	{Name: "medium", MaxBytes: 20 * gigabyte, Core: 3, MaxUnits: 9, Serverless: ServerlessWorkers{4, 14, 8}, Glue: GlueWorkers{"G.1X", 10}},
-	{Name: "large", Core: 8, MaxUnits: 24, Serverless: ServerlessWorkers{8, 28, 12}, Glue: GlueWorkers{"G.2X", 14}},
+	{Name: "small", MaxBytes: 2 * gigabyte, Core: 1, MaxUnits: 3, Serverless: ServerlessWorkers{4, 14, 20, 2}, Glue: GlueWorkers{"G.1X", 2}},
+	{Name: "medium", MaxBytes: 20 * gigabyte, Core: 3, MaxUnits: 9, Serverless: ServerlessWorkers{4, 14, 60, 8}, Glue: GlueWorkers{"G.1X", 10}},
+	{Name: "large", Core: 8, MaxUnits: 24, Serverless: ServerlessWorkers{8, 28, 200, 12}, Glue: GlueWorkers{"G.2X", 14}},
 }
 
 // The engines, as feeds name them.

@@ -58,6 +58,9 @@ func TestSizesGrow(t *testing.T) {
 		if total := float64(w.MemoryGB) * 1.1; w.Cores != 4 && w.Cores != 8 || total < float64(2*w.Cores) || total > 7.5*float64(w.Cores) {
 			t.Errorf("%s: EMR Serverless has no worker of %d vCPUs and %.1f GB", s.Name, w.Cores, total)
 		}
+		if w.DiskGB < 20 || w.DiskGB > 200 || i > 0 && w.DiskGB <= sizes[i-1].Serverless.DiskGB {
+			t.Errorf("%s: an executor has a disk of %d GB", s.Name, w.DiskGB)
+		}
 	}
 	if _, ok := Named("huge"); ok {
 		t.Error("found a size that does not exist")

@@ -20,7 +20,14 @@ func StepArgs(c settings.Country, order string) []string {
 	for _, s := range Catalog(c) {
 		args = append(args, "--conf", s[0]+"="+s[1])
 	}
-	return append(args, "--py-files", artifact(c, c.Compute.PackageKey), artifact(c, c.Compute.MainKey), "--order", order)
+	args = append(args, "--py-files", artifact(c, c.Compute.PackageKey), artifact(c, c.Compute.MainKey))
+	return append(args, jobArgs(c, order)...)
+}
+
+// jobArgs are the record job's own arguments. A node of a cluster does not tell Python its region, and S3 of another region, where boto3
+// would ask then, is out of its reach.
+func jobArgs(c settings.Country, order string) []string {
+	return []string{"--order", order, "--aws-region", c.Region}
 }
 
 // ServerlessSubmit is what EMR Serverless executes: the record job's start, its arguments, and the rest of spark-submit's line, which has
@@ -33,12 +40,13 @@ func ServerlessSubmit(c settings.Country, order string, w sizing.ServerlessWorke
 		{"spark.driver.memory", fmt.Sprintf("%dg", w.MemoryGB)},
 		{"spark.executor.cores", strconv.Itoa(int(w.Cores))},
 		{"spark.executor.memory", fmt.Sprintf("%dg", w.MemoryGB)},
+		{"spark.emr-serverless.executor.disk", fmt.Sprintf("%dG", w.DiskGB)},
 		{"spark.executor.instances", "1"}, // three by default, which a small day has no use for
 		{"spark.dynamicAllocation.maxExecutors", strconv.Itoa(int(w.Executors))},
 	}, Catalog(c)...) {
 		line = append(line, "--conf", s[0]+"="+s[1])
 	}
-	return artifact(c, c.Compute.MainKey), []string{"--order", order}, strings.Join(line, " ")
+	return artifact(c, c.Compute.MainKey), jobArgs(c, order), strings.Join(line, " ")
 }
 
 // GlueArguments are a Glue run's own arguments, over those of its job.
@@ -49,6 +57,7 @@ func GlueArguments(c settings.Country, order, run string) map[string]string {
 		"--datalake-formats": "iceberg",
 		"--conf":             GlueConf(c),
 		"--order":            order,
+		"--aws-region":       c.Region,
 		GlueRun:              run,
 	}
 }

@@ -1,4 +1,5 @@
-"""Runs one attempt at a job: `main.py --order s3://bucket/key`. The order says all that there is to know; see README.md beside this file.
+"""Runs one attempt at a job: `main.py --order s3://bucket/key --aws-region us-east-1`. The order says all that there is to know; see README.md
+beside this file.
 
 Write, audit, publish: everything is written to branches of the feed's tables, summed up there, claimed in the ledger, and only then published. A run
 that dies can be followed by another at any point: what it wrote to its branches is dropped, what it had begun to publish is published to the end.
@@ -383,13 +384,16 @@ def main(argv: Sequence[str]) -> int:
     """Runs the order that the arguments name, writes its result, and returns the exit code: 0 only when the day is committed."""
     parser = argparse.ArgumentParser(description="Runs one attempt at a record job.", allow_abbrev=False)
     parser.add_argument("--order", required=True, help="s3 URI of the run's order")
-    uri = parser.parse_known_args(argv)[0].order  # Glue gives a script its own arguments too
-    client = boto3.client("s3")
+    parser.add_argument(
+        "--aws-region", required=True, help="the region of the order, which a node may not know by itself"
+    )
+    args = parser.parse_known_args(argv)[0]  # Glue gives a script its own arguments too
+    client = boto3.client("s3", region_name=args.aws_region)
     objects = Objects(client)
     order = None
     try:
-        order = Order.parse(objects.read(uri))
-        objects = Objects(client, boto3.client("kms", region_name=order.region))  # a node may know no region by itself
+        order = Order.parse(objects.read(args.order))
+        objects = Objects(client, boto3.client("kms", region_name=order.region))
         ledger = Ledger(
             boto3.client("dynamodb", region_name=order.region),
             order.jobs_table,

@@ -340,6 +340,8 @@ def test_sums_that_do_not_add_up_are_not_published(country: Country, monkeypatch
 
 # The command.
 
+REGION = ("--aws-region", "us-east-1")
+
 
 @pytest.mark.parametrize(
     ("contents", "code", "result"),
@@ -386,12 +388,25 @@ def test_the_command_tells_its_result_in_three_ways(
     monkeypatch.setattr(job, "Objects", lambda *_: country.objects)
     monkeypatch.setattr(job, "session", lambda: country.spark)
     monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
-    assert job.main(["--order", f"s3://{country.buckets['artifacts']}/order.json"]) == code
+    assert job.main(["--order", f"s3://{country.buckets['artifacts']}/order.json", *REGION]) == code
     assert (
         json.loads(country.objects.read(f"s3://{country.buckets['artifacts']}/runs/shops/{D1}/1/result.json")) == result
     )
     told = json.loads(capsys.readouterr().err.splitlines()[-1])
     assert told == (result if code == 0 else {"error": result["error"], "kind": result["kind"]})
+
+
+def test_the_order_is_read_in_the_region_that_the_arguments_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def client(service: str, region_name: str | None = None) -> None:
+        asked.append((service, region_name))
+        raise Died
+
+    monkeypatch.setattr("boto3.client", client)
+    with pytest.raises(Died):
+        job.main(["--order", "s3://artifacts/order.json", "--aws-region", "eu-west-1"])
+    assert asked == [("s3", "eu-west-1")]
 
 
 def test_what_nobody_foresaw_is_told_as_internal(
@@ -401,8 +416,8 @@ def test_what_nobody_foresaw_is_told_as_internal(
     monkeypatch.setattr(Run, "run", lambda self: 1 // 0)
     country.objects.write(country.buckets["artifacts"], "order.json", {"version": 2})
     monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
-    assert job.main(["--order", f"s3://{country.buckets['artifacts']}/order.json"]) == 1
+    assert job.main(["--order", f"s3://{country.buckets['artifacts']}/order.json", *REGION]) == 1
     told = json.loads(capsys.readouterr().err.splitlines()[-1])
     assert told == {"error": "order: version 2 is not supported: deploy job and functions together", "kind": "input"}
-    assert job.main(["--order", f"s3://{country.buckets['artifacts']}/none.json"]) == 1
+    assert job.main(["--order", f"s3://{country.buckets['artifacts']}/none.json", *REGION]) == 1
     assert json.loads(capsys.readouterr().err.splitlines()[-1])["kind"] == "internal"
