@@ -97,7 +97,7 @@ func databaseNames(catalog string) map[string]string {
 // render collects the ARNs that a document names, and more of them.
 func (a Access) render(document func(policies.Country) (policies.Document, error), more pulumi.StringMap) pulumi.StringOutput {
 	arns := pulumi.StringMap{
-		"dataKey": a.Keys.DataARN, "stateKey": a.Keys.StateARN,
+		"dataKey": a.Keys.DataARN, "stateKey": a.Keys.StateARN, "logsKey": a.Keys.LogsARN,
 		"landed": a.Messaging.LandedARN, "tickets": a.Messaging.TicketsARN, "deadLetters": a.Messaging.DeadLettersARN,
 		"jobsTopic": a.Messaging.JobsARN, "alertsTopic": a.Messaging.AlertsARN,
 	}
@@ -113,7 +113,7 @@ func (a Access) render(document func(policies.Country) (policies.Document, error
 	return arns.ToStringMapOutput().ApplyT(func(arn map[string]string) (string, error) {
 		rendered, err := document(policies.Country{
 			Account: a.Account, Region: a.Region, Stack: a.Stack, Code: a.Country,
-			DataKeyARN: arn["dataKey"], StateKeyARN: arn["stateKey"],
+			DataKeyARN: arn["dataKey"], StateKeyARN: arn["stateKey"], LogsKeyARN: arn["logsKey"],
 			LandingARN: arn["bucket/landing"], ValidatedARN: arn["bucket/validated"], InvalidARN: arn["bucket/invalid"], VersionedARN: arn["bucket/versioned"],
 			CuratedARN: arn["bucket/curated"], ArtifactsARN: arn["bucket/artifacts"], LogsARN: arn["bucket/logs"],
 			FeedsARN: arn["table/feeds"], JobsARN: arn["table/jobs"], RunsARN: arn["table/runs"], FilesARN: arn["table/files"], ProgressARN: arn["table/progress"],

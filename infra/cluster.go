@@ -32,6 +32,7 @@ type ClusterArgs struct {
 	Network         *Network           // Network is where clusters run: in that of its private subnets that has room.
 	CIDR            string             // CIDR is the network's block, which nodes may talk to.
 	KeyARN          pulumi.StringInput // KeyARN is the key that nodes encrypt their disks and objects with.
+	LogKeyARN       pulumi.StringInput // LogKeyARN is the key that clusters' logs are encrypted with; the one of records would keep operators from them.
 	ArtifactsBucket pulumi.StringInput // ArtifactsBucket is the bucket that takes the launch template.
 	LogsBucket      pulumi.StringInput // LogsBucket is the bucket that takes the clusters' logs, below emr/.
 	JobPolicy       pulumi.StringInput // JobPolicy is what jobs may do on the nodes.
@@ -113,7 +114,7 @@ func NewCluster(ctx *pulumi.Context, name string, args *ClusterArgs, opts ...pul
 	}
 	c.profile, c.security = profile.Name, security.Name
 	c.Template = pulumi.All(pulumi.StringMap{
-		"service": service.Arn, "profile": c.profile, "security": c.security, "logs": args.LogsBucket, "key": args.KeyARN,
+		"service": service.Arn, "profile": c.profile, "security": c.security, "logs": args.LogsBucket, "logsKey": args.LogKeyARN,
 		"primary": c.groups.primary, "core": c.groups.core, "access": c.groups.service,
 	}, args.Network.PrivateSubnetIDs).ApplyT(func(known []any) (string, error) {
 		return c.template(known[0].(map[string]string), known[1].([]string))
@@ -343,7 +344,7 @@ func (c *Cluster) template(id map[string]string, subnets []string) (string, erro
 		"Name":                  c.args.ClusterName,
 		"ReleaseLabel":          c.args.ReleaseLabel,
 		"LogUri":                c.args.logs(id["logs"]),
-		"LogEncryptionKmsKeyId": id["key"],
+		"LogEncryptionKmsKeyId": id["logsKey"],
 		"Applications":          apps,
 		"ServiceRole":           id["service"],
 		"JobFlowRole":           id["profile"],

@@ -92,7 +92,7 @@ func (e example) catalog(ctx *pulumi.Context, p parts) (*Catalog, error) {
 
 func (e example) cluster(ctx *pulumi.Context, p parts) (*Cluster, error) {
 	return NewCluster(ctx, "us", &ClusterArgs{ClusterName: "sluice-prod-us", Account: "111122223333", Region: "eu-west-1", ReleaseLabel: "emr-7.13.0",
-		PrimaryType: "m6g.xlarge", CoreType: "r6g.2xlarge", Network: p.network, CIDR: "10.16.0.0/16", KeyARN: p.keys.DataARN,
+		PrimaryType: "m6g.xlarge", CoreType: "r6g.2xlarge", Network: p.network, CIDR: "10.16.0.0/16", KeyARN: p.keys.DataARN, LogKeyARN: p.keys.LogsARN,
 		ArtifactsBucket: p.lake.Names["artifacts"], LogsBucket: p.lake.Names["logs"], JobPolicy: p.access.Job("sluice_prod_us_validated"), Tags: tags})
 }
 

@@ -27,7 +27,7 @@ type Keys struct {
 
 	DataARN  pulumi.StringOutput // DataARN is the key of records: buckets, tables' files, query results, nodes' disks.
 	StateARN pulumi.StringOutput // StateARN is the key of the ledger, queues, topics and functions' settings.
-	LogsARN  pulumi.StringOutput // LogsARN is the key of log groups.
+	LogsARN  pulumi.StringOutput // LogsARN is the key of log groups, and of clusters' logs.
 }
 
 // NewKeys creates Keys.
@@ -47,7 +47,7 @@ func NewKeys(ctx *pulumi.Context, name string, args *KeysArgs, opts ...pulumi.Re
 	}{
 		{"data", "Records", policies.DataKey(args.Account, "arn:aws:iam::"+args.Account+":role/"+OperatorRole(args.Stack)), &k.DataARN},
 		{"state", "Ledger, queues, topics and settings", state, &k.StateARN},
-		{"logs", "Log groups", policies.LogsKey(args.Account, args.Region), &k.LogsARN},
+		{"logs", "Logs", policies.LogsKey(args.Account, args.Region), &k.LogsARN},
 	} {
 		policy, err := purpose.policy.JSON()
 		if err != nil {

@@ -200,7 +200,7 @@ func (a Access) standIn() policies.Country {
 	}
 	key := "arn:aws:kms:" + a.Region + ":" + a.Account + ":key/12345678-1234-1234-1234-123456789012"
 	return policies.Country{
-		Account: a.Account, Region: a.Region, Stack: a.Stack, Code: a.Country, DataKeyARN: key, StateKeyARN: key,
+		Account: a.Account, Region: a.Region, Stack: a.Stack, Code: a.Country, DataKeyARN: key, StateKeyARN: key, LogsKeyARN: key,
 		LandingARN: bucket("landing"), ValidatedARN: bucket("validated"), InvalidARN: bucket("invalid"), VersionedARN: bucket("versioned"),
 		CuratedARN: bucket("curated"), ArtifactsARN: bucket("artifacts"), LogsARN: bucket("logs"),
 		FeedsARN: named("dynamodb", "table/", "feeds"), JobsARN: named("dynamodb", "table/", "jobs"), RunsARN: named("dynamodb", "table/", "runs"),

@@ -309,7 +309,7 @@ type SettingsArgs struct {
 func Settings(args SettingsArgs) pulumi.StringOutput {
 	values := pulumi.StringMap{
 		"tickets": args.Messaging.TicketsURL, "deadLetters": args.Messaging.DeadLettersURL,
-		"jobsTopic": args.Messaging.JobsARN, "alertsTopic": args.Messaging.AlertsARN, "key": args.Keys.DataARN,
+		"jobsTopic": args.Messaging.JobsARN, "alertsTopic": args.Messaging.AlertsARN, "key": args.Keys.DataARN, "logsKey": args.Keys.LogsARN,
 		"serverless": args.Engines.Serverless.ApplicationID, "serverlessRole": args.Engines.Serverless.RoleARN, "glueJob": args.Engines.Glue.JobName,
 		"dataset": args.Warehouse.Dataset, "loadBucket": args.Warehouse.LoadBucket, "audience": args.Warehouse.Audience, "serviceAccount": args.Warehouse.ServiceAccount,
 	}
@@ -331,7 +331,7 @@ func Settings(args SettingsArgs) pulumi.StringOutput {
 		c.Tables = settings.Tables{Feeds: v["table/feeds"], Jobs: v["table/jobs"], Runs: v["table/runs"], Files: v["table/files"], Progress: v["table/progress"]}
 		c.Queues = settings.Queues{Tickets: v["tickets"], DeadLetters: v["deadLetters"]}
 		c.Topics = settings.Topics{Jobs: v["jobsTopic"], Alerts: v["alertsTopic"]}
-		c.Compute = settings.Compute{TemplateKey: TemplateKey, MainKey: args.Jobs.MainKey, PackageKey: args.Jobs.PackageKey, KMSKeyARN: v["key"],
+		c.Compute = settings.Compute{TemplateKey: TemplateKey, MainKey: args.Jobs.MainKey, PackageKey: args.Jobs.PackageKey, KMSKeyARN: v["key"], LogKeyARN: v["logsKey"],
 			Serverless: settings.Serverless{ApplicationID: v["serverless"], RoleARN: v["serverlessRole"]}, GlueJob: v["glueJob"],
 			CertificateKey: CertificateKey, QuietMinutes: withDefault(args.QuietMinutes, DefaultQuietMinutes)}
 		c.Google.Dataset, c.Google.LoadBucket, c.Google.Audience, c.Google.ServiceAccount = v["dataset"], v["loadBucket"], v["audience"], v["serviceAccount"]

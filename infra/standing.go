@@ -108,7 +108,7 @@ func (s *Standing) cluster(ctx *pulumi.Context, name string, args *StandingArgs)
 		ServiceRole:                 c.ServiceRoleARN,
 		SecurityConfiguration:       c.security,
 		LogUri:                      c.args.LogsBucket.ToStringOutput().ApplyT(c.args.logs).(pulumi.StringOutput),
-		LogEncryptionKmsKeyId:       c.args.KeyARN.ToStringOutput().ToStringPtrOutput(),
+		LogEncryptionKmsKeyId:       c.args.LogKeyARN.ToStringOutput().ToStringPtrOutput(),
 		ScaleDownBehavior:           pulumi.String(scaleDown),
 		StepConcurrencyLevel:        pulumi.Int(c.args.steps()),
 		KeepJobFlowAliveWhenNoSteps: pulumi.Bool(true),

@@ -6,7 +6,7 @@ import "github.com/sluice-data/sluice/internal/compute"
 type Country struct {
 	Account, Region, Stack, Code string
 
-	DataKeyARN, StateKeyARN string // keys of records, and of everything that tells about jobs
+	DataKeyARN, StateKeyARN, LogsKeyARN string // keys of records, of everything that tells about jobs, and of logs
 
 	LandingARN, ValidatedARN, InvalidARN, VersionedARN, CuratedARN, ArtifactsARN, LogsARN string // buckets
 

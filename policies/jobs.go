@@ -6,13 +6,17 @@ func Job(c Country, databases ...string) Document {
 	return recordJob(c, []Statement{
 		allow("ReadCertificate", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/cluster/certificate.zip"}),
 		allow("WriteClusterLogs", Strings{"s3:GetObject", "s3:PutObject"}, Strings{c.LogsARN + "/emr/*"}),
+		useKeyForObjects("UseLogsKey", c.LogsKeyARN),
 		allow("FindDefaultDatabase", Strings{"glue:GetDatabase"}, tables(c, "default")[:2]), // Hive asks for it when it starts
 	}, databases)
 }
 
 // ServerlessJob is what the record job may do on EMR Serverless, which writes a run's logs with the run's own role.
 func ServerlessJob(c Country, databases ...string) Document {
-	return recordJob(c, []Statement{allow("WriteServerlessLogs", Strings{"s3:GetObject", "s3:PutObject"}, Strings{c.LogsARN + "/emr-serverless/*"})}, databases)
+	return recordJob(c, []Statement{
+		allow("WriteServerlessLogs", Strings{"s3:GetObject", "s3:PutObject"}, Strings{c.LogsARN + "/emr-serverless/*"}),
+		useKeyForObjects("UseLogsKey", c.LogsKeyARN),
+	}, databases)
 }
 
 // GlueJob is what the record job may do on Glue, which writes a run's logs with the run's own role. Log groups are the country's, by how
@@ -35,7 +39,7 @@ func recordJob(c Country, logs []Statement, databases []string) Document {
 	return New(append(statements,
 		allow("CommitTables", Strings{"glue:CreateTable", "glue:DeleteTable", "glue:GetDatabase", "glue:GetDatabases", "glue:GetTable", "glue:GetTables", "glue:UpdateTable"}, tables(c, databases...)),
 		allow("ClaimJob", Strings{"dynamodb:GetItem", "dynamodb:UpdateItem"}, Strings{c.JobsARN}),
-		useKeyForObjects(c),
+		useKeyForObjects("UseDataKey", c.DataKeyARN),
 		allow("DecryptLedger", Strings{"kms:Decrypt"}, Strings{c.StateKeyARN}),
 	)...)
 }
@@ -48,7 +52,7 @@ func UpkeepJob(c Country, logGroupPrefix string, databases ...string) Document {
 		allow("FindObjects", Strings{"s3:GetBucketLocation", "s3:ListBucket"}, append(Strings{c.ArtifactsARN}, stages...)),
 		allow("RewriteMetadataAndDropFiles", Strings{"s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"}, each(stages, "/*")),
 		allow("CommitTables", Strings{"glue:GetDatabase", "glue:GetTable", "glue:GetTables", "glue:UpdateTable"}, tables(c, databases...)),
-		useKeyForObjects(c),
+		useKeyForObjects("UseDataKey", c.DataKeyARN),
 	)...)
 }
 
@@ -93,6 +97,6 @@ func tables(c Country, databases ...string) Strings {
 }
 
 // useKeyForObjects allows what writing and reading encrypted objects takes, in parts as well.
-func useKeyForObjects(c Country) Statement {
-	return allow("UseDataKey", Strings{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncrypt*"}, Strings{c.DataKeyARN})
+func useKeyForObjects(sid, keyARN string) Statement {
+	return allow(sid, Strings{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncrypt*"}, Strings{keyARN})
 }

@@ -46,7 +46,8 @@ func PolledStateKey(account, region string) Document {
 	return d
 }
 
-// LogsKey is the policy of the key of a country's log groups: the log service of the region may use it, only for groups of this account.
+// LogsKey is the policy of the key of a country's log groups and of its clusters' logs: the log service of the region may use it, only for
+// groups of this account; clusters do so with the rights of their nodes.
 func LogsKey(account, region string) Document {
 	return New(administer(account),
 		Statement{Sid: "LogGroupsOfThisAccount", Effect: "Allow", Principal: &Principal{Service: Strings{"logs." + region + ".amazonaws.com"}},

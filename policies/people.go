@@ -123,11 +123,11 @@ func Operator(account, stack string) Document {
 	)
 }
 
-// OperatorIn is what operators see of one country: its ledger, its queues, and the logs of its clusters. The key is the one of the
-// country's state, which opens no data, and only DynamoDB may use it for them.
+// OperatorIn is what operators see of one country: its ledger, its queues, and the logs of its clusters. The keys are those of the
+// country's state and logs, which open no records, and only DynamoDB and S3 may use them for operators.
 func OperatorIn(c Country) Document {
-	key := allow("DecryptLedgerThroughDynamoDB", Strings{"kms:Decrypt"}, Strings{c.StateKeyARN})
-	key.Condition = Condition{"StringEquals": {"kms:ViaService": {"dynamodb." + c.Region + ".amazonaws.com"}}}
+	key := allow("DecryptLedgerAndClusterLogs", Strings{"kms:Decrypt"}, Strings{c.StateKeyARN, c.LogsKeyARN})
+	key.Condition = Condition{"StringEquals": {"kms:ViaService": {"dynamodb." + c.Region + ".amazonaws.com", "s3." + c.Region + ".amazonaws.com"}}}
 	list := allow("FindClusterLogs", Strings{"s3:ListBucket"}, Strings{c.LogsARN})
 	list.Condition = Condition{"StringLike": {"s3:prefix": {"emr*"}}}
 	return New(

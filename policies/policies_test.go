@@ -20,7 +20,7 @@ func country() Country {
 	table := func(name string) string { return "arn:aws:dynamodb:eu-west-1:111122223333:table/us-" + name }
 	return Country{
 		Account: "111122223333", Region: "eu-west-1", Stack: "prod", Code: "us",
-		DataKeyARN: "arn:aws:kms:eu-west-1:111122223333:key/data", StateKeyARN: "arn:aws:kms:eu-west-1:111122223333:key/state",
+		DataKeyARN: "arn:aws:kms:eu-west-1:111122223333:key/data", StateKeyARN: "arn:aws:kms:eu-west-1:111122223333:key/state", LogsKeyARN: "arn:aws:kms:eu-west-1:111122223333:key/logs",
 		LandingARN: bucket("landing"), ValidatedARN: bucket("validated"), InvalidARN: bucket("invalid"), VersionedARN: bucket("versioned"),
 		CuratedARN: bucket("curated"), ArtifactsARN: bucket("artifacts"), LogsARN: bucket("logs"),
 		FeedsARN: table("feeds"), JobsARN: table("jobs"), RunsARN: table("runs"), FilesARN: table("files"), ProgressARN: table("progress"),
@@ -227,5 +227,23 @@ func TestNodesReachTheSystemLogsBucketOfTheirRegion(t *testing.T) {
 		if got := statements[len(statements)-1].Resource; !slices.Equal(got, Strings{want}) {
 			t.Errorf("%s: %v, want %s", region, got, want)
 		}
+	}
+}
+
+// The data key denies operators, so logs that are written under it are logs that they may see and cannot open.
+func TestOperatorsOpenTheLogsOfClusters(t *testing.T) {
+	c := country()
+	names := func(d Document, action, key string) bool {
+		return slices.ContainsFunc(d.Statement, func(s Statement) bool {
+			return s.Effect == "Allow" && slices.Contains(s.Action, action) && slices.Contains(s.Resource, key)
+		})
+	}
+	for who, d := range map[string]Document{"nodes": Job(c), "Serverless runs": ServerlessJob(c)} {
+		if !names(d, "kms:GenerateDataKey", c.LogsKeyARN) {
+			t.Errorf("%s cannot write logs under the logs key", who)
+		}
+	}
+	if operators := OperatorIn(c); !names(operators, "kms:Decrypt", c.LogsKeyARN) || names(operators, "kms:Decrypt", c.DataKeyARN) {
+		t.Error("operators open other than the logs of clusters")
 	}
 }

@@ -85,7 +85,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	cluster, err := infra.NewCluster(ctx, code, &infra.ClusterArgs{
 		ClusterName: name, Account: country.Account, Region: country.Region,
 		ReleaseLabel: country.Compute.ReleaseLabel, PrimaryType: country.Compute.PrimaryType, CoreType: country.Compute.CoreType,
-		IdleMinutes: country.Compute.IdleMinutes, Steps: country.Parallel, Network: network, CIDR: country.CIDR, KeyARN: keys.DataARN,
+		IdleMinutes: country.Compute.IdleMinutes, Steps: country.Parallel, Network: network, CIDR: country.CIDR, KeyARN: keys.DataARN, LogKeyARN: keys.LogsARN,
 		ArtifactsBucket: lake.Names["artifacts"], LogsBucket: lake.Names["logs"], JobPolicy: access.Job(jobDatabases(catalog)...), Tags: tags}, child)
 	if err != nil {
 		return nil, err

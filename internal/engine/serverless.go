@@ -53,7 +53,7 @@ func (s *Serverless) Start(ctx context.Context, r job.Run, save func(job.Run) er
 		JobDriver:               &types.JobDriverMemberSparkSubmit{Value: types.SparkSubmit{EntryPoint: &main, EntryPointArguments: args, SparkSubmitParameters: &submit}},
 		ConfigurationOverrides: &types.ConfigurationOverrides{MonitoringConfiguration: &types.MonitoringConfiguration{
 			S3MonitoringConfiguration: &types.S3MonitoringConfiguration{
-				LogUri: aws.String("s3://" + s.country.Buckets.Logs + "/emr-serverless/"), EncryptionKeyArn: &s.country.Compute.KMSKeyARN},
+				LogUri: aws.String("s3://" + s.country.Buckets.Logs + "/emr-serverless/"), EncryptionKeyArn: &s.country.Compute.LogKeyARN},
 			// The service's own store would keep a copy out of the country's reach.
 			ManagedPersistenceMonitoringConfiguration: &types.ManagedPersistenceMonitoringConfiguration{Enabled: aws.Bool(false)},
 		}},

@@ -84,6 +84,7 @@ type Compute struct {
 	MainKey     string `json:"mainKey"`     // MainKey is the job's main.py.
 	PackageKey  string `json:"packageKey"`  // PackageKey is the zip of the jobs package, for --py-files.
 	KMSKeyARN   string `json:"kmsKeyArn"`   // KMSKeyARN is the key that Iceberg's S3FileIO encrypts with.
+	LogKeyARN   string `json:"logKeyArn"`   // LogKeyARN is the key that EMR Serverless encrypts runs' logs with.
 
 	CertificateKey string `json:"certificateKey"` // CertificateKey is the zip with the certificate that nodes talk to each other under.
 	QuietMinutes   int    `json:"quietMinutes"`   // QuietMinutes is how long a standing cluster must be up before it may be called idle.
