@@ -99,6 +99,7 @@ func startJobs(c Country) []Statement {
 		allow("RunOnOwnApplication", Strings{"emr-serverless:ListJobRuns", "emr-serverless:StartJobRun", "emr-serverless:TagResource"}, Strings{c.ServerlessARN, c.ServerlessARN + "/jobruns/*"}),
 		allow("LookAfterServerlessRuns", Strings{"emr-serverless:CancelJobRun", "emr-serverless:GetJobRun"}, Strings{c.ServerlessARN + "/jobruns/*"}),
 		passServerless,
+		useKey("UseLogsKey", c.LogsKeyARN), // EMR Serverless takes no run from who may not use the key of its logs
 		allow("RunOwnGlueJob", Strings{"glue:BatchStopJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:StartJobRun"}, Strings{c.GlueJobARN}),
 	)
 }

@@ -47,12 +47,16 @@ func PolledStateKey(account, region string) Document {
 }
 
 // LogsKey is the policy of the key of a country's log groups and of its clusters' logs: the log service of the region may use it, only for
-// groups of this account; clusters do so with the rights of their nodes.
+// groups of this account, and EMR Serverless, only for applications of this account. Clusters do so with the rights of their nodes.
+// https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/jobs-log-encryption.html
 func LogsKey(account, region string) Document {
 	return New(administer(account),
 		Statement{Sid: "LogGroupsOfThisAccount", Effect: "Allow", Principal: &Principal{Service: Strings{"logs." + region + ".amazonaws.com"}},
 			Action: Strings{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"}, Resource: Strings{"*"},
-			Condition: Condition{"ArnLike": {"kms:EncryptionContext:aws:logs:arn": {"arn:aws:logs:" + region + ":" + account + ":log-group:*"}}}})
+			Condition: Condition{"ArnLike": {"kms:EncryptionContext:aws:logs:arn": {"arn:aws:logs:" + region + ":" + account + ":log-group:*"}}}},
+		Statement{Sid: "ServerlessRunsOfThisAccount", Effect: "Allow", Principal: &Principal{Service: Strings{"emr-serverless.amazonaws.com"}},
+			Action: Strings{"kms:Decrypt", "kms:GenerateDataKey"}, Resource: Strings{"*"},
+			Condition: Condition{"StringLike": {"aws:SourceArn": {"arn:aws:emr-serverless:" + region + ":" + account + ":/applications/*"}}}})
 }
 
 // administer leaves it to IAM of the account who administers the key and who uses it; without it nobody could, not even to delete it.

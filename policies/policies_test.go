@@ -199,7 +199,8 @@ func TestServicesUseKeysForTheirOwnAccountOnly(t *testing.T) {
 			}
 			ours := slices.Equal(s.Condition["StringEqualsIfExists"]["aws:SourceAccount"], Strings{"111122223333"}) ||
 				strings.Contains(strings.Join(s.Condition["ArnLike"]["kms:EncryptionContext:aws:logs:arn"], " "), ":111122223333:") ||
-				strings.Contains(strings.Join(s.Condition["StringEquals"]["kms:EncryptionContext:SourceArn"], " "), ":111122223333:")
+				strings.Contains(strings.Join(s.Condition["StringEquals"]["kms:EncryptionContext:SourceArn"], " "), ":111122223333:") ||
+				strings.Contains(strings.Join(s.Condition["StringLike"]["aws:SourceArn"], " "), ":111122223333:")
 			if !ours {
 				t.Errorf("%s key: statement %s lets %v in for any account", name, s.Sid, s.Principal.Service)
 			}
@@ -238,7 +239,8 @@ func TestOperatorsOpenTheLogsOfClusters(t *testing.T) {
 			return s.Effect == "Allow" && slices.Contains(s.Action, action) && slices.Contains(s.Resource, key)
 		})
 	}
-	for who, d := range map[string]Document{"nodes": Job(c), "Serverless runs": ServerlessJob(c)} {
+	starter, _ := Function("start-jobs", "", c)
+	for who, d := range map[string]Document{"nodes": Job(c), "Serverless runs": ServerlessJob(c), "who starts Serverless runs": starter} {
 		if !names(d, "kms:GenerateDataKey", c.LogsKeyARN) {
 			t.Errorf("%s cannot write logs under the logs key", who)
 		}
