@@ -105,6 +105,7 @@ class Contract:
     null_value: str = ""
     prerequisites: tuple[str, ...] = ()
     curated_sql: str = ""
+    curated: tuple[Column, ...] = ()  # the columns that the SQL makes
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -176,7 +177,19 @@ class _Parser:
             null_value=custom.get("sluice.nullValue", ""),
             prerequisites=tuple(custom.get("sluice.prerequisites", ())),
             curated_sql=document.get("sluice.curatedSql") or "",
+            curated=tuple(
+                Column(
+                    name=column["name"],
+                    logical=column["logicalType"],
+                    type=self.spark_type(column, column["logicalType"], {}, f"sluice.curatedColumns[{i}]"),
+                )
+                for i, column in enumerate(custom.get("sluice.curatedColumns", ()))
+            ),
         )
+        if contract.curated_sql and not contract.curated:
+            self.fault(
+                "customProperties sluice.curatedColumns", "is missing: say which columns the contract's SQL makes"
+            )
         if contract.client_side not in (True, False):
             self.fault("customProperties sluice.clientSide", f"is {contract.client_side!r}: use true or false")
         if contract.snapshot not in (True, False):

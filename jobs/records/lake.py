@@ -5,6 +5,7 @@ Branches are made, published and dropped through Iceberg's own Java interface: o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -42,6 +43,14 @@ class DataFile:
     uri: str
     bytes: int
     rows: int
+
+
+def _widens(old: str, new: str) -> bool:
+    """Whether a column can become another type without a file being written anew: https://iceberg.apache.org/spec/#schema-evolution."""
+    if (old, new) == ("int", "bigint"):
+        return True
+    before, after = (re.fullmatch(r"decimal\((\d+),(\d+)\)", kind) for kind in (old, new))
+    return bool(before and after and before[2] == after[2] and int(before[1]) < int(after[1]))
 
 
 class Table:
@@ -99,7 +108,7 @@ class Table:
         table.manageSnapshots().createBranch(self._branch).commit()
 
     def _prepare(self, schema: StructType) -> None:
-        """Creates the table, or gives it the columns that it lacks. Raises JobError where its columns cannot hold the schema."""
+        """Creates the table, or gives it the columns and the width that it lacks. Raises JobError where its columns cannot hold the schema."""
         if not self.exists():
             columns = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in schema)
             properties = ", ".join(f"'{key}'='{value}'" for key, value in _PROPERTIES.items())
@@ -113,13 +122,16 @@ class Table:
         faults = [
             f"column {name} is {has[name]}, the contract says {wants[name]}"
             for name in wants
-            if name in has and has[name] != wants[name]
+            if name in has and has[name] != wants[name] and not _widens(has[name], wants[name])
         ]
         faults += [f"column {name} is not in the contract any more" for name in has if name not in wants]
         if faults:
             raise JobError(
-                f"table {self.name}: {'; '.join(faults)}: a contract may add columns, for other changes make a new feed"
+                f"table {self.name}: {'; '.join(faults)}: a contract may add columns or widen them, for other changes make a new feed"
             )
+        for name in wants:
+            if name in has and has[name] != wants[name]:
+                self._spark.sql(f"alter table {self.name} alter column `{name}` type {wants[name]}")
         added = [f"`{name}` {wants[name]}" for name in wants if name not in has]
         if added:
             self._spark.sql(f"alter table {self.name} add columns ({', '.join(added)})")

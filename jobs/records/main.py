@@ -122,14 +122,15 @@ class Run:
         wanted = self._files()
         spark = self._session()
         tables = self._tables(spark, order.token)
-        _size_shuffles(spark, sum(size for _, size in wanted.values()), tables["versioned"].bytes())
+        # Days come in order; one that is done again, or after later ones, makes all versions follow anew.
+        forward = max(tables["validated"].latest(), tables["invalid"].latest()) < order.day
+        sizes = [sum(size for _, size in wanted.values()), tables["versioned"].bytes()]
+        _size_shuffles(spark, *sizes, *([] if forward else [tables["validated"].bytes()]))
 
         records = files.read(spark, contract, wanted, self._envelopes(contract))
         _check_count(records.count, contract)
         parsed = transforms.parse(records.frame, records.headers, contract)
         judged = transforms.judge(parsed, contract, self._references(spark, contract))
-        # Days come in order; one that is done again, or after later ones, makes all versions follow anew.
-        forward = max(tables["validated"].latest(), tables["invalid"].latest()) < order.day
         before = _before(tables["versioned"], judged, contract, order.day, forward)
         classified = _settled(spark, transforms.classify(judged, before, contract)).persist()
         counts = _count(classified)
@@ -229,6 +230,7 @@ class Run:
             name = f"{CATALOG}.`{self._order.databases['versioned']}`.`{feed}`"
             transforms.versions_on(spark.table(name), day).createOrReplaceTempView(feed)
         made = spark.sql(contract.curated_sql, args={"day": day})
+        _check_curated(made, contract)
         return made.drop("_day").withColumn("_day", F.lit(day).cast("date"))
 
     def _publish(self, tables: Mapping[str, Table], counts: Mapping[str, int]) -> None:
@@ -288,6 +290,27 @@ def _size_shuffles(spark: SparkSession, *sizes: int) -> None:
     spark.conf.set(
         "spark.sql.optimizer.runtime.rowLevelOperationGroupFilter.enabled", str(max(sizes) > files.SMALL).lower()
     )
+
+
+def _check_curated(made: DataFrame, contract: Contract) -> None:
+    """Refuses SQL that makes other columns than the contract says, which are what the warehouse's table has."""
+    has = {field.name.lower(): field.dataType.simpleString() for field in made.schema}
+    faults = []
+    for column in contract.curated:
+        found = has.pop(column.name.lower(), "")
+        if not found:
+            faults.append(f"{column.name} is missing")
+        elif found != column.type and found not in _SAME.get(column.type, ()):
+            faults.append(f"{column.name} is {found} instead of {column.type}")
+    faults += [f"{name} is not said" for name in has if name not in ("_day", "_change")]
+    if faults:
+        raise InputError(
+            f"contracts/{contract.feed}.sql makes other columns than sluice.curatedColumns says: {'; '.join(faults)}"
+        )
+
+
+_SAME = {"int": ("tinyint", "smallint", "bigint"), "double": ("float",)}
+"""Types of Spark that are one type in the warehouse."""
 
 
 def _check_count(count: int, contract: Contract) -> None:

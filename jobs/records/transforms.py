@@ -165,12 +165,13 @@ def _refer(judged: DataFrame, contract: Contract, references: Mapping[str, DataF
 
 def _compare(judged: DataFrame, contract: Contract) -> DataFrame:
     """Compares a day's records with each other: unique columns, one content a key, equal records once."""
-    # A broken record is compared with none, so it stands alone, instead of all of them in one partition.
-    alone = F.when(F.col("_broken").isNotNull(), F.concat_ws(":", "_source_file", "_line"))
-    judged = judged.withColumn("_alone", alone)
+    # A broken record is compared with none, so it stands alone, instead of all of them in one partition; the same goes for missing values.
+    place = F.concat_ws(":", "_source_file", "_line")
+    judged = judged.withColumn("_alone", F.when(F.col("_broken").isNotNull(), place))
     broken = F.col("_broken")
     for i, column in enumerate(c for c in contract.columns if c.unique and contract.key != (c.name,)):
-        same = Window.partitionBy("_alone", column.name)
+        missing = F.when(F.col(column.name).isNull(), place)
+        same = Window.partitionBy(F.coalesce("_alone", missing), column.name)
         key = key_text(contract)
         judged = judged.withColumn(f"_shared_{i}", F.min(key).over(same) != F.max(key).over(same))
         shared = F.col("_alone").isNull() & F.col(column.name).isNotNull() & F.col(f"_shared_{i}")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
 
 from jobs.records import main as job
 from jobs.records import transforms
@@ -161,12 +162,72 @@ def test_references_are_the_keys_valid_on_the_day(country: Country) -> None:
 
 
 def test_curated_rows_can_be_the_contracts_own_sql(country: Country) -> None:
-    own = {
-        **SHOPS,
-        "sluice.curatedSql": "select c.id, upper(s.name) as name, :day as said from changes c join shops s on s.id = c.id",
-    }
+    own = with_sql("select c.id, upper(s.name) as name, :day as said from changes c join shops s on s.id = c.id")
     assert country.run(own, D1, FIRST) == counts(input=5, validated=4, invalid=1, new=3, duplicate=1)
     assert rows(country, "curated") == [("1", "ADA", D1, D1), ("2", "BOB", D1, D1), ("3", "CY", D1, D1)]
+
+
+def with_sql(sql: str) -> dict[str, Any]:
+    """The contract of shops with SQL for its curated rows."""
+    columns = [("id", "integer"), ("name", "string"), ("said", "string")]
+    said = {
+        "property": "sluice.curatedColumns",
+        "value": [{"name": name, "logicalType": logical} for name, logical in columns],
+    }
+    return {**SHOPS, "customProperties": [*SHOPS["customProperties"], said], "sluice.curatedSql": sql}
+
+
+def test_sql_that_makes_other_columns_than_its_contract_says_publishes_nothing(country: Country) -> None:
+    """BigQuery's table has the columns that the contract says, and would refuse the day for good."""
+    with pytest.raises(InputError) as error:
+        country.run(with_sql("select count(*) as id, 1.5 as name, 'x' as more from changes"), D1, FIRST)
+    assert str(error.value) == (
+        "contracts/shops.sql makes other columns than sluice.curatedColumns says: name is decimal(2,1) instead of string; "
+        "said is missing; more is not said"
+    )
+    assert not country.spark.catalog.tableExists(country.name_of("curated", "shops"))
+
+
+def test_a_column_may_become_wider(country: Country) -> None:
+    def sized(size: str, digits: int) -> dict[str, Any]:
+        return contract(
+            "shops",
+            [
+                {"name": "id", "logicalType": "integer", "primaryKey": True, "logicalTypeOptions": {"format": size}},
+                {"name": "due", "logicalType": "number", "physicalType": f"decimal({digits},2)"},
+            ],
+            snapshot=True,
+        )
+
+    country.run(sized("i32", 5), D1, {"a.csv": "id,due\n1,1.50\n2,2.00\n"})
+    wide = {"a.csv": "id,due\n1,1.50\n2,12345.00\n3000000000,3.00\n"}
+    assert country.run(sized("i64", 9), D2, wide) == counts(input=3, validated=3, new=1, changed=1, unchanged=1)
+    assert rows(country, "versioned") == [
+        ("1", "1.50", D1, "None", "True", f"shops/{D1}"),
+        ("2", "12345.00", D2, "None", "True", f"shops/{D2}"),
+        ("2", "2.00", D1, D2, "False", f"shops/{D1}"),
+        ("3000000000", "3.00", D2, "None", "True", f"shops/{D2}"),
+    ]
+    with pytest.raises(JobError, match=r"column due is decimal\(9,2\), the contract says decimal\(5,2\)"):
+        country.run(sized("i32", 5), D3, wide)
+
+
+def test_a_restated_day_shuffles_as_the_history_of_all_days_needs_it(
+    country: Country, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, ...]] = []
+    original = job._size_shuffles
+
+    def size(spark: SparkSession, *said: int) -> None:
+        sizes.append(said)
+        original(spark, *said)
+
+    monkeypatch.setattr(job, "_size_shuffles", size)
+    country.run(SHOPS, D1, FIRST)
+    country.run(SHOPS, D2, SECOND)
+    country.run(SHOPS, D1, FIRST, token=2, revision=2)
+    assert [len(said) for said in sizes] == [2, 2, 3]
+    assert sizes[2][2] > sum(sizes[1])
 
 
 def test_a_contract_may_add_columns_and_nothing_else(country: Country) -> None:
