@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
@@ -39,8 +40,12 @@ func wire() (*handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &handler{country.Region, object{s3.NewFromConfig(cfg), country.Buckets.Artifacts, country.Compute.CertificateKey}, time.Now}, nil
+	return &handler{country.Region, object{s3.NewFromConfig(cfg, patient), country.Buckets.Artifacts, country.Compute.CertificateKey}, time.Now}, nil
 }
+
+// patient has calls repeated that the function may not make: the deployment invokes it as soon as it is there, and what a new role may do
+// gets around in some seconds. https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+func patient(o *s3.Options) { o.Retryer = retry.AddWithErrorCodes(o.Retryer, "AccessDenied") }
 
 // object is an object in S3.
 type object struct {
