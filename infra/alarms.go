@@ -62,6 +62,7 @@ type alarm struct {
 	threshold        float64 // a value as large as this is trouble
 	missing          string  // what a period without data means
 	silence          bool    // not the value is trouble, but that none comes
+	shown            bool    // it shows on the dashboard only: a function tells of each fault by itself, with the job's name
 }
 
 // NewAlarms creates Alarms.
@@ -182,12 +183,12 @@ func jobAlarms(stack, country string) []alarm {
 	} {
 		all = append(all, alarm{name: counted.name, description: counted.description, next: counted.next, namespace: metrics.Namespace, metric: string(counted.metric), statistic: "Sum",
 			dimensions: pulumi.StringMap{metrics.Stack: pulumi.String(stack), metrics.Country: pulumi.String(country)},
-			minutes:    5, periods: 1, threshold: 1, missing: "notBreaching"})
+			minutes:    5, periods: 1, threshold: 1, missing: "notBreaching", shown: true})
 	}
 	return all
 }
 
-// alarm creates an alarm that tells the alerts topic.
+// alarm creates an alarm, which tells the alerts topic unless it is only shown.
 func (a *Alarms) alarm(ctx *pulumi.Context, name string, one alarm, args *AlarmsArgs) error {
 	physical := args.Prefix + "-" + one.name
 	told := pulumi.Array{args.AlertsARN}
@@ -200,6 +201,9 @@ func (a *Alarms) alarm(ctx *pulumi.Context, name string, one alarm, args *Alarms
 	}
 	if one.silence { // it never breaches: a new stack, which has no data yet, must not wake anybody
 		input.ComparisonOperator, input.AlarmActions, input.InsufficientDataActions = pulumi.String("LessThanThreshold"), nil, told
+	}
+	if one.shown {
+		input.AlarmActions = nil
 	}
 	a.Names = append(a.Names, physical)
 	_, err := cloudwatch.NewMetricAlarm(ctx, name, input, pulumi.Parent(a))

@@ -2,7 +2,9 @@ package infra
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,6 +62,25 @@ func TestEveryAlarmIsInTheRunbook(t *testing.T) {
 		if !strings.Contains(string(runbook), "`"+name+"`") {
 			t.Errorf("docs/operations.md does not say what to do about %s", name)
 		}
+	}
+}
+
+func TestWhatAMessageTellsOfNoAlarmTellsAgain(t *testing.T) {
+	told := map[string]bool{}
+	for _, r := range only(driven(t, true), "aws:cloudwatch/metricAlarm:MetricAlarm") {
+		_, actions := r.Inputs["alarmActions"]
+		switch namespace, metric := r.Inputs["namespace"], r.Inputs["metricName"].(string); {
+		case namespace == "Sluice":
+			told[metric] = true
+			if actions {
+				t.Errorf("%s tells of what the functions tell of", r.Name)
+			}
+		case namespace == "AWS/States" && metric != "ExecutionsStarted":
+			t.Errorf("%s tells of what %s tells of", r.Name, TellFault)
+		}
+	}
+	if want := []string{"ExportsFailed", "JobsBlocked", "JobsDead", "JobsFailed", "JobsHeld"}; !slices.Equal(slices.Sorted(maps.Keys(told)), want) {
+		t.Errorf("alarms on %v, not %v", told, want)
 	}
 }
 
