@@ -495,6 +495,15 @@ func (c *Config) checkFeeds(wrong *faults, folder string) {
 			for _, line := range strings.Split(err.Error(), "\n") {
 				wrong.add(path, "%s", line)
 			}
+			continue
+		}
+		for _, feed := range c.Countries[i].Feeds {
+			if feed.Contract == nil {
+				continue
+			}
+			for _, line := range feed.Contract.checkReferences(contracts) {
+				wrong.add(path, "%s", line)
+			}
 		}
 	}
 }

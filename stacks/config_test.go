@@ -200,6 +200,26 @@ func TestEveryFaultIsReportedWithItsPath(t *testing.T) {
 	}
 }
 
+func TestReferencesAreToKeysThatHaveTheirDay(t *testing.T) {
+	refers := func(to, custom string) string {
+		text := contractText("sales", marker+custom)
+		return strings.Replace(text, "primaryKey: true", "primaryKey: true, relationships: [{to: "+to+"}]", 1)
+	}
+	const after = `, {property: sluice.prerequisites, value: [shops]}`
+	for _, c := range []struct{ to, custom, want string }{
+		{"shops.id", after, ""},
+		{"sales.id", "", ""},
+		{"shops.id", "", `countries[0].feeds: feed "sales": column "id" refers to shops.id: put shops into sluice.prerequisites, or records are judged by what it had on an earlier day`},
+		{"shops.name", after, `countries[0].feeds: feed "sales": column "id" refers to shops.name: the key of shops is id; refer to a key of one column`},
+	} {
+		root := contractsOf(t, map[string]string{"shops.yaml": contractText("shops", marker), "sales.yaml": refers(c.to, c.custom)})
+		_, err := ReadConfig("test", values(t, head+"  sluice:countries: [{code: us, cidr: 10.16.0.0/16, feeds: [shops, sales]}]\n"), root)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s%s: %v", c.to, c.custom, err)
+		}
+	}
+}
+
 func TestContractWithSQLCarriesItToTheJobs(t *testing.T) {
 	root := contractsOf(t, map[string]string{
 		"report.yaml": contractText("report", marker+`, {property: sluice.curatedColumns, value: [{name: total, logicalType: number}]}`),

@@ -31,7 +31,12 @@ type Contract struct {
 	ClientSide     bool           // ClientSide says that who puts a file encrypts it.
 	Delimiter      string         // Delimiter stands between the fields of a file; a comma by default.
 	Columns        []infra.Column // Columns are those of the feed's table at BigQuery.
+	Key            []string       // Key is the columns that versions are kept by.
+	References     []reference    // References are the columns whose values must be keys of another feed.
 }
+
+// reference is a column whose values must be keys of another feed that are valid on the same day.
+type reference struct{ column, feed, key string }
 
 // reserved are the columns that the versioned table adds.
 var reserved = []string{"valid_from", "valid_to", "is_current"}
@@ -42,6 +47,11 @@ type property struct {
 	LogicalType  string `json:"logicalType"`
 	PhysicalType string `json:"physicalType"`
 	Description  string `json:"description"`
+	PrimaryKey   bool   `json:"primaryKey"`
+
+	Relationships []struct {
+		To any `json:"to"` // To is "<feed>.<column>"; the job refuses other forms.
+	} `json:"relationships"`
 }
 
 // readContract reads the contract of a feed, with its SQL where the folder has some. What is wrong with it is added with the
@@ -140,6 +150,7 @@ func newContract(wrong *faults, file, feed string, document map[string]any, sql 
 	}
 	columns, path := read.Schema[0].Properties, file+" schema[0].properties"
 	checkReserved(wrong, path, columns)
+	c.keys(columns)
 	if sql != "" {
 		if columns, path = curated, file+" sluice.curatedColumns"; len(curated) == 0 {
 			wrong.add(path, "contracts/%s.sql selects the curated rows; say which columns they have", feed)
@@ -155,6 +166,34 @@ func newContract(wrong *faults, file, feed string, document map[string]any, sql 
 		c.Columns = append(c.Columns, column)
 	}
 	return c
+}
+
+// keys takes from the columns what they are keys of.
+func (c *Contract) keys(columns []property) {
+	for _, p := range columns {
+		if p.PrimaryKey {
+			c.Key = append(c.Key, p.Name)
+		}
+		for _, r := range p.Relationships {
+			to, _ := r.To.(string)
+			if feed, key, ok := strings.Cut(to, "."); ok && feed != c.Feed {
+				c.References = append(c.References, reference{p.Name, feed, key})
+			}
+		}
+	}
+}
+
+// checkReferences refuses what a run would get wrong: a reference to a feed that may not have its day yet, or to what several records may have.
+func (c *Contract) checkReferences(others map[string]*Contract) (faults []string) {
+	for _, r := range c.References {
+		at := fmt.Sprintf("feed %q: column %q refers to %s.%s", c.Feed, r.column, r.feed, r.key)
+		if !slices.Contains(c.Prerequisites, r.feed) {
+			faults = append(faults, fmt.Sprintf("%s: put %s into sluice.prerequisites, or records are judged by what it had on an earlier day", at, r.feed))
+		} else if key := others[r.feed].Key; !slices.Equal(key, []string{r.key}) {
+			faults = append(faults, fmt.Sprintf("%s: the key of %s is %s; refer to a key of one column", at, r.feed, strings.Join(key, ", ")))
+		}
+	}
+	return faults
 }
 
 // checkReserved refuses columns that the product adds itself, and columns that differ by case only.
