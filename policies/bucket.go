@@ -19,13 +19,11 @@ func Bucket(bucketARN, keyARN string) Document {
 
 // LogBucket is the policy of the bucket that takes the access logs of the country's other buckets, and the flow logs of its network.
 func LogBucket(bucketARN, account, region string, sourceARNs ...string) Document {
-	flows := func(acl ...string) Condition {
-		is := map[string]Strings{"aws:SourceAccount": {account}}
-		if len(acl) > 0 {
-			is["s3:x-amz-acl"] = acl
-		}
-		return Condition{"StringEquals": is, "ArnLike": {"aws:SourceArn": {"arn:aws:logs:" + region + ":" + account + ":*"}}}
+	flows := func() Condition {
+		return Condition{"StringEquals": {"aws:SourceAccount": {account}}, "ArnLike": {"aws:SourceArn": {"arn:aws:logs:" + region + ":" + account + ":*"}}}
 	}
+	written := flows()
+	written["StringEqualsIfExists"] = map[string]Strings{"s3:x-amz-acl": {"bucket-owner-full-control"}} // access lists are off, and nobody has to name one
 	return New(
 		tlsOnly("s3:*", bucketARN, bucketARN+"/*"),
 		denyBroughtKeys(bucketARN),
@@ -34,7 +32,7 @@ func LogBucket(bucketARN, account, region string, sourceARNs ...string) Document
 			Condition: Condition{"StringEquals": {"aws:SourceAccount": {account}}, "ArnLike": {"aws:SourceArn": sourceARNs}}},
 		// Without these two the delivery service would write a policy of its own over this one when a flow log is created.
 		Statement{Sid: "FlowLogsOfThisAccount", Effect: "Allow", Principal: &Principal{Service: Strings{"delivery.logs.amazonaws.com"}},
-			Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/flow/*"}, Condition: flows("bucket-owner-full-control")},
+			Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/flow/*"}, Condition: written},
 		Statement{Sid: "FlowLogsFindBucket", Effect: "Allow", Principal: &Principal{Service: Strings{"delivery.logs.amazonaws.com"}},
 			Action: Strings{"s3:GetBucketAcl", "s3:ListBucket"}, Resource: Strings{bucketARN}, Condition: flows()},
 	)
