@@ -199,6 +199,11 @@ class _Parser:
                 "customProperties sluice.delimiter",
                 f'is {contract.delimiter!r}: use one character, for example "," or "\\t"',
             )
+        elif not contract.delimiter.isascii() and contract.encoding != "utf-8":
+            self.fault(
+                "customProperties sluice.delimiter",
+                f"is {contract.delimiter!r}, which {contract.encoding} has another byte for: use an ASCII character, or utf-8",
+            )
         if contract.encoding not in ENCODINGS:
             self.fault(
                 "customProperties sluice.encoding",

@@ -29,6 +29,9 @@ MARKER = "_COMPLETE"
 SMALL = 16 * 1024 * 1024
 """Up to so many bytes one task reads all files: then nothing needs to be shuffled, and shuffles are most of a small job's time."""
 
+FEW = 64
+"""Up to so many files one task reads all of a small day: each file is a question to S3, and one after the other they take longer than a shuffle."""
+
 _HEAD = 64 * 1024
 _BOM = "\ufeff"
 
@@ -77,7 +80,7 @@ def read(
             lines = _lines(spark, uris)
         else:
             lines = _opened(spark, uris, {_plain(files[name][0]): envelope for name, envelope in envelopes.items()})
-        if sum(size for _, size in files.values()) <= SMALL:
+        if len(files) <= FEW and sum(size for _, size in files.values()) <= SMALL:
             lines = lines.coalesce(1)
         lines = lines.persist()
         splits = _splits(lines, contract, files)

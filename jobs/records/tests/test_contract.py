@@ -136,6 +136,14 @@ def test_all_faults_are_told_together() -> None:
     )
 
 
+def test_a_delimiter_is_the_same_byte_as_text_and_in_the_file() -> None:
+    """Lines are split before they are decoded."""
+    properties = [{"name": "id", "logicalType": "string", "primaryKey": True}]
+    assert contracts.parse(contract("f", properties, delimiter="§"), "f").delimiter == "§"
+    with pytest.raises(InputError, match="is '§', which windows-1252 has another byte for"):
+        contracts.parse(contract("f", properties, delimiter="§", encoding="windows-1252"), "f")
+
+
 def test_key_is_in_the_order_of_the_contract() -> None:
     properties = [
         {"name": "b", "logicalType": "string", "primaryKey": True, "primaryKeyPosition": 2},
