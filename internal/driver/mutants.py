@@ -170,7 +170,7 @@ BUGS = [
     (
         "driver/intake.go",
         "\tif !first {\n\t\treturn a.ledger",
-        "\tif false {\n\t\treturn a.ledger",
+        "\tif !first && false {\n\t\treturn a.ledger",
         "each of hundreds of files is told of",
     ),
     (
