@@ -29,6 +29,8 @@ commands := bin/sluice bin/pulumi
 program := bin/plugins/.program
 judges := .venv-scan/.installed bin/scan/.built bin/planned
 scanned := local dev prod
+# What a stack has only with the other driver is judged, too.
+polled = -variant polled=$(1),sluice:driver=polling
 
 ## For a first look ------------------------------------------------------------------------------------------------------------------
 
@@ -94,14 +96,14 @@ lint: build bin/staticcheck ## Check formatting, types and common mistakes of Go
 
 .PHONY: scan
 scan: $(judges) ## Let independent judges look at what would be deployed, at all policies and at the code
-	bin/planned -out bin/plans $(scanned)
-	.venv-scan/bin/python tools/scan/scan.py $(scanned:%=bin/plans/%.json)
+	bin/planned -out bin/plans $(call polled,prod) $(scanned)
+	.venv-scan/bin/python tools/scan/scan.py $(scanned:%=bin/plans/%.json) bin/plans/polled.json
 
 .PHONY: test-scan
 test-scan: $(judges) ## Break one control at a time, in a copy, and see the scan notice
-	bin/planned -out bin/plans dev
+	bin/planned -out bin/plans $(call polled,dev)
 	cd tools/scan && ../../.venv-scan/bin/python -m pytest -q tests
-	.venv-scan/bin/python tools/scan/mutants.py bin/plans/dev.json
+	.venv-scan/bin/python tools/scan/mutants.py bin/plans/polled.json
 
 .PHONY: bench
 bench: build ## Measure programs, previews and builds by the number of countries, and the README's commands in a clean clone, into bench/

@@ -12,6 +12,7 @@ import (
 // Access renders the documents of one country's roles from what the country is made of.
 type Access struct {
 	Account, Region, Stack, Country string
+	Polling                         bool // Polling is set where the polling driver works.
 
 	Keys      *Keys
 	Lake      *DataLake
@@ -69,16 +70,18 @@ func (a Access) Function(folder, functionName string, engines Engines) pulumi.St
 		"serverless": engines.Serverless.ApplicationARN, "serverlessRole": engines.Serverless.RoleARN, "glueJob": engines.Glue.JobARN})
 }
 
-// Person is what somebody may do in the country by these rules.
-func (a Access) Person(who, catalog string, rules []access.Rule) pulumi.StringOutput {
-	return a.render(func(c policies.Country) (policies.Document, error) {
-		return policies.Person(c, who, a.workgroupARN(PersonWorkgroup(catalog, who)), databaseNames(catalog), rules), nil
-	}, nil)
+// person is what somebody may do in the country by these rules, with the country's names as they are or as long as they will be.
+func (a Access) person(c policies.Country, who string, rules []access.Rule) policies.Document {
+	catalog := "sluice_" + a.Stack + "_" + a.Country
+	return policies.Person(c, who, a.workgroupARN(PersonWorkgroup(catalog, who)), databaseNames(catalog), rules)
 }
 
-// Operator is what operators see of the country.
-func (a Access) Operator() pulumi.StringOutput {
-	return a.render(func(c policies.Country) (policies.Document, error) { return policies.OperatorIn(c), nil }, nil)
+// pollingARN is the ARN of the polling driver's state machine; "" where there is none.
+func (a Access) pollingARN() string {
+	if !a.Polling {
+		return ""
+	}
+	return stateMachineARN(a.Account, a.Region, PollingName("sluice-"+a.Stack+"-"+a.Country))
 }
 
 func (a Access) workgroupARN(name string) string {
@@ -96,6 +99,17 @@ func databaseNames(catalog string) map[string]string {
 
 // render collects the ARNs that a document names, and more of them.
 func (a Access) render(document func(policies.Country) (policies.Document, error), more pulumi.StringMap) pulumi.StringOutput {
+	return a.country(more).ApplyT(func(c any) (string, error) {
+		rendered, err := document(c.(policies.Country))
+		if err != nil {
+			return "", err
+		}
+		return rendered.JSON()
+	}).(pulumi.StringOutput)
+}
+
+// country is an output of the policies.Country that documents are made of, with more ARNs.
+func (a Access) country(more pulumi.StringMap) pulumi.Output {
 	arns := pulumi.StringMap{
 		"dataKey": a.Keys.DataARN, "stateKey": a.Keys.StateARN, "logsKey": a.Keys.LogsARN,
 		"landed": a.Messaging.LandedARN, "tickets": a.Messaging.TicketsARN, "deadLetters": a.Messaging.DeadLettersARN,
@@ -110,8 +124,8 @@ func (a Access) render(document func(policies.Country) (policies.Document, error
 	for word, arn := range more {
 		arns[word] = arn
 	}
-	return arns.ToStringMapOutput().ApplyT(func(arn map[string]string) (string, error) {
-		rendered, err := document(policies.Country{
+	return arns.ToStringMapOutput().ApplyT(func(arn map[string]string) policies.Country {
+		return policies.Country{
 			Account: a.Account, Region: a.Region, Stack: a.Stack, Code: a.Country,
 			DataKeyARN: arn["dataKey"], StateKeyARN: arn["stateKey"], LogsKeyARN: arn["logsKey"],
 			LandingARN: arn["bucket/landing"], ValidatedARN: arn["bucket/validated"], InvalidARN: arn["bucket/invalid"], VersionedARN: arn["bucket/versioned"],
@@ -120,11 +134,7 @@ func (a Access) render(document func(policies.Country) (policies.Document, error
 			LandedARN: arn["landed"], TicketsARN: arn["tickets"], DeadLettersARN: arn["deadLetters"],
 			JobsTopicARN: arn["jobsTopic"], AlertsTopicARN: arn["alertsTopic"],
 			ClusterServiceRoleARN: arn["clusterService"], ClusterNodeRoleARN: arn["clusterNode"],
-			ServerlessARN: arn["serverless"], ServerlessRoleARN: arn["serverlessRole"], GlueJobARN: arn["glueJob"],
-		})
-		if err != nil {
-			return "", err
+			ServerlessARN: arn["serverless"], ServerlessRoleARN: arn["serverlessRole"], GlueJobARN: arn["glueJob"], PollingARN: a.pollingARN(),
 		}
-		return rendered.JSON()
-	}).(pulumi.StringOutput)
+	})
 }

@@ -19,8 +19,8 @@ type PeopleArgs struct {
 	Tags      map[string]string       // Tags go on everything that takes tags.
 }
 
-// People is the roles of the access table in one account: one for each person or team, one for operators. What they may do in a country
-// the country attaches (Grants), so that one session sees all countries that its role has, and no country knows of another.
+// People is the roles of the access table in one account: one for each person or team, one for operators. What they may do in countries
+// their policies say (Permissions), so that one session sees all countries that its role has, and no country knows of another.
 type People struct {
 	pulumi.ResourceState
 
@@ -80,17 +80,16 @@ func (p *People) role(ctx *pulumi.Context, name, physical, description string, t
 
 // GrantsArgs is what Grants are made of.
 type GrantsArgs struct {
-	People *People                  // People are the roles of the country's account.
-	Access Access                   // Access is what the country is made of.
-	Rules  map[string][]access.Rule // Rules are what each of the people may do in the country; who may nothing is not in it.
-
-	CatalogName string             // CatalogName begins the names of the people's workgroups, for example "sluice_prod_us".
-	KeyARN      pulumi.StringInput // KeyARN is the key that results of queries are encrypted with.
-	ScanGB      int                // ScanGB ends a query that reads more gigabytes, 100 by default.
-	Tags        map[string]string  // Tags go on everything that takes tags.
+	Rules         map[string][]access.Rule // Rules are what each of the people may do in the country; who may nothing is not in it.
+	ResultsBucket pulumi.StringInput       // ResultsBucket is where the results of queries go.
+	CatalogName   string                   // CatalogName begins the names of the people's workgroups, for example "sluice_prod_us".
+	KeyARN        pulumi.StringInput       // KeyARN is the key that results of queries are encrypted with.
+	ScanGB        int                      // ScanGB ends a query that reads more gigabytes, 100 by default.
+	Tags          map[string]string        // Tags go on everything that takes tags.
 }
 
-// Grants is what people may do in one country: a policy for each role, and a workgroup for each of those who may query.
+// Grants is what a country has for people who may do something in it: a workgroup for each of those who may query. Their rights are in
+// Permissions.
 type Grants struct {
 	pulumi.ResourceState
 
@@ -107,21 +106,10 @@ func NewGrants(ctx *pulumi.Context, name string, args *GrantsArgs, opts ...pulum
 		return nil, err
 	}
 	for _, who := range sortedNames(args.Rules) {
-		rules := args.Rules[who]
-		if access.MayQuery(rules) {
+		if access.MayQuery(args.Rules[who]) {
 			if err := g.workgroup(ctx, name+"-"+who, who, args); err != nil {
 				return nil, err
 			}
-		}
-		if _, err := iam.NewRolePolicy(ctx, name+"-access-"+who, &iam.RolePolicyArgs{Name: pulumi.String(args.Access.Country), Role: args.People.Roles[who],
-			Policy: args.Access.Person(who, args.CatalogName, rules)}, pulumi.Parent(g)); err != nil {
-			return nil, err
-		}
-	}
-	if _, ok := args.People.ARNs[access.OperatorName]; ok {
-		if _, err := iam.NewRolePolicy(ctx, name+"-"+access.OperatorName, &iam.RolePolicyArgs{Name: pulumi.String(args.Access.Country), Role: args.People.Operator,
-			Policy: args.Access.Operator()}, pulumi.Parent(g)); err != nil {
-			return nil, err
 		}
 	}
 	outputs := pulumi.Map{}
@@ -134,77 +122,10 @@ func NewGrants(ctx *pulumi.Context, name string, args *GrantsArgs, opts ...pulum
 // workgroup creates the workgroup of a person, whose results nobody else may read.
 func (g *Grants) workgroup(ctx *pulumi.Context, name, who string, args *GrantsArgs) error {
 	group, err := newWorkgroup(ctx, name, &workgroupArgs{name: PersonWorkgroup(args.CatalogName, who),
-		results: pulumi.Sprintf("s3://%s/%s", args.Access.Lake.Names["artifacts"], policies.ResultsPrefix(who)), keyARN: args.KeyARN, scanGB: args.ScanGB, tags: args.Tags}, pulumi.Parent(g))
+		results: pulumi.Sprintf("s3://%s/%s", args.ResultsBucket, policies.ResultsPrefix(who)), keyARN: args.KeyARN, scanGB: args.ScanGB, tags: args.Tags}, pulumi.Parent(g))
 	if err != nil {
 		return fmt.Errorf("workgroup of %s: %w", who, err)
 	}
 	g.Workgroups[who] = group.Name
 	return nil
-}
-
-// The most characters that IAM takes, white space not counted.
-const (
-	maxRolePolicies = 10240 // over all inline policies of a role
-	maxTrustPolicy  = 2048  // in the trust policy of a role, by default
-)
-
-// CheckTrustFits says how much too long a role's trust policy would be.
-func CheckTrustFits(trust access.Trust, account string) error {
-	return fits("trust policy", maxTrustPolicy, policies.AssumedByPeople(trust, account))
-}
-
-// CheckGrantsFit says how much too long all policies together would be of a person's role in one account. Countries are those of the
-// account, with what the person may do there. Names that AWS will choose are counted as long as it chooses them.
-func CheckGrantsFit(stack, who string, countries []Access, rules map[string][]access.Rule) error {
-	var documents []policies.Document
-	for _, a := range countries {
-		if len(rules[a.Country]) > 0 {
-			catalog := "sluice_" + stack + "_" + a.Country
-			documents = append(documents, policies.Person(a.standIn(), who, a.workgroupARN(PersonWorkgroup(catalog, who)), databaseNames(catalog), rules[a.Country]))
-		}
-	}
-	return fits("policies", maxRolePolicies, documents...)
-}
-
-// CheckOperatorFits does the same for the operators' role.
-func CheckOperatorFits(stack, account string, countries []Access) error {
-	documents := []policies.Document{policies.Operator(account, stack)}
-	for _, a := range countries {
-		documents = append(documents, policies.OperatorIn(a.standIn()))
-	}
-	return fits("policies", maxRolePolicies, documents...)
-}
-
-func fits(what string, most int, documents ...policies.Document) error {
-	length := 0
-	for _, d := range documents {
-		text, err := d.JSON()
-		if err != nil {
-			return err
-		}
-		length += len(text)
-	}
-	if length > most {
-		return fmt.Errorf("its role's %s would have %d characters, and IAM takes %d", what, length, most)
-	}
-	return nil
-}
-
-// standIn is the country with names as long as those that it will have.
-func (a Access) standIn() policies.Country {
-	bucket := func(word string) string {
-		return "arn:aws:s3:::sluice-" + a.Stack + "-" + a.Country + "-" + word + "-12345678"
-	}
-	named := func(service, kind, word string) string {
-		return "arn:aws:" + service + ":" + a.Region + ":" + a.Account + ":" + kind + a.Country + "-" + word + "-1234567"
-	}
-	key := "arn:aws:kms:" + a.Region + ":" + a.Account + ":key/12345678-1234-1234-1234-123456789012"
-	return policies.Country{
-		Account: a.Account, Region: a.Region, Stack: a.Stack, Code: a.Country, DataKeyARN: key, StateKeyARN: key, LogsKeyARN: key,
-		LandingARN: bucket("landing"), ValidatedARN: bucket("validated"), InvalidARN: bucket("invalid"), VersionedARN: bucket("versioned"),
-		CuratedARN: bucket("curated"), ArtifactsARN: bucket("artifacts"), LogsARN: bucket("logs"),
-		FeedsARN: named("dynamodb", "table/", "feeds"), JobsARN: named("dynamodb", "table/", "jobs"), RunsARN: named("dynamodb", "table/", "runs"),
-		FilesARN: named("dynamodb", "table/", "files"), ProgressARN: named("dynamodb", "table/", "progress"),
-		LandedARN: named("sqs", "", "landed"), TicketsARN: named("sqs", "", "tickets"), DeadLettersARN: named("sqs", "", "dead-letters"),
-	}
 }

@@ -26,8 +26,22 @@ func TestPeopleAndTheirGrantsAreExactlyTheirInventories(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		_, err = NewGrants(ctx, "us", &GrantsArgs{People: people, Access: p.access, CatalogName: "sluice_prod_us", KeyARN: p.keys.DataARN, ScanGB: 20,
-			Rules: map[string][]access.Rule{"analysts": analysts.Rules(here), "feeder": feeder.Rules(here)}, Tags: map[string]string{"Country": "us"}})
+		rules := map[string]map[string][]access.Rule{"analysts": {"us": analysts.Rules(here)}, "feeder": {"us": feeder.Rules(here)}}
+		packed := map[string]Packed{}
+		for who, mine := range rules {
+			if packed[who], err = PackPerson(who, []Access{p.access}, mine, DefaultRolePolicies); err != nil {
+				return err
+			}
+		}
+		if packed[access.OperatorName], err = PackOperators([]Access{p.access}, DefaultRolePolicies); err != nil {
+			return err
+		}
+		if _, err := NewPermissions(ctx, "permissions-111122223333", &PermissionsArgs{Stack: "prod", People: people, Rules: rules, Packed: packed,
+			Countries: map[string]Access{"us": p.access}, Tags: map[string]string{"Country": "shared"}}); err != nil {
+			return err
+		}
+		_, err = NewGrants(ctx, "us", &GrantsArgs{ResultsBucket: p.lake.Names["artifacts"], CatalogName: "sluice_prod_us", KeyARN: p.keys.DataARN, ScanGB: 20,
+			Rules: map[string][]access.Rule{"analysts": rules["analysts"]["us"], "feeder": rules["feeder"]["us"]}, Tags: map[string]string{"Country": "us"}})
 		return err
 	})
 	inventories := map[string][]registration{}
@@ -35,12 +49,15 @@ func TestPeopleAndTheirGrantsAreExactlyTheirInventories(t *testing.T) {
 		switch {
 		case r.Parent == "people-111122223333" || r.Name == "people-111122223333":
 			inventories["people"] = append(inventories["people"], r)
-		case strings.HasPrefix(r.Name, "us-access-") || r.Name == "us-operator" || r.Name == "us-analysts" || r.Type == "sluice:security:Grants":
+		case strings.HasPrefix(r.Name, "permissions-"):
+			inventories["permissions"] = append(inventories["permissions"], r)
+		case r.Name == "us-analysts" || r.Type == "sluice:security:Grants":
 			inventories["grants"] = append(inventories["grants"], r)
 		}
 	}
 	matchesInventory(t, "people", inventories["people"])
 	matchesInventory(t, "grants", inventories["grants"])
+	matchesInventory(t, "permissions", inventories["permissions"])
 }
 
 func TestLongestNameOfAPersonFits(t *testing.T) {

@@ -164,7 +164,7 @@ func (p *Pipeline) push(ctx *pulumi.Context, name string, taken pulumi.Resource,
 
 // poll has a state machine invoke the functions.
 func (p *Pipeline) poll(ctx *pulumi.Context, name string, args *PipelineArgs) (err error) {
-	p.Polling, err = NewPolling(ctx, name+"-polling", &PollingArgs{MachineName: args.Prefix + "-polling", Account: args.Access.Account, Region: args.Access.Region,
+	p.Polling, err = NewPolling(ctx, name+"-polling", &PollingArgs{MachineName: PollingName(args.Prefix), Account: args.Access.Account, Region: args.Access.Region,
 		Functions: p.Functions, Minutes: args.SweepMinutes, KeyARN: args.Access.Keys.StateARN, LogKeyARN: args.Access.Keys.LogsARN, LogDays: args.LogDays, Tags: args.Tags}, pulumi.Parent(p))
 	return err
 }

@@ -35,6 +35,13 @@ type Polling struct {
 	Minutes int                 // Minutes is how often the schedule starts it.
 }
 
+// PollingName is the name of a country's state machine, below the prefix of its physical names.
+func PollingName(prefix string) string { return prefix + "-polling" }
+
+func stateMachineARN(account, region, name string) string {
+	return "arn:aws:states:" + region + ":" + account + ":stateMachine:" + name
+}
+
 // NewPolling creates a Polling.
 func NewPolling(ctx *pulumi.Context, name string, args *PollingArgs, opts ...pulumi.ResourceOption) (*Polling, error) {
 	p := &Polling{Minutes: withDefault(args.Minutes, DefaultSweepMinutes)}
@@ -42,7 +49,7 @@ func NewPolling(ctx *pulumi.Context, name string, args *PollingArgs, opts ...pul
 		return nil, err
 	}
 	// Its own name, not its output: the role names the machine, and the machine its role.
-	arn := "arn:aws:states:" + args.Region + ":" + args.Account + ":stateMachine:" + args.MachineName
+	arn := stateMachineARN(args.Account, args.Region, args.MachineName)
 	start, look, stop := args.Functions[StartJobs].ARN, args.Functions[QueueJobs].ARN, args.Functions[StopCluster].ARN
 	role, access, err := p.role(ctx, name, args, policies.AssumedByStateMachines(args.Account, args.Region), document(func(s []string) policies.Document {
 		return policies.Polling(args.Account, args.Region, arn, s[0], s[1:]...)

@@ -20,6 +20,7 @@ type Country struct {
 
 	ServerlessARN, ServerlessRoleARN string // the application on EMR Serverless, and the role of its runs
 	GlueJobARN                       string
+	PollingARN                       string // PollingARN is the polling driver's state machine; "" where there is none.
 }
 
 // Function is the document of the function called name ("receive-file"): its own work, its log, the key of ledger and messages, and the places

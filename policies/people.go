@@ -17,39 +17,39 @@ func ResultsPrefix(who string) string { return "queries/people/" + who + "/" }
 // Person is what somebody may do in a country, by the rules of the access table. Databases are the names of the stages' databases;
 // workgroupARN is the person's own, because who shares a workgroup shares the results of each other's queries.
 //
+// Only what is bound to the country's key has the country in its statement's id: the others join those of other countries (Join).
+//
 // A prefix comes without wildcards and variables (package access refuses them), so that it is matched letter by letter.
 func Person(c Country, who, workgroupARN string, databases map[string]string, rules []access.Rule) Document {
 	var statements []Statement
 	var decrypts, encrypts, queried []string // what the key is needed for: buckets, and objects in them; buckets with queried tables
-	for _, r := range rules {
-		bucket := c.stageARN(r.Stage)
-		objects := bucket + "/" + r.Prefix + "*"
-		for _, verb := range r.Verbs {
-			sid := r.Sid(string(verb))
+	for _, stage := range access.Stages {
+		bucket := c.stageARN(stage)
+		for _, verb := range access.Verbs {
+			with := access.With(rules, stage, verb)
+			if len(with) == 0 {
+				continue
+			}
+			sid, objects := access.Sid(string(verb), with), below(bucket+"/", with)
 			switch verb {
 			case access.List:
 				list := allow(sid, Strings{"s3:ListBucket"}, Strings{bucket})
-				if r.Prefix != "" {
-					list.Condition = Condition{"StringLike": {"s3:prefix": {r.Prefix + "*"}}}
+				if !whole(with) {
+					list.Condition = Condition{"StringLike": {"s3:prefix": below("", with)}}
 				}
 				statements = append(statements, list)
 			case access.Read:
-				statements = append(statements, allow(sid, Strings{"s3:GetObject"}, Strings{objects}))
-				decrypts = append(decrypts, bucket, objects)
-				if r.Sealed {
-					statements = append(statements, sealed(r.Sid("open"), "kms:Decrypt", c.DataKeyARN, r.Prefix))
-				}
+				statements = append(append(statements, allow(sid, Strings{"s3:GetObject"}, objects)), sealed(c, "open", "kms:Decrypt", with)...)
+				decrypts = append(append(decrypts, bucket), objects...)
 			case access.Write:
-				statements = append(statements, allow(sid, Strings{"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"}, Strings{objects}))
-				encrypts = append(encrypts, bucket, objects)
-				if r.Sealed {
-					statements = append(statements, sealed(r.Sid("seal"), "kms:GenerateDataKey", c.DataKeyARN, r.Prefix))
-				}
+				statements = append(append(statements, allow(sid, Strings{"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"}, objects)),
+					sealed(c, "seal", "kms:GenerateDataKey", with)...)
+				encrypts = append(append(encrypts, bucket), objects...)
 			case access.Delete: // the newest version gets a delete marker; no version is lost
-				statements = append(statements, allow(sid, Strings{"s3:DeleteObject"}, Strings{objects}))
+				statements = append(statements, allow(sid, Strings{"s3:DeleteObject"}, objects))
 			case access.Query:
 				queried = append(queried, bucket)
-				statements = append(statements, queryTables(c, sid, databases[r.Stage], r.Feed))
+				statements = append(statements, queryTables(c, sid, databases[stage], with))
 			}
 		}
 	}
@@ -65,23 +65,42 @@ func Person(c Country, who, workgroupARN string, databases map[string]string, ru
 			allow("KeepOwnResults", Strings{"s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"}, Strings{results}))
 		decrypts, encrypts = append(decrypts, c.ArtifactsARN, results), append(encrypts, c.ArtifactsARN, results)
 	}
+	decrypts = slices.DeleteFunc(decrypts, func(arn string) bool { return slices.Contains(encrypts, arn) })
 	if len(decrypts) > 0 {
-		statements = append(statements, throughS3(c, "DecryptThroughS3", Strings{"kms:Decrypt"}, decrypts))
+		statements = append(statements, throughS3(c, "DecryptThroughS3In"+title(c.Code), Strings{"kms:Decrypt"}, decrypts))
 	}
 	if len(encrypts) > 0 { // an upload in parts decrypts the key that its first part was given
-		statements = append(statements, throughS3(c, "EncryptThroughS3", Strings{"kms:Decrypt", "kms:GenerateDataKey"}, encrypts))
+		statements = append(statements, throughS3(c, "EncryptThroughS3In"+title(c.Code), Strings{"kms:Decrypt", "kms:GenerateDataKey"}, encrypts))
 	}
 	return New(statements...)
 }
 
-// queryTables allows to find the table of a feed, or all tables, of a stage's database.
-func queryTables(c Country, sid, database, feed string) Statement {
+// queryTables allows to find the tables of feeds in a stage's database; or all its tables, and to list them.
+func queryTables(c Country, sid, database string, with []access.Rule) Statement {
 	catalog := "arn:aws:glue:" + c.Region + ":" + c.Account
-	actions, table := Strings{"glue:BatchGetPartition", "glue:GetDatabase", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable"}, feed
-	if feed == "" {
-		actions, table = append(actions, "glue:GetTables"), "*"
+	actions := Strings{"glue:BatchGetPartition", "glue:GetDatabase", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable"}
+	found := []string{catalog + ":catalog", catalog + ":database/" + database}
+	if whole(with) {
+		return allow(sid, append(actions, "glue:GetTables"), append(found, catalog+":table/"+database+"/*"))
 	}
-	return allow(sid, actions, Strings{catalog + ":catalog", catalog + ":database/" + database, catalog + ":table/" + database + "/" + table})
+	for _, r := range with {
+		found = append(found, catalog+":table/"+database+"/"+r.Feed)
+	}
+	return allow(sid, actions, unique(found))
+}
+
+// whole tells whether one of the rules is about its whole stage.
+func whole(rules []access.Rule) bool {
+	return slices.ContainsFunc(rules, func(r access.Rule) bool { return r.Prefix == "" })
+}
+
+// below are the patterns of all keys that rules are about, after a bucket.
+func below(bucket string, rules []access.Rule) Strings {
+	var patterns []string
+	for _, r := range rules {
+		patterns = append(patterns, bucket+r.Prefix+"*")
+	}
+	return unique(patterns)
 }
 
 // throughS3 allows uses of the key by S3 on behalf of the caller, and only for these buckets and objects. S3 names the bucket in the
@@ -93,14 +112,20 @@ func throughS3(c Country, sid string, actions Strings, arns []string) Statement 
 	return s
 }
 
-// sealed allows a use of the key by the caller itself, for data keys that are bound to an object below prefix.
-func sealed(sid, action, keyARN, prefix string) Statement {
-	s := allow(sid, Strings{action}, Strings{keyARN})
-	s.Condition = Condition{"StringLike": {"kms:EncryptionContext:" + SealedObject: {prefix + "*"}}}
-	return s
+// sealed allows a use of the key by the caller itself, for data keys that are bound to an object that rules are about whose files are
+// encrypted by their sender; it is nothing without such rules.
+func sealed(c Country, does, action string, with []access.Rule) []Statement {
+	with = slices.DeleteFunc(slices.Clone(with), func(r access.Rule) bool { return !r.Sealed })
+	if len(with) == 0 {
+		return nil
+	}
+	s := allow(access.Sid(does, with), Strings{action}, Strings{c.DataKeyARN})
+	s.Condition = Condition{"StringLike": {"kms:EncryptionContext:" + SealedObject: below("", with)}}
+	return []Statement{s}
 }
 
-// Operator is what operators see of a stack, whatever countries it has: metrics, alarms, functions' logs, clusters and runs. Names and
+// Operator is what operators see of a stack, whatever countries it has: metrics, alarms, logs of functions and of the
+// polling driver, clusters and runs. Names and
 // tags that begin with the stack's mark what is its.
 func Operator(account, stack string) Document {
 	mine := Condition{"StringEquals": {"aws:ResourceTag/Stack": {stack}}}
@@ -115,22 +140,24 @@ func Operator(account, stack string) Document {
 		allow("SeeMetricsAlarmsAndLists", Strings{"cloudwatch:DescribeAlarmHistory", "cloudwatch:DescribeAlarms", "cloudwatch:GetDashboard", "cloudwatch:GetMetricData",
 			"cloudwatch:GetMetricStatistics", "cloudwatch:ListDashboards", "cloudwatch:ListMetrics", "elasticmapreduce:ListClusters",
 			"emr-serverless:ListApplications", "logs:DescribeLogGroups"}, Strings{"*"}),
-		allow("ReadFunctionLogs", Strings{"logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents"},
-			Strings{"arn:aws:logs:*:" + account + ":log-group:/aws/lambda/sluice-" + stack + "-*"}),
+		allow("ReadFunctionAndDriverLogs", Strings{"logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents"},
+			Strings{"arn:aws:logs:*:" + account + ":log-group:/aws/lambda/sluice-" + stack + "-*",
+				"arn:aws:logs:*:" + account + ":log-group:/aws/vendedlogs/states/sluice-" + stack + "-*"}),
 		clusters,
 		serverless,
 		allow("SeeGlueRuns", Strings{"glue:GetJobRun", "glue:GetJobRuns"}, Strings{"arn:aws:glue:*:" + account + ":job/sluice-" + stack + "-*"}),
 	)
 }
 
-// OperatorIn is what operators see of one country: its ledger, its queues, and the logs of its clusters. The keys are those of the
-// country's state and logs, which open no records, and only DynamoDB and S3 may use them for operators.
+// OperatorIn is what operators see of one country: its ledger, its queues, the logs of its clusters, and the executions of its state
+// machine where it is polled. The keys are those of the country's state and logs, which open no records, and only DynamoDB, S3 and Step
+// Functions may use them for operators. An execution knows how many jobs move, and nothing of a record.
 func OperatorIn(c Country) Document {
-	key := allow("DecryptLedgerAndClusterLogs", Strings{"kms:Decrypt"}, Strings{c.StateKeyARN, c.LogsKeyARN})
+	key := allow("DecryptLedgerAndClusterLogsIn"+title(c.Region), Strings{"kms:Decrypt"}, Strings{c.StateKeyARN, c.LogsKeyARN})
 	key.Condition = Condition{"StringEquals": {"kms:ViaService": {"dynamodb." + c.Region + ".amazonaws.com", "s3." + c.Region + ".amazonaws.com"}}}
 	list := allow("FindClusterLogs", Strings{"s3:ListBucket"}, Strings{c.LogsARN})
 	list.Condition = Condition{"StringLike": {"s3:prefix": {"emr*"}}}
-	return New(
+	d := New(
 		allow("ReadLedger", Strings{"dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"},
 			Strings{c.FeedsARN, c.JobsARN, c.RunsARN, c.FilesARN, c.ProgressARN}),
 		key,
@@ -138,6 +165,18 @@ func OperatorIn(c Country) Document {
 		list,
 		allow("ReadClusterLogs", Strings{"s3:GetObject"}, Strings{c.LogsARN + "/emr/*", c.LogsARN + "/emr-serverless/*"}),
 	)
+	if c.PollingARN != "" {
+		// https://docs.aws.amazon.com/step-functions/latest/dg/encryption-at-rest.html
+		history := allow("DecryptHistoryThroughStepFunctionsIn"+title(c.Code), Strings{"kms:Decrypt"}, Strings{c.StateKeyARN})
+		history.Condition = Condition{"StringEquals": {"kms:ViaService": {"states." + c.Region + ".amazonaws.com"},
+			"kms:EncryptionContext:aws:states:stateMachineArn": {c.PollingARN}}}
+		d.Statement = append(d.Statement,
+			allow("SeePolling", Strings{"states:DescribeStateMachine"}, Strings{c.PollingARN}),
+			allow("FindPollingExecutions", Strings{"states:ListExecutions"}, listed(c.PollingARN)),
+			allow("SeePollingExecutions", Strings{"states:DescribeExecution", "states:DescribeStateMachineForExecution", "states:GetExecutionHistory"}, executions(c.PollingARN)),
+			history)
+	}
+	return d
 }
 
 // AssumedByPeople is the trust of a role in an account for whom the access table says. An identity provider is the one of that name in
@@ -178,6 +217,15 @@ func in(arn, account string) string {
 // stageARN is the bucket of a stage.
 func (c Country) stageARN(stage string) string {
 	return map[string]string{"landing": c.LandingARN, "validated": c.ValidatedARN, "invalid": c.InvalidARN, "versioned": c.VersionedARN, "curated": c.CuratedARN}[stage]
+}
+
+// title is words between hyphens as one that a statement's id can have: UsEast1.
+func title(words string) string {
+	joined := ""
+	for word := range strings.SplitSeq(words, "-") {
+		joined += strings.ToUpper(word[:1]) + word[1:]
+	}
+	return joined
 }
 
 // unique sorts strings and drops those that are there twice.

@@ -32,6 +32,22 @@ func country() Country {
 	}
 }
 
+// neighbour is another country of the same account, made of the same things.
+func neighbour(c Country) Country {
+	c.Code = "uy"
+	for _, arn := range []*string{&c.LandingARN, &c.ValidatedARN, &c.InvalidARN, &c.VersionedARN, &c.CuratedARN, &c.ArtifactsARN, &c.LogsARN} {
+		*arn = strings.Replace(*arn, "-us-", "-uy-", 1)
+	}
+	for _, arn := range []*string{&c.FeedsARN, &c.JobsARN, &c.RunsARN, &c.FilesARN, &c.ProgressARN} {
+		*arn = strings.Replace(*arn, "/us-", "/uy-", 1)
+	}
+	for _, arn := range []*string{&c.LandedARN, &c.TicketsARN, &c.DeadLettersARN} {
+		*arn = strings.Replace(*arn, ":us-", ":uy-", 1)
+	}
+	c.DataKeyARN, c.StateKeyARN, c.LogsKeyARN = c.DataKeyARN+"-of-uy", c.StateKeyARN+"-of-uy", c.LogsKeyARN+"-of-uy"
+	return c
+}
+
 // documents is every document of the package, by the name of its golden.
 func documents(t *testing.T) map[string]Document {
 	c := country()
@@ -84,12 +100,18 @@ func people(c Country) map[string]Document {
 		{Country: "us", Stage: "validated", Feed: "flights", Verbs: []access.Verb{access.Query}},
 		{Country: "us", Stage: "landing", Prefix: "flights/2013-01-", Verbs: []access.Verb{access.List, access.Read}},
 	}}
+	polled, other, elsewhere := c, neighbour(c), map[string]string{"curated": "sluice_prod_uy_curated"}
+	polled.PollingARN = "arn:aws:states:eu-west-1:111122223333:stateMachine:sluice-prod-us-polling"
+	there := access.Country{Code: "uy", Feeds: []string{"flights"}}
 	feeder := access.Person{Who: "feeder", May: []access.Grant{{Country: "us", Stage: "landing", Feed: "weather", Verbs: []access.Verb{access.Read, access.Write, access.Delete}}}}
 	return map[string]Document{
 		"person-analysts":    Person(c, analyst.Who, workgroup+"analysts", databases, analyst.Rules(here)),
 		"person-feeder":      Person(c, feeder.Who, workgroup+"feeder", databases, feeder.Rules(here)),
 		"operator":           Operator(c.Account, c.Stack),
 		"operator-country":   OperatorIn(c),
+		"operator-polled":    OperatorIn(polled),
+		"operator-countries": Join(OperatorIn(c), OperatorIn(other)),
+		"person-countries":   Join(Person(c, analyst.Who, workgroup+"analysts", databases, analyst.Rules(here)), Person(other, analyst.Who, strings.ReplaceAll(workgroup, "_us_", "_uy_")+"analysts", elsewhere, analyst.Rules(there))),
 		"trust-saml":         AssumedByPeople(access.Trust{SAML: "arn:aws:iam::444455556666:saml-provider/staff"}, c.Account),
 		"trust-oidc":         AssumedByPeople(access.Trust{OIDC: "arn:aws:iam::111122223333:oidc-provider/login.example.com/tenant", Audience: "sluice", Subject: "team:data"}, c.Account),
 		"trust-account":      AssumedByPeople(access.Trust{Account: "444455556666", Principals: []string{"arn:aws:iam::444455556666:role/data", "arn:aws:iam::444455556666:user/ana"}, MFA: true}, c.Account),

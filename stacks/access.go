@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -32,32 +34,59 @@ func (c *Config) checkAccess(wrong *faults) {
 
 // checkAccessFits checks that the policies of each role in an account fit IAM's limits.
 func (c *Config) checkAccessFits(wrong *faults, account string) {
-	var there []infra.Access
-	for i := range c.Countries {
-		if country := &c.Countries[i]; country.Account == account {
-			there = append(there, infra.Access{Account: account, Region: country.Region, Stack: c.Stack, Country: country.Code})
-		}
-	}
+	_, rules := c.rulesIn(account)
 	for i, p := range c.Access.People {
-		path, rules := fmt.Sprintf("access.people[%d]", i), map[string][]access.Rule{}
-		for j := range c.Countries {
-			rules[c.Countries[j].Code] = p.Rules(c.Countries[j].access())
-		}
-		if err := infra.CheckGrantsFit(c.Stack, p.Who, there, rules); err != nil {
-			wrong.add(path+".may", "%v: split %s into several, for example one a group of countries, or grant a stage instead of many feeds", err, p.Who)
+		path := fmt.Sprintf("access.people[%d]", i)
+		if _, err := c.pack(account, p.Who, rules[p.Who]); err != nil {
+			wrong.add(path+".may", "%v: split %s into several, for example one a group of countries, grant a stage instead of many feeds, %s", err, p.Who, raise)
 		}
 		if err := infra.CheckTrustFits(*c.Access.Trusted(p.Trust), account); err != nil {
 			wrong.add(path+".trust", "%v: name fewer principals", err)
 		}
 	}
 	if c.Access.Operators != nil {
-		if err := infra.CheckOperatorFits(c.Stack, account, there); err != nil {
-			wrong.add("access.operators", "%v: put some countries into an account of their own", err)
+		if _, err := c.pack(account, access.OperatorName, nil); err != nil {
+			wrong.add("access.operators", "%v: put some countries into an account of their own, %s", err, raise)
 		}
 		if err := infra.CheckTrustFits(*c.Access.Trusted(c.Access.Operators.Trust), account); err != nil {
 			wrong.add("access.operators.trust", "%v: name fewer principals", err)
 		}
 	}
+}
+
+const raise = "or have AWS raise the account's quota of managed policies per role, and write it as access.policiesPerRole"
+
+// rulesIn are the countries of an account, and what each of the people may do in them by who and country.
+func (c *Config) rulesIn(account string) ([]infra.Access, map[string]map[string][]access.Rule) {
+	var there []infra.Access
+	rules := map[string]map[string][]access.Rule{}
+	for i := range c.Countries {
+		country := &c.Countries[i]
+		if country.Account != account {
+			continue
+		}
+		there = append(there, infra.Access{Account: account, Region: country.Region, Stack: c.Stack, Country: country.Code, Polling: country.Driver == pollingDriver})
+		for who, list := range c.rules(country) {
+			if rules[who] == nil {
+				rules[who] = map[string][]access.Rule{}
+			}
+			rules[who][country.Code] = list
+		}
+	}
+	return there, rules
+}
+
+// pack says which managed policy of a role holds what in which country of an account.
+func (c *Config) pack(account, who string, rules map[string][]access.Rule) (infra.Packed, error) {
+	there, _ := c.rulesIn(account)
+	most := c.Access.PoliciesPerRole
+	if most == 0 {
+		most = infra.DefaultRolePolicies
+	}
+	if who == access.OperatorName {
+		return infra.PackOperators(there, most)
+	}
+	return infra.PackPerson(who, there, rules, most)
 }
 
 // accounts are the AWS accounts of the stack's countries, in the order of the countries.
@@ -116,6 +145,24 @@ func newPeople(ctx *pulumi.Context, config *Config, account string, at *place) (
 		return nil, nil
 	}
 	return infra.NewPeople(ctx, "people-"+account, args, pulumi.Provider(at.provider))
+}
+
+// newPermissions creates what the people of an account may do in those of its countries that could be composed.
+func newPermissions(ctx *pulumi.Context, config *Config, account string, people *infra.People, composed map[string]infra.Access) error {
+	if people == nil {
+		return nil
+	}
+	_, rules := config.rulesIn(account)
+	args := &infra.PermissionsArgs{Stack: config.Stack, People: people, Rules: rules, Packed: map[string]infra.Packed{}, Countries: composed, Tags: config.tags(sharedCountry)}
+	for _, who := range slices.Sorted(maps.Keys(people.ARNs)) {
+		packed, err := config.pack(account, who, rules[who])
+		if err != nil {
+			return fmt.Errorf("%s: %w", who, err)
+		}
+		args.Packed[who] = packed
+	}
+	_, err := infra.NewPermissions(ctx, "permissions-"+account, args, pulumi.Parent(people))
+	return err
 }
 
 // accessOutputs are what the table says of a country, for who asks who may do what.

@@ -12,15 +12,6 @@ import (
 	"time"
 )
 
-// manyCountries are the YAML of n countries of one feed.
-func manyCountries(n int) string {
-	var list strings.Builder
-	for i := range n {
-		fmt.Fprintf(&list, "    - {code: %c%c, cidr: 10.%d.0.0/16, feeds: [orders]}\n", 'a'+i/26, 'a'+i%26, i)
-	}
-	return list.String()
-}
-
 // TestProgramTimeGrowsWithItsCountriesAndNoFaster measures the whole program against a recorder instead of an engine, and writes the
 // table into the file that $BENCH_OUT names.
 func TestProgramTimeGrowsWithItsCountriesAndNoFaster(t *testing.T) {

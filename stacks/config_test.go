@@ -243,13 +243,16 @@ func TestAccessTableIsCheckedWithTheRest(t *testing.T) {
 	for i := range 40 {
 		principals += fmt.Sprintf("'arn:aws:iam::000011112222:role/a-long-name-of-team-%d', ", i)
 	}
-	many := strings.Repeat("{country: all, stage: curated, feed: orders, verbs: [query]},", 20)
+	many := ""
+	for i := range 30 {
+		many += fmt.Sprintf("{country: us, stage: landing, prefix: 'orders/%s%d', verbs: [read]}, ", strings.Repeat("x", 200), i)
+	}
 	for _, c := range []struct{ access, want string }{
 		{trusted + "{country: us, stage: landing, prefix: 'orders/../', verbs: [read]}]}]}\n", `access.people[0].may[0].prefix: "orders/../" has a folder ..`},
 		{trusted + "{country: mars, stage: landing, verbs: [read]}]}]}\n", `access.people[0].may[0].country: "mars" is no country of this stack`},
 		{trusted + "{country: us, stage: landing, verbs: read}]}]}\n", "access.people[0].may[0].verbs: got string, want array"},
 		{trusted + "{country: us, stage: landing, verbs: [read], secret: x}]}]}\n", "access.people[0].may[0]: additional properties 'secret' not allowed"},
-		{trusted + many + "]}]}\n", "access.people[0].may: its role's policies would have 1"},
+		{trusted + many + "]}]}\n", "and30 in us would have 7982 characters, and IAM takes 6144 in a policy"},
 		{"  sluice:access: {people: [{who: ana, may: [{country: us, stage: landing, verbs: [read]}]}]}\n", "access.people[0].trust: nobody could take the role"},
 		{"  sluice:access: {trust: {account: '000011112222', principals: [" + principals + "]}, operators: {}}\n", "access.operators.trust: its role's trust policy would have "},
 	} {
@@ -259,6 +262,21 @@ func TestAccessTableIsCheckedWithTheRest(t *testing.T) {
 		}
 	}
 }
+
+func TestMoreCountriesThanARoleCanHoldAreRefusedUnlessTheQuotaIsRaised(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	const table = "  sluice:access: {%strust: {account: '000011112222'}, people: [{who: analysts, may: [{country: all, stage: curated, verbs: [query]}]}]}\n"
+	const refused = "access.people[0].may: its role would need more than 10 managed policies of 6144 characters, which is what IAM takes: those of 40 countries do not fit: " +
+		"split analysts into several, for example one a group of countries, grant a stage instead of many feeds, " +
+		"or have AWS raise the account's quota of managed policies per role, and write it as access.policiesPerRole"
+	for raised, want := range map[string]string{"": refused, "policiesPerRole: 20, ": "", "policiesPerRole: 21, ": "access.policiesPerRole: maximum: got 21, want 20"} {
+		_, err := ReadConfig("test", values(t, head+fmt.Sprintf(table, raised)+"  sluice:countries:\n"+manyCountries(40)), root)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v\nwant %s", raised, err, want)
+		}
+	}
+}
+
 func TestSharedNetworkIsChecked(t *testing.T) {
 	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
 	const own, other = "accountId: '000011112222'", "accountId: '333344445555'"

@@ -19,7 +19,8 @@ import (
 type DeployedCountry struct {
 	pulumi.ResourceState
 
-	Outputs pulumi.Map // Outputs are what people and scripts find the country's parts by.
+	Access  infra.Access // Access is what the rights on the country are rendered from.
+	Outputs pulumi.Map   // Outputs are what people and scripts find the country's parts by.
 }
 
 // NewCountry composes a country of its components.
@@ -81,7 +82,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	if err != nil {
 		return nil, err
 	}
-	access := infra.Access{Account: country.Account, Region: country.Region, Stack: config.Stack, Country: code, Keys: keys, Lake: lake, Ledger: ledger, Messaging: messaging}
+	access := infra.Access{Account: country.Account, Region: country.Region, Stack: config.Stack, Country: code, Polling: country.Driver == pollingDriver, Keys: keys, Lake: lake, Ledger: ledger, Messaging: messaging}
 	cluster, err := infra.NewCluster(ctx, code, &infra.ClusterArgs{
 		ClusterName: name, Account: country.Account, Region: country.Region,
 		ReleaseLabel: country.Compute.ReleaseLabel, PrimaryType: country.Compute.PrimaryType, CoreType: country.Compute.CoreType,
@@ -149,10 +150,11 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		return nil, err
 	}
 
+	c.Access = access
 	granted := pulumi.Map{}
 	if people != nil {
 		rules := config.rules(country)
-		grants, err := infra.NewGrants(ctx, code, &infra.GrantsArgs{People: people, Access: access, Rules: rules, CatalogName: catalog, KeyARN: keys.DataARN, ScanGB: config.Athena.ScanLimitGB, Tags: tags}, child)
+		grants, err := infra.NewGrants(ctx, code, &infra.GrantsArgs{Rules: rules, ResultsBucket: lake.Names["artifacts"], CatalogName: catalog, KeyARN: keys.DataARN, ScanGB: config.Athena.ScanLimitGB, Tags: tags}, child)
 		if err != nil {
 			return nil, err
 		}

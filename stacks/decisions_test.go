@@ -20,13 +20,13 @@ import (
 	"github.com/sluice-data/sluice/internal/access"
 )
 
-// tableText is a stack with every form that a line of an access table has, in three countries of two accounts. The feeds' names begin with
-// each other's, and the files of parcels are encrypted by their sender.
+// tableText is a stack with every form that a line of an access table has, in three countries of two accounts, two of them polled. The
+// feeds' names begin with each other's, and the files of parcels are encrypted by their sender.
 const tableText = head + `
   sluice:countries:
-    - {code: us, cidr: 10.16.0.0/16, feeds: [orders, orders_eu, parcels]}
+    - {code: us, cidr: 10.16.0.0/16, feeds: [orders, orders_eu, parcels], driver: polling}
     - {code: pr, cidr: 10.17.0.0/16, feeds: [orders, parcels]}
-    - {code: es, cidr: 10.18.0.0/16, feeds: [orders, orders_eu], accountRoleArn: "arn:aws:iam::333344445555:role/deploy"}
+    - {code: es, cidr: 10.18.0.0/16, feeds: [orders, orders_eu], driver: polling, accountRoleArn: "arn:aws:iam::333344445555:role/deploy"}
   sluice:access:
     trust: {saml: "arn:aws:iam::000011112222:saml-provider/staff"}
     operators: {}
@@ -68,12 +68,39 @@ const tableText = head + `
           - {country: es, stage: curated, verbs: [query]}
 `
 
+// wideText is a stack of many countries, in which roles of all countries fill several policies. Every third country has fewer feeds.
+func wideText() string {
+	var list strings.Builder
+	for i := range 24 {
+		feeds := "orders, orders_eu, parcels"
+		if i%3 == 2 {
+			feeds = "orders"
+		}
+		fmt.Fprintf(&list, "    - {code: %c%c, cidr: 10.%d.0.0/16, feeds: [%s], driver: %s}\n", 'a'+i/5, 'a'+i%5, i, feeds, []string{"push", "polling"}[i%2])
+	}
+	return head + "  sluice:countries:\n" + list.String() + `
+  sluice:access:
+    trust: {saml: "arn:aws:iam::000011112222:saml-provider/staff"}
+    operators: {}
+    people:
+      - who: analysts
+        may: [{country: all, stage: curated, verbs: [query]}, {country: aa, stage: validated, feed: orders, verbs: [query]}]
+      - who: feed-analysts
+        may: [{country: all, stage: curated, feed: orders, verbs: [query]}, {country: all, stage: curated, feed: orders_eu, verbs: [query]}, {country: all, stage: landing, feed: parcels, verbs: [list, read]}]
+      - who: feeders
+        may: [{country: all, stage: landing, feed: orders, verbs: [write]}, {country: all, stage: landing, feed: parcels, verbs: [write, delete]}, {country: ab, stage: landing, verbs: [list]}]
+      - who: elsewhere
+        may: [{country: eb, stage: landing, prefix: orders/2013-01-, verbs: [list, read]}]
+`
+}
+
 // rendered is what the program declares of access: each role's own policies, and those of buckets and keys.
 type rendered struct {
 	Identity map[string][]namedPolicy   `json:"identity"` // by the role's ARN
 	Resource map[string]json.RawMessage `json:"resource"` // by the bucket's or key's ARN
 
 	keys    map[string]string // keys are the ARNs of the countries' data keys.
+	state   map[string]string // state are the ARNs of the countries' keys of state.
 	buckets map[string]string // buckets are names by country and stage.
 	config  *Config
 }
@@ -96,12 +123,12 @@ type question struct {
 }
 
 // render runs the program and collects its policies, with names and ARNs of the form that AWS gives.
-func render(t *testing.T) *rendered {
+func render(t *testing.T, text string) *rendered {
 	t.Helper()
 	root := contractsOf(t, map[string]string{
 		"orders.yaml": contractText("orders", marker), "orders_eu.yaml": contractText("orders_eu", marker),
 		"parcels.yaml": contractText("parcels", marker+", {property: sluice.clientSide, value: true}")})
-	config, err := ReadConfig("test", values(t, tableText), root)
+	config, err := ReadConfig("test", values(t, text), root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,31 +157,42 @@ func render(t *testing.T) *rendered {
 			return "arn:aws:dynamodb:" + country.Region + ":" + country.Account + ":table/" + physical
 		case "aws:sqs/queue:Queue":
 			return "arn:aws:sqs:" + country.Region + ":" + country.Account + ":" + physical
-		case "aws:iam/role:Role":
+		case "aws:iam/role:Role", "aws:iam/policy:Policy":
 			account := country.Account
-			if !here && strings.HasPrefix(name, "people-") { // people-<account>-<who>
+			if !here { // people-<account>-<who>, permissions-<account>-<who>-<number>
 				account = strings.Split(name, "-")[1]
 			}
-			return "arn:aws:iam::" + account + ":role/" + physical
+			return "arn:aws:iam::" + account + ":" + strings.ToLower(kind[strings.LastIndex(kind, ":")+1:]) + "/" + physical
 		}
 		return ""
 	}}
-	registered, err := deployed(t, "test", tableText, root, r)
+	registered, err := deployed(t, "test", text, root, r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &rendered{Identity: map[string][]namedPolicy{}, Resource: map[string]json.RawMessage{}, keys: map[string]string{}, buckets: map[string]string{}, config: config}
+	out := &rendered{Identity: map[string][]namedPolicy{}, Resource: map[string]json.RawMessage{}, keys: map[string]string{}, state: map[string]string{}, buckets: map[string]string{}, config: config}
 	account := regexp.MustCompile(`::aws-([0-9]{12})-`)
-	for _, id := range slices.Sorted(maps.Keys(registered)) {
+	managed := map[string]namedPolicy{}
+	for _, id := range slices.Sorted(maps.Keys(registered)) { // policies come before their attachments
 		kind, name, _ := strings.Cut(id, " ")
 		text := registered[id]
-		var inputs struct{ Bucket, Role, Name, Policy string }
+		var inputs struct{ Bucket, Role, Name, Policy, PolicyArn string }
 		_ = json.Unmarshal([]byte(text[strings.Index(text, "{"):]), &inputs) // other types have other fields
 		switch kind {
 		case "aws:iam/rolePolicy:RolePolicy":
 			if strings.HasPrefix(inputs.Role, "sluice-test-access-") || inputs.Role == infra.OperatorRole("test") {
 				arn := "arn:aws:iam::" + account.FindStringSubmatch(text)[1] + ":role/" + inputs.Role
 				out.Identity[arn] = append(out.Identity[arn], namedPolicy{inputs.Name, json.RawMessage(inputs.Policy)})
+			}
+		case "aws:iam/policy:Policy":
+			if size := len(inputs.Policy); size > 6144 {
+				t.Errorf("%s has %d characters, more than IAM takes", inputs.Name, size)
+			}
+			managed[r.arn(kind, name, resource.PropertyMap{"name": resource.NewStringProperty(inputs.Name)})] = namedPolicy{inputs.Name, json.RawMessage(inputs.Policy)}
+		case "aws:iam/rolePolicyAttachment:RolePolicyAttachment":
+			if attached, ok := managed[inputs.PolicyArn]; ok {
+				arn := "arn:aws:iam::" + account.FindStringSubmatch(text)[1] + ":role/" + inputs.Role
+				out.Identity[arn] = append(out.Identity[arn], attached)
 			}
 		case "aws:s3/bucketPolicy:BucketPolicy":
 			out.Resource["arn:aws:s3:::"+inputs.Bucket] = json.RawMessage(inputs.Policy)
@@ -163,8 +201,11 @@ func render(t *testing.T) *rendered {
 		case "aws:kms/key:Key":
 			arn := r.arn(kind, name, nil)
 			out.Resource[arn] = json.RawMessage(inputs.Policy)
-			if name[2:] == "-data" {
+			switch name[2:] {
+			case "-data":
 				out.keys[name[:2]] = arn
+			case "-state":
+				out.state[name[:2]] = arn
 			}
 		}
 	}
@@ -357,6 +398,17 @@ func (r *rendered) askKey(each func(question), who string, country *Country, rul
 		use("kms:Decrypt", opens, map[string]string{"kms:EncryptionContext:sluice:object": name})
 		use("kms:GenerateDataKey", seals, map[string]string{"kms:EncryptionContext:sluice:object": name})
 	}
+	// The key of one country is of no use for what another's buckets hold.
+	for code := range r.keys {
+		if code == country.Code {
+			continue
+		}
+		for _, stage := range access.Stages {
+			for _, name := range []string{"", "/orders/2013-01-01/a.csv"} {
+				use("kms:Decrypt", false, map[string]string{"kms:ViaService": s3, "kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::" + r.buckets[code+"-"+stage] + name})
+			}
+		}
+	}
 	for _, action := range []string{"kms:Decrypt", "kms:GenerateDataKey", "kms:Encrypt", "kms:CreateGrant", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:DescribeKey"} {
 		use(action, false, nil)
 	}
@@ -417,8 +469,55 @@ func (r *rendered) askState(each func(question), who string, country *Country, o
 	ask("elasticmapreduce:DescribeCluster", cluster, operator, map[string]string{"aws:ResourceTag/Stack": "test"})
 	ask("elasticmapreduce:DescribeCluster", cluster, false, map[string]string{"aws:ResourceTag/Stack": "other"})
 	ask("elasticmapreduce:TerminateJobFlows", cluster, false, map[string]string{"aws:ResourceTag/Stack": "test"})
+	r.askPolling(each, who, country, operator)
 	logs := "arn:aws:s3:::" + r.buckets[country.Code+"-logs"]
 	each(question{Who: who, Action: "s3:GetObject", Resource: logs + "/emr/j-1/steps/s-1/stderr.gz", Account: country.Account, ResourcePolicy: logs, Allowed: operator})
+}
+
+// askPolling asks who sees the executions of the polling driver's state machine: operators, where a country is polled; and nobody starts
+// or changes one. Its history is under the key of state, which opens it through Step Functions, for this machine, and nothing else.
+func (r *rendered) askPolling(each func(question), who string, country *Country, operator bool) {
+	here := country.Region + ":" + country.Account + ":"
+	ask := func(action, resource string, allowed bool) {
+		each(question{Who: who, Action: action, Resource: resource, Account: country.Account, Allowed: allowed})
+	}
+	sees := operator && country.Driver == pollingDriver
+	machine := func(name string) string { return "arn:aws:states:" + here + "stateMachine:" + name }
+	execution := func(name string) string { return "arn:aws:states:" + here + "execution:" + name + ":0123abcd" }
+	own := "sluice-test-" + country.Code + "-polling"
+	for _, name := range []string{own, own + "2", "sluice-other-" + country.Code + "-polling", "sluice-test-" + country.Code + "-records", "sluice-test-zz-polling"} {
+		for _, action := range []string{"states:DescribeStateMachine", "states:ListExecutions"} {
+			ask(action, machine(name), sees && name == own)
+		}
+		for _, action := range []string{"states:DescribeExecution", "states:DescribeStateMachineForExecution", "states:GetExecutionHistory"} {
+			ask(action, execution(name), sees && name == own)
+		}
+	}
+	for _, action := range []string{"states:StartExecution", "states:UpdateStateMachine", "states:DeleteStateMachine"} {
+		ask(action, machine(own), false)
+	}
+	for _, action := range []string{"states:StopExecution", "states:RedriveExecution"} {
+		ask(action, execution(own), false)
+	}
+	ask("logs:FilterLogEvents", "arn:aws:logs:"+here+"log-group:/aws/vendedlogs/states/"+own, operator)
+	ask("logs:FilterLogEvents", "arn:aws:logs:"+here+"log-group:/aws/vendedlogs/states/sluice-other-"+country.Code+"-polling", false)
+	through := "states." + country.Region + ".amazonaws.com"
+	for _, c := range []struct {
+		action, key string
+		context     map[string]string
+		allowed     bool
+	}{
+		{"kms:Decrypt", r.state[country.Code], map[string]string{"kms:ViaService": through, "kms:EncryptionContext:aws:states:stateMachineArn": machine(own)}, sees},
+		{"kms:Decrypt", r.state[country.Code], map[string]string{"kms:ViaService": through, "kms:EncryptionContext:aws:states:stateMachineArn": machine(own + "2")}, false},
+		{"kms:Decrypt", r.state[country.Code], map[string]string{"kms:ViaService": through}, false},
+		{"kms:Decrypt", r.state[country.Code], map[string]string{"kms:EncryptionContext:aws:states:stateMachineArn": machine(own)}, false},
+		{"kms:GenerateDataKey", r.state[country.Code], map[string]string{"kms:ViaService": through, "kms:EncryptionContext:aws:states:stateMachineArn": machine(own)}, false},
+		{"kms:Decrypt", r.keys[country.Code], map[string]string{"kms:ViaService": through, "kms:EncryptionContext:aws:states:stateMachineArn": machine(own)}, false},
+		{"kms:Decrypt", r.state[country.Code], map[string]string{"kms:ViaService": "dynamodb." + country.Region + ".amazonaws.com"}, operator},
+		{"kms:Decrypt", r.state[country.Code], map[string]string{"kms:ViaService": "sqs." + country.Region + ".amazonaws.com"}, false},
+	} {
+		each(question{Who: who, Action: c.action, Resource: c.key, Account: country.Account, ResourcePolicy: c.key, Context: c.context, Allowed: c.allowed})
+	}
 }
 
 // decide sends the questions that are asked to the evaluator, and returns what it printed, and of how many decisions how many differ
@@ -468,11 +567,30 @@ func decide(t *testing.T, r *rendered, asked func(question) bool) (out string, d
 }
 
 func TestPoliciesDecideAsTheTableSays(t *testing.T) {
-	r := render(t)
-	out, decided, differing := decide(t, r, func(question) bool { return true })
+	out, decided, differing := decide(t, render(t, tableText), func(question) bool { return true })
 	t.Log(out)
 	if differing > 0 || decided < 100_000 {
 		t.Errorf("%d of %d decisions differ; want 100000 decisions at least, and none that differs", differing, decided)
+	}
+}
+
+// TestPoliciesDecideAsTheTableSaysWhereTheyHoldManyCountries asks all that is allowed and a sample of what is not.
+func TestPoliciesDecideAsTheTableSaysWhereTheyHoldManyCountries(t *testing.T) {
+	r := render(t, wideText())
+	for _, who := range []string{"access-analysts", "access-feed-analysts", "access-feeders", "operator"} {
+		policies := r.Identity["arn:aws:iam::000011112222:role/sluice-test-"+who]
+		if len(policies) < 7 { // 24 countries in fewer would be a table that needs no sharing
+			t.Errorf("%s has %d policies", who, len(policies))
+		}
+	}
+	n := 0
+	out, decided, differing := decide(t, r, func(q question) bool {
+		n++
+		return q.Allowed || n%11 == 0
+	})
+	t.Log(out)
+	if differing > 0 || decided < 20_000 {
+		t.Errorf("%d of %d decisions differ; want 20000 decisions at least, and none that differs", differing, decided)
 	}
 }
 
@@ -483,7 +601,7 @@ var operatorDenied = []string{"kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "
 func TestBrokenControlAtAnOperatorOpensNoRecord(t *testing.T) {
 	const everything = `{"Version":"2012-10-17","Statement":[{"Sid":"Everything","Effect":"Allow","Action":"kms:*","Resource":"*"}]}`
 	for _, denied := range []bool{true, false} {
-		r := render(t)
+		r := render(t, tableText)
 		for arn := range r.Identity {
 			if strings.HasSuffix(arn, "-operator") {
 				r.Identity[arn] = append(r.Identity[arn], namedPolicy{"everything", json.RawMessage(everything)})
@@ -512,11 +630,13 @@ func TestBrokenControlIsFound(t *testing.T) {
 		{"a key for every service", "feed-reader", `"StringEquals":{"kms:ViaService":"s3.eu-west-1.amazonaws.com"},`, ``},
 		{"a key for every sealed object", "sealed-day", `"parcels/2013-01-01/*"}}`, `"*"}}`},
 		{"a table of another feed", "feed-analyst", `_curated/orders"`, `_curated/*"`},
-		{"an operator who reads data", "operator", `/emr/*"`, `/emr/*","arn:aws:s3:::sluice-test-us-landing-hex-of-us/*"`},
+		{"an operator who reads data", "operator", `/emr/*"`, `/emr/*","arn:aws:s3:::sluice-test-us-landing-` + suffixOf("us") + `/*"`},
+		{"an operator who stops the driver", "operator", `"states:GetExecutionHistory"`, `"states:GetExecutionHistory","states:StopExecution"`},
+		{"an operator's key for any execution", "operator", `"kms:EncryptionContext:aws:states:stateMachineArn":"arn:aws:states:eu-west-1:000011112222:stateMachine:sluice-test-us-polling",`, ``},
 		{"a lost permission", "one-file", `"s3:DeleteObject"`, `"s3:DeleteObjectVersion"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := render(t)
+			r := render(t, tableText)
 			broken := 0
 			for arn, list := range r.Identity {
 				for i, policy := range list {
@@ -544,7 +664,7 @@ func TestBrokenControlIsFound(t *testing.T) {
 		{"a bucket that takes plain text", "aws:SecureTransport"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := render(t)
+			r := render(t, tableText)
 			bucket := "arn:aws:s3:::" + r.buckets["us-landing"]
 			broken := strings.ReplaceAll(string(r.Resource[bucket]), `"`+c.key+`":"false"`, `"aws:PrincipalTag/none":"false"`)
 			if broken == string(r.Resource[bucket]) {

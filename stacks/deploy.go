@@ -53,7 +53,7 @@ func deploy(ctx *pulumi.Context, config *Config, built artifacts) error {
 	if err := newShared(ctx, config, places, reached); err != nil {
 		faults = append(faults, err)
 	}
-	outputs := pulumi.Map{}
+	outputs, composed := pulumi.Map{}, map[string]infra.Access{}
 	for i := range config.Countries {
 		country := &config.Countries[i]
 		deployed, err := deployCountry(ctx, config, country, built, places, reached, people, google)
@@ -62,7 +62,12 @@ func deploy(ctx *pulumi.Context, config *Config, built artifacts) error {
 			faults = append(faults, fmt.Errorf("country %q: %w", country.Code, err))
 			continue
 		}
-		outputs[country.Code] = deployed.Outputs
+		outputs[country.Code], composed[country.Code] = deployed.Outputs, deployed.Access
+	}
+	for _, account := range config.accounts() {
+		if err := newPermissions(ctx, config, account, people[account].people, composed); err != nil {
+			faults = append(faults, fmt.Errorf("access table in account %s: %w", account, err))
+		}
 	}
 	if len(faults) > 0 {
 		return errors.Join(faults...) // without outputs, so that those of the last deployment stay

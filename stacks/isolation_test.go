@@ -89,6 +89,49 @@ func TestWhateverHappensToACountryChangesNoOther(t *testing.T) {
 	}
 }
 
+// TestCountryChangesOnlyThePoliciesThatHoldItsRights has roles of all countries: one that comes, goes or breaks changes the two policies,
+// one of each role, that say what may be done there.
+func TestCountryChangesOnlyThePoliciesThatHoldItsRights(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	text := head + "  sluice:access: {trust: {account: '000011112222'}, operators: {}, people: [{who: ana, may: [{country: all, stage: curated, verbs: [query]}]}]}\n  sluice:countries:\n"
+	few, uy := manyCountries(12), "    - {code: uy, cidr: 10.99.0.0/16, feeds: [orders]}\n"
+	with := func(countries string, parameters map[string]string, fails bool) map[string]string {
+		t.Helper()
+		registered, err := deployed(t, "test", text+countries, root, &recorder{zones: 3, parameters: parameters})
+		if (err != nil) != fails {
+			t.Fatal(err)
+		}
+		return registered
+	}
+	before := with(few, nil, false)
+	broken := map[string]string{compute.ParameterName("test", "uy", compute.NAT): "neither"}
+	together := with(few+uy, nil, false)
+	for name, c := range map[string]struct{ from, to map[string]string }{
+		"comes": {before, together}, "comes first": {before, with(uy+few, nil, false)}, "breaks": {together, with(few+uy, broken, true)},
+	} {
+		var policies []string
+		for _, id := range differ(c.from, c.to) {
+			if strings.HasPrefix(id, "pulumi:") || country(id) == "uy" {
+				continue
+			}
+			if !strings.HasPrefix(id, "aws:iam/policy:Policy permissions-000011112222-") && !strings.HasPrefix(id, "aws:iam/rolePolicyAttachment:RolePolicyAttachment permissions-000011112222-") {
+				t.Errorf("%s: changed %s", name, id)
+			}
+			policies = append(policies, strings.TrimPrefix(id[strings.Index(id, " "):], " permissions-000011112222-"))
+		}
+		slices.Sort(policies)
+		if whose := slices.Compact(policies); len(whose) != 2 || !strings.HasPrefix(whose[0], "ana-") || !strings.HasPrefix(whose[1], "operator-") {
+			t.Errorf("%s: changed policies %q, want one of each role", name, whose)
+		}
+	}
+	// What holds rights on a broken country is not registered: a deployment that fails deletes nothing, so it stays as it was.
+	for id, text := range with(few+uy, broken, true) {
+		if strings.HasPrefix(id, "aws:iam/policy:Policy permissions-") && together[id] != text {
+			t.Errorf("%s lost rights on a country that could not be composed", id)
+		}
+	}
+}
+
 func TestPlaceThatCannotBeOpenedStopsItsOwnCountriesOnly(t *testing.T) {
 	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
 	text := head + "  sluice:countries:\n" + us +

@@ -18,7 +18,7 @@ type accessRequest struct {
 }
 
 // permission is one answer: may somebody do a verb to a key, or to what a line of the access table covers; and which statement of the
-// role's policy of that country says so.
+// role's policies says so.
 type permission struct {
 	Who       string `json:"who"`
 	Role      string `json:"role"`
@@ -37,7 +37,8 @@ func newAccessCommand(a *app) *cobra.Command {
 		Use:   "access WHO [KEY]",
 		Short: "Show what somebody may do, and which statement says so",
 		Long: `Shows what a person or team of the access table may do, or what it may do to one object. KEY is an object's key, or s3://bucket/key.
-Each answer names the statement (Sid) that allows it, in the policy of that country on the role.
+Each answer names the statement (Sid) that allows it, in a policy that is attached to the role. A statement has the lines of the access table
+in its name that it comes of: ReadLanding1and3 allows to read what the person's first and third line cover.
 
 operator is the role of operators, who see state, logs and metrics of every country and data of none.
 
@@ -127,7 +128,7 @@ func (r accessRequest) answers(code string, granted granted) []permission {
 	if r.key == "" {
 		for _, rule := range granted.Rules {
 			for _, verb := range rule.Verbs {
-				one(rule.Stage, rule.Prefix, verb, rule.Sid(string(verb)))
+				one(rule.Stage, rule.Prefix, verb, access.Sid(string(verb), access.With(granted.Rules, rule.Stage, verb)))
 			}
 		}
 		return list

@@ -5,8 +5,8 @@
 package access
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -39,6 +39,9 @@ type Table struct {
 	Trust     *Trust     `json:"trust"`     // Trust says who may take the roles of all that name no trust of their own.
 	Operators *Operators `json:"operators"` // Operators see state, logs and metrics of every country, and data of none; no such role without it.
 	People    []Person   `json:"people"`
+
+	// PoliciesPerRole is the account's quota of managed policies per role: 10 by default, 20 where AWS raised it as far as it does.
+	PoliciesPerRole int `json:"policiesPerRole"`
 }
 
 // Operators are those who see what is going on.
@@ -77,7 +80,7 @@ type Trust struct {
 
 // Rule is a grant as it holds in one country.
 type Rule struct {
-	Line   int    `json:"line"`           // Line is the grant's place in its person's list, from 1; it ends the ids of the grant's statements.
+	Line   int    `json:"line"`           // Line is the grant's place in its person's list, from 1; ids of statements name it.
 	Stage  string `json:"stage"`          //
 	Feed   string `json:"feed,omitempty"` //
 	Prefix string `json:"prefix"`         // Prefix begins every key that the rule is about, letter by letter.
@@ -117,30 +120,46 @@ func (p Person) Rules(country Country) []Rule {
 	return rules
 }
 
-// Sid is the id of the statement that lets a rule's verb happen: what it allows, where, and the line of the table that says so.
-func (r Rule) Sid(verb string) string {
-	return title(verb) + title(r.Stage) + fmt.Sprint(r.Line)
+// With are the rules about a stage that have a verb.
+func With(rules []Rule, stage string, verb Verb) []Rule {
+	var with []Rule
+	for _, r := range rules {
+		if r.Stage == stage && slices.Contains(r.Verbs, verb) {
+			with = append(with, r)
+		}
+	}
+	return with
+}
+
+// Sid is the id of the statement that all of some rules about one stage make together: what it allows, where, and the lines of the table
+// that say so, for example ReadLanding1and3.
+func Sid(does string, rules []Rule) string {
+	lines := make([]string, len(rules))
+	for i, r := range rules {
+		lines[i] = strconv.Itoa(r.Line)
+	}
+	return title(does) + title(rules[0].Stage) + strings.Join(lines, "and")
 }
 
 // Decide tells whether rules let a verb happen to a key of a stage, and the id of the statement that does. To list a key is to list
 // what begins with it. Query is about tables, and never about a key.
 func Decide(rules []Rule, stage, key string, verb Verb) (sid string, allowed bool) {
-	for _, r := range rules {
-		if verb != Query && r.Stage == stage && strings.HasPrefix(key, r.Prefix) && slices.Contains(r.Verbs, verb) {
-			return r.Sid(string(verb)), true
-		}
+	if verb == Query {
+		return "", false
 	}
-	return "", false
+	return decide(With(rules, stage, verb), verb, func(r Rule) bool { return strings.HasPrefix(key, r.Prefix) })
 }
 
 // DecideQuery tells whether rules let somebody ask the table of a feed in a stage with SQL, and the id of the statement that does.
 func DecideQuery(rules []Rule, stage, feed string) (sid string, allowed bool) {
-	for _, r := range rules {
-		if r.Stage == stage && (r.Feed == "" || r.Feed == feed) && slices.Contains(r.Verbs, Query) {
-			return r.Sid(string(Query)), true
-		}
+	return decide(With(rules, stage, Query), Query, func(r Rule) bool { return r.Feed == "" || r.Feed == feed })
+}
+
+func decide(with []Rule, verb Verb, covers func(Rule) bool) (sid string, allowed bool) {
+	if !slices.ContainsFunc(with, covers) {
+		return "", false
 	}
-	return "", false
+	return Sid(string(verb), with), true
 }
 
 // Trusted is a trust of one's own, or else the table's.

@@ -1,7 +1,6 @@
 package access
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -45,6 +44,7 @@ func TestKeyIsDecidedLetterByLetter(t *testing.T) {
 		{Country: "us", Stage: "landing", Feed: "flights", Verbs: []Verb{List, Read}},
 		{Country: "us", Stage: "landing", Prefix: "weather/2013-01-", Verbs: []Verb{Write}},
 		{Country: "us", Stage: "curated", Feed: "flights", Verbs: []Verb{Query}},
+		{Country: "us", Stage: "landing", Feed: "flights", Verbs: []Verb{List}},
 	}}.Rules(us)
 	for _, c := range []struct {
 		stage, key string
@@ -52,7 +52,7 @@ func TestKeyIsDecidedLetterByLetter(t *testing.T) {
 		sid        string
 	}{
 		{"landing", "flights/2013-01-01/a.csv", Read, "ReadLanding1"},
-		{"landing", "flights/", List, "ListLanding1"},
+		{"landing", "flights/", List, "ListLanding1and4"},
 		{"landing", "flights", List, ""},
 		{"landing", "flights2/2013-01-01/a.csv", Read, ""},
 		{"landing", "Flights/2013-01-01/a.csv", Read, ""},
@@ -138,10 +138,14 @@ func TestEveryFaultOfATableIsFoundWithItsPath(t *testing.T) {
 
 func TestStatementIDsHaveOnlyWhatIAMTakes(t *testing.T) {
 	seen := map[string]bool{}
-	for line := range 3 {
+	for _, lines := range [][]int{{1}, {2}, {12}, {1, 2}, {1, 12}, {1, 2, 12}} {
 		for _, stage := range Stages {
 			for _, verb := range Verbs {
-				sid := Rule{Line: line + 1, Stage: stage}.Sid(string(verb))
+				var rules []Rule
+				for _, line := range lines {
+					rules = append(rules, Rule{Line: line, Stage: stage})
+				}
+				sid := Sid(string(verb), rules)
 				if strings.Trim(sid, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") != "" || seen[sid] {
 					t.Errorf("%q", sid)
 				}
@@ -149,7 +153,7 @@ func TestStatementIDsHaveOnlyWhatIAMTakes(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != 3*len(Stages)*len(Verbs) {
-		t.Error(fmt.Sprint(len(seen)))
+	if len(seen) != 6*len(Stages)*len(Verbs) {
+		t.Error(len(seen))
 	}
 }

@@ -219,7 +219,7 @@ PLANS: list[tuple[str, Callable[[Plan], None], str, str]] = [
     ),
     (
         "star for resource in a person's policy",
-        edit("aws_iam_role_policy", "policy", allowing(Action="s3:GetObject", Resource="*"), "us-access-.*"),
+        edit("aws_iam_policy", "policy", allowing(Action="s3:GetObject", Resource="*"), "permissions-.*-analysts-.*"),
         "parliament",
         "RESOURCE_STAR",
     ),
@@ -346,6 +346,18 @@ PLANS: list[tuple[str, Callable[[Plan], None], str, str]] = [
         ),
         "checkov",
         "CKV_SLUICE_3",
+    ),
+    (
+        "state machine under Amazon's key",
+        put("aws_sfn_state_machine", "encryption_configuration", []),
+        "checkov",
+        "CKV_SLUICE_9",
+    ),
+    (
+        "state machine whose failures leave no trace",
+        put("aws_sfn_state_machine", "logging_configuration.include_execution_data", False),
+        "checkov",
+        "CKV_AWS_285",
     ),
     ("trail under Amazon's key", put("aws_cloudtrail", "kms_key_id", None), "checkov", "CKV_AWS_35"),
     (

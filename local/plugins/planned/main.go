@@ -9,13 +9,17 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 
@@ -29,18 +33,35 @@ func main() {
 	root := flag.String("root", ".", "folder with Pulumi.yaml")
 	program := flag.String("program", "", "the compiled program, default: built from the folder that Pulumi.yaml names")
 	out := flag.String("out", "", "folder to write <stack>.json to")
+	variants := map[string]variant{}
+	flag.Func("variant", "NAME=STACK,KEY=VALUE: also plan a stack with another value, into NAME.json", func(text string) error {
+		name, rest, _ := strings.Cut(text, "=")
+		stack, setting, _ := strings.Cut(rest, ",")
+		key, value, found := strings.Cut(setting, "=")
+		if !found {
+			return errors.New("not of the form NAME=STACK,KEY=VALUE")
+		}
+		variants[name] = variant{stack, key, value}
+		return nil
+	})
 	flag.Parse()
-	if *out == "" || flag.NArg() == 0 {
-		fmt.Fprintln(os.Stderr, "usage: planned -out FOLDER [-root FOLDER] [-program FILE] STACK...")
+	for _, stack := range flag.Args() {
+		variants[stack] = variant{stack: stack}
+	}
+	if *out == "" || len(variants) == 0 {
+		fmt.Fprintln(os.Stderr, "usage: planned -out FOLDER [-root FOLDER] [-program FILE] [-variant NAME=STACK,KEY=VALUE] STACK...")
 		os.Exit(2)
 	}
-	if err := run(context.Background(), *root, *program, *out, flag.Args()); err != nil {
+	if err := run(context.Background(), *root, *program, *out, variants); err != nil {
 		fmt.Fprintln(os.Stderr, "planned:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, root, program, out string, stacks []string) error {
+// variant is a stack, and a value of its configuration that is another one; key is empty when all are as they are.
+type variant struct{ stack, key, value string }
+
+func run(ctx context.Context, root, program, out string, variants map[string]variant) error {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return err
@@ -75,19 +96,23 @@ func run(ctx context.Context, root, program, out string, stacks []string) error 
 	if err != nil {
 		return err
 	}
-	for _, stack := range stacks {
-		if err := plan(ctx, path, root, program, stack, filepath.Join(out, stack+".json")); err != nil {
-			return fmt.Errorf("stack %q: %w", stack, err)
+	for _, name := range slices.Sorted(maps.Keys(variants)) {
+		if err := plan(ctx, path, root, program, variants[name], filepath.Join(out, name+".json")); err != nil {
+			return fmt.Errorf("stack %q: %w", name, err)
 		}
 	}
 	return nil
 }
 
 // plan writes the plan of one stack to a file.
-func plan(ctx context.Context, provider, root, program, stack, file string) error {
+func plan(ctx context.Context, provider, root, program string, v variant, file string) error {
+	stack := v.stack
 	config, err := readConfig(filepath.Join(root, "Pulumi."+stack+".yaml"))
 	if err != nil {
 		return err
+	}
+	if v.key != "" {
+		config[v.key] = v.value
 	}
 	upstream, stop, err := terraform.Run(ctx, provider)
 	if err != nil {

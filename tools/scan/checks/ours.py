@@ -155,6 +155,23 @@ class NobodyFromAnywhere(BaseResourceCheck):
         return result("0.0.0.0/0" not in json.dumps(incoming) and '"::/0"' not in json.dumps(incoming))
 
 
+class StateMachineUnderOwnKey(BaseResourceCheck):
+    """The history of executions is for whom the account's own policies let have the key."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "State machine encrypts its history under a key of the account",
+            "CKV_SLUICE_9",
+            [CheckCategories.ENCRYPTION],
+            ["aws_sfn_state_machine"],
+        )
+
+    def scan_resource_conf(self, conf: dict[str, Any]) -> CheckResult:
+        """Passes with an encryption configuration of that type."""
+        encryption = first(conf.get("encryption_configuration")) or {}
+        return result(first(encryption.get("type")) == "CUSTOMER_MANAGED_KMS_KEY")
+
+
 def denials(conf: dict[str, Any]) -> list[dict[str, Any]]:
     """The statements of a policy that deny."""
     statements = opened(conf.get("policy")).get("Statement", [])
@@ -196,4 +213,5 @@ checks = [
     ClusterNodesHideMetadata(),
     MandatoryTags(),
     NobodyFromAnywhere(),
+    StateMachineUnderOwnKey(),
 ]
