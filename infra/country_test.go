@@ -30,7 +30,7 @@ func (e example) network(ctx *pulumi.Context) (*Network, error) {
 }
 
 func (e example) keys(ctx *pulumi.Context) (*Keys, error) {
-	return NewKeys(ctx, "us", &KeysArgs{Account: "111122223333", Region: "eu-west-1", Stack: "prod", Alias: "sluice/prod/us", Polling: e.polling, Protect: e.protect, Tags: tags})
+	return NewKeys(ctx, "us", &KeysArgs{Account: "111122223333", Region: "eu-west-1", Stack: "prod", Country: "us", Alias: "sluice/prod/us", Polling: e.polling, Protect: e.protect, Tags: tags})
 }
 
 func (e example) lake(ctx *pulumi.Context) (*DataLake, error) {

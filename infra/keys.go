@@ -14,6 +14,7 @@ type KeysArgs struct {
 	Account string            // Account is the AWS account that administers the keys.
 	Region  string            // Region is the region whose services may use them.
 	Stack   string            // Stack is the stack whose operators may not use the key of records.
+	Country string            // Country is whose disks of EMR Serverless the key of records encrypts.
 	Alias   string            // Alias begins the keys' names for people, without "alias/"; the purpose ends them.
 	Polling bool              // Polling lets a state machine have its history under the key of state.
 	Protect bool              // Protect refuses to delete the keys, and with them all that they encrypted.
@@ -25,7 +26,7 @@ type KeysArgs struct {
 type Keys struct {
 	pulumi.ResourceState
 
-	DataARN  pulumi.StringOutput // DataARN is the key of records: buckets, tables' files, query results, nodes' disks.
+	DataARN  pulumi.StringOutput // DataARN is the key of records: buckets, tables' files, query results, nodes' and workers' disks.
 	StateARN pulumi.StringOutput // StateARN is the key of the ledger, queues, topics and functions' settings.
 	LogsARN  pulumi.StringOutput // LogsARN is the key of log groups, and of clusters' logs.
 }
@@ -45,7 +46,7 @@ func NewKeys(ctx *pulumi.Context, name string, args *KeysArgs, opts ...pulumi.Re
 		policy      policies.Document
 		arn         *pulumi.StringOutput
 	}{
-		{"data", "Records", policies.DataKey(args.Account, "arn:aws:iam::"+args.Account+":role/"+OperatorRole(args.Stack)), &k.DataARN},
+		{"data", "Records", policies.DataKey(args.Account, args.Region, args.Stack, args.Country, "arn:aws:iam::"+args.Account+":role/"+OperatorRole(args.Stack)), &k.DataARN},
 		{"state", "Ledger, queues, topics and settings", state, &k.StateARN},
 		{"logs", "Logs", policies.LogsKey(args.Account, args.Region), &k.LogsARN},
 	} {

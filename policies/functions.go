@@ -101,6 +101,7 @@ func startJobs(c Country) []Statement {
 		allow("LookAfterServerlessRuns", Strings{"emr-serverless:CancelJobRun", "emr-serverless:GetJobRun"}, Strings{c.ServerlessARN + "/jobruns/*"}),
 		passServerless,
 		useKey("UseLogsKey", c.LogsKeyARN), // EMR Serverless takes no run from who may not use the key of its logs
+		allow("CheckKeyOfServerlessDisks", Strings{"kms:DescribeKey"}, Strings{c.DataKeyARN}), // EMR Serverless looks at it with the rights of who starts a run
 		allow("RunOwnGlueJob", Strings{"glue:BatchStopJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:StartJobRun"}, Strings{c.GlueJobARN}),
 	)
 }

@@ -1,14 +1,24 @@
 package policies
 
+import "github.com/sluice-data/sluice/internal/settings"
+
 // The keys of a country are three, so that who may read one kind of thing needs no right on another: its data, its state, its logs.
 //
 // Resource is "*" in every statement because in a key's policy it means the key itself.
 
 // DataKey is the policy of the key that a country's records are encrypted with: the account administers it and hands out its use
-// through IAM. No service principal may use it; services that encrypt records do so with the rights of the role that asks them. Operators
-// may not, whatever IAM comes to allow them. They are told by a condition, because a principal has to be there before a key can name it.
-func DataKey(account, operatorRoleARN string) Document {
+// through IAM. Of the services, only EMR Serverless may use it, for its workers' disks; others that encrypt records do so with the rights
+// of the role that asks them. Operators may not, whatever IAM comes to allow them. They are told by a condition, because a principal has
+// to be there before a key can name it.
+// https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/disk-encryption-cmk.html
+func DataKey(account, region, stack, country, operatorRoleARN string) Document {
 	return New(administer(account),
+		Statement{Sid: "ServerlessEncryptsDisks", Effect: "Allow", Principal: &Principal{Service: Strings{"emr-serverless.amazonaws.com"}},
+			Action: Strings{"kms:Decrypt", "kms:GenerateDataKey"}, Resource: Strings{"*"},
+			Condition: Condition{
+				"StringEquals": {"aws:SourceAccount": {account}, "kms:EncryptionContext:" + settings.WorkerDisks: {settings.DisksOf(stack, country)}},
+				"ArnLike":      {"aws:SourceArn": {"arn:aws:emr-serverless:" + region + ":" + account + ":/applications/*"}},
+			}},
 		Statement{Sid: "DenyOperatorsRecords", Effect: "Deny", Principal: &Principal{Any: true},
 			Action: Strings{"kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"}, Resource: Strings{"*"},
 			Condition: Condition{"ArnEquals": {"aws:PrincipalArn": {operatorRoleARN}}}})

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -52,7 +53,7 @@ func neighbour(c Country) Country {
 func documents(t *testing.T) map[string]Document {
 	c := country()
 	all := map[string]Document{
-		"data-key": DataKey(c.Account, "arn:aws:iam::111122223333:role/sluice-prod-operator"), "state-key": StateKey(c.Account, c.Region), "logs-key": LogsKey(c.Account, c.Region),
+		"data-key": DataKey(c.Account, c.Region, c.Stack, c.Code, "arn:aws:iam::111122223333:role/sluice-prod-operator"), "state-key": StateKey(c.Account, c.Region), "logs-key": LogsKey(c.Account, c.Region),
 		"bucket": Bucket(c.LandingARN, c.DataKeyARN), "log-bucket": LogBucket(c.LogsARN, c.Account, c.Region, c.LandingARN, c.CuratedARN),
 		"queue": Queue(c.TicketsARN), "event-queue": EventQueue(c.LandedARN, c.Account, c.LandingARN), "dead-letters": DeadLetters(c.DeadLettersARN, c.Account, c.Region), "topic": Topic(c.JobsTopicARN), "alert-topic": AlertTopic(c.AlertsTopicARN, c.Account),
 		"trail-key":    TrailKey(c.Account, "arn:aws:cloudtrail:eu-west-1:111122223333:trail/sluice-prod"),
@@ -205,10 +206,15 @@ func TestUnknownServiceHasNoEndpoint(t *testing.T) {
 	}
 }
 
-func TestNoServiceMayUseTheKeyOfRecords(t *testing.T) {
-	for _, s := range DataKey("111122223333", "arn:aws:iam::111122223333:role/sluice-prod-operator").Statement {
-		if s.Effect == "Allow" && (len(s.Principal.Service) > 0 || s.Principal.Any) {
-			t.Errorf("statement %s lets %v in", s.Sid, s.Principal)
+func TestNoServiceMayUseTheKeyOfRecordsButForServerlessDisks(t *testing.T) {
+	disks := Condition{"StringEquals": {"aws:SourceAccount": {"111122223333"}, "kms:EncryptionContext:sluice:disks": {"prod/us"}},
+		"ArnLike": {"aws:SourceArn": {"arn:aws:emr-serverless:eu-west-1:111122223333:/applications/*"}}}
+	for _, s := range DataKey("111122223333", "eu-west-1", "prod", "us", "arn:aws:iam::111122223333:role/sluice-prod-operator").Statement {
+		if s.Effect != "Allow" || len(s.Principal.Service) == 0 && !s.Principal.Any {
+			continue
+		}
+		if !slices.Equal(s.Principal.Service, Strings{"emr-serverless.amazonaws.com"}) || !slices.Equal(s.Action, Strings{"kms:Decrypt", "kms:GenerateDataKey"}) || !reflect.DeepEqual(s.Condition, disks) {
+			t.Errorf("statement %s lets %v do %v where %v", s.Sid, s.Principal, s.Action, s.Condition)
 		}
 	}
 }

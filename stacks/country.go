@@ -48,7 +48,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		return nil, err
 	}
 	keys, err := infra.NewKeys(ctx, code, &infra.KeysArgs{
-		Account: country.Account, Region: country.Region, Stack: config.Stack, Alias: "sluice/" + config.Stack + "/" + code,
+		Account: country.Account, Region: country.Region, Stack: config.Stack, Country: code, Alias: "sluice/" + config.Stack + "/" + code,
 		Polling: country.Driver == pollingDriver, Protect: country.Protected, Tags: tags}, child)
 	if err != nil {
 		return nil, err

@@ -51,12 +51,16 @@ func (s *Serverless) Start(ctx context.Context, r job.Run, save func(job.Run) er
 		ExecutionRoleArn:        &s.country.Compute.Serverless.RoleARN,
 		ExecutionTimeoutMinutes: aws.Int64(int64(serverlessTimeout / time.Minute)),
 		JobDriver:               &types.JobDriverMemberSparkSubmit{Value: types.SparkSubmit{EntryPoint: &main, EntryPointArguments: args, SparkSubmitParameters: &submit}},
-		ConfigurationOverrides: &types.ConfigurationOverrides{MonitoringConfiguration: &types.MonitoringConfiguration{
-			S3MonitoringConfiguration: &types.S3MonitoringConfiguration{
-				LogUri: aws.String("s3://" + s.country.Buckets.Logs + "/emr-serverless/"), EncryptionKeyArn: &s.country.Compute.LogKeyARN},
-			// The service's own store would keep a copy out of the country's reach.
-			ManagedPersistenceMonitoringConfiguration: &types.ManagedPersistenceMonitoringConfiguration{Enabled: aws.Bool(false)},
-		}},
+		ConfigurationOverrides: &types.ConfigurationOverrides{
+			MonitoringConfiguration: &types.MonitoringConfiguration{
+				S3MonitoringConfiguration: &types.S3MonitoringConfiguration{
+					LogUri: aws.String("s3://" + s.country.Buckets.Logs + "/emr-serverless/"), EncryptionKeyArn: &s.country.Compute.LogKeyARN},
+				// The service's own store would keep a copy out of the country's reach.
+				ManagedPersistenceMonitoringConfiguration: &types.ManagedPersistenceMonitoringConfiguration{Enabled: aws.Bool(false)},
+			},
+			DiskEncryptionConfiguration: &types.DiskEncryptionConfiguration{EncryptionKeyArn: &s.country.Compute.KMSKeyARN,
+				EncryptionContext: map[string]string{settings.WorkerDisks: settings.DisksOf(s.country.Stack, s.country.Country)}},
+		},
 		Tags: map[string]string{"Product": "sluice", "Stack": s.country.Stack, "Country": s.country.Country, "Feed": r.ID.Feed},
 	})
 	var conflict *types.ConflictException

@@ -137,3 +137,10 @@ func Parse(text []byte) (Country, error) {
 	}
 	return c, nil
 }
+
+// WorkerDisks is what the data keys of the disks are bound to on which EMR Serverless's workers keep what does not fit their memory: the
+// stack and the country, as DisksOf writes them. So the service can open disks, and nothing else that is encrypted under the same key.
+const WorkerDisks = "sluice:disks"
+
+// DisksOf is the value of WorkerDisks in a country.
+func DisksOf(stack, country string) string { return stack + "/" + country }

@@ -59,11 +59,11 @@ def check_pass(caller_key: str, record: dict[str, Any], service: str) -> None:
         raise Refused(f"the caller is not authorized to perform: iam:PassRole on resource: {record['Arn']}")
 
 
-def check_may(caller_key: str, action: str, arn: str) -> None:
-    """Refuses a caller who may not do something that the request asks for besides its own action."""
+def check_may(caller_key: str, action: str, arn: str, keys: dict[str, str] | None = None) -> None:
+    """Refuses a caller who may not do something that the request asks for besides its own action, under condition keys."""
     service = action.partition(":")[0]
     if (
-        iam_evaluator.enforce(caller_key, action, service, get_region(), resource_arn=arn, service_context={})
+        iam_evaluator.enforce(caller_key, action, service, get_region(), resource_arn=arn, service_context=keys or {})
         is not None
     ):
         raise Refused(f"the caller is not authorized to perform: {action} on resource: {arn}")

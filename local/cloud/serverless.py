@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from ministack.core.responses import AccountRegionScopedDict, get_account_id, get_region, request_scope
+from ministack.services import kms
 
-from local.cloud import events, models, roles
+from local.cloud import access, events, models, roles
 from local.cloud.services import Data, Refused, Service, now, page, parse
 from local.cloud.steps import Result, Step
 
@@ -227,6 +228,8 @@ class Serverless(Service):
         arn = f"{application['arn']}/jobruns/{run_id}"
         if data.get("tags"):
             roles.check_may(self._caller, "emr-serverless:TagResource", arn)
+        if disks := data.get("configurationOverrides", {}).get("diskEncryptionConfiguration"):
+            self._check_disks(disks, role, application["arn"])
         if "sparkSubmit" not in data.get("jobDriver", {}):
             raise Refused("The local cloud runs sparkSubmit job drivers only.")
         if application["state"] not in ("STARTING", "STARTED") and not application["autoStartConfiguration"]["enabled"]:
@@ -258,6 +261,25 @@ class Serverless(Service):
         record["Runs"].append(run)
         _run_event(run, "")
         return {"applicationId": application["applicationId"], "jobRunId": run_id, "arn": arn}
+
+    def _check_disks(self, disks: Data, role: Data, application: str) -> None:
+        """Refuses a key for workers' disks that the caller, the run's role or the service may not use.
+
+        https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/disk-encryption-cmk.html
+        """
+        name = disks.get("encryptionKeyArn", "")
+        key = kms._resolve_key(name)
+        if key is None or key["KeyState"] != "Enabled" or key["KeySpec"] != "SYMMETRIC_DEFAULT":
+            raise Refused(f"{name} is no enabled symmetric key to encrypt disks with.")
+        bound = {f"kms:EncryptionContext:{field}": value for field, value in disks.get("encryptionContext", {}).items()}
+        through = {"kms:ViaService": f"emr-serverless.{get_region()}.amazonaws.com", **bound}
+        roles.check_may(self._caller, "kms:DescribeKey", key["Arn"], through)
+        run = roles.assume(role, _SERVICE, "disks")["AWS_ACCESS_KEY_ID"]
+        for action in ("kms:GenerateDataKey", "kms:Decrypt"):
+            roles.check_may(self._caller, action, key["Arn"], through)
+            roles.check_may(run, action, key["Arn"], bound)
+            if not access.permits(key["Policy"], action, key["Arn"], _SERVICE, application, bound):
+                raise Refused(f"{_SERVICE} is not authorized to perform: {action} on resource: {key['Arn']}")
 
     def _do_GetJobRun(self, data: Data) -> Data:
         return {"jobRun": _shown(self._run(data))}

@@ -171,6 +171,60 @@ def test_what_aws_refuses_is_refused(root: Account, serverless: Any, application
         caller.start_job_run(**{**wanted, "applicationId": "00f1other"})
 
 
+def test_disks_are_under_a_key_that_everyone_concerned_may_use(
+    root: Account, serverless: Any, application: str, bucket: str
+) -> None:
+    arn = f"arn:aws:emr-serverless:us-east-1:000000000000:/applications/{application}"
+    account = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}, "Action": "kms:*"}
+    service = {
+        "Effect": "Allow",
+        "Principal": {"Service": "emr-serverless.amazonaws.com"},
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+        "Condition": {
+            "StringEquals": {"aws:SourceAccount": "000000000000", "kms:EncryptionContext:disks": "us"},
+            "ArnLike": {"aws:SourceArn": arn},
+        },
+    }
+
+    def key(*statements: dict[str, Any]) -> str:
+        policy = {"Version": "2012-10-17", "Statement": [{**s, "Resource": "*"} for s in statements]}
+        return str(root.client("kms").create_key(Policy=json.dumps(policy))["KeyMetadata"]["Arn"])
+
+    disks, closed = key(account, service), key(account)
+    use = {"Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": [disks, closed]}
+    files = {"Effect": "Allow", "Action": "s3:*", "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]}
+    role = root.role("disks-job", "emr-serverless.amazonaws.com", use, files)
+    keyless = root.role("disks-keyless", "emr-serverless.amazonaws.com", files)
+
+    def start(client: Any, name: str, role: str, bound: str = "us") -> Any:
+        wanted = request(application, role, bucket, "identity")
+        wanted["configurationOverrides"]["diskEncryptionConfiguration"] = {
+            "encryptionKeyArn": name,
+            "encryptionContext": {"disks": bound},
+        }
+        return client.start_job_run(**wanted)
+
+    begin = {"Effect": "Allow", "Action": ["emr-serverless:StartJobRun", "iam:PassRole"], "Resource": [arn, role]}
+    blind = root.as_role(root.role("disks-blind", "lambda.amazonaws.com", begin, use)).client("emr-serverless")
+    look = {"Effect": "Allow", "Action": "kms:DescribeKey", "Resource": disks}
+    unable = root.as_role(root.role("disks-unable", "lambda.amazonaws.com", begin, look)).client("emr-serverless")
+    able = root.as_role(root.role("disks-able", "lambda.amazonaws.com", begin, look, use)).client("emr-serverless")
+    for client, name, who, bound, refusal in (
+        (serverless, closed, role, "us", "emr-serverless.amazonaws.com is not authorized to perform: kms:GenerateData"),
+        (serverless, disks, role, "uy", "emr-serverless.amazonaws.com is not authorized to perform: kms:GenerateData"),
+        (serverless, disks + "0", role, "us", "no enabled symmetric key"),
+        (serverless, disks, keyless, "us", "not authorized to perform: kms:GenerateDataKey"),
+        (blind, disks, role, "us", "not authorized to perform: kms:DescribeKey"),
+        (unable, disks, role, "us", "not authorized to perform: kms:GenerateDataKey"),
+    ):
+        with pytest.raises(botocore.exceptions.ClientError, match=refusal):
+            start(client, name, who, bound)
+    started = start(able, disks, role)
+    run = ended(serverless, application, started["jobRunId"])
+    assert run["state"] == "SUCCESS", run["stateDetails"]
+    assert run["configurationOverrides"]["diskEncryptionConfiguration"]["encryptionKeyArn"] == disks
+
+
 def test_events_are_on_the_default_bus(
     root: Account, serverless: Any, application: str, role: str, bucket: str
 ) -> None:
