@@ -134,6 +134,7 @@ class Run:
         before = _before(tables["versioned"], judged, contract, order.day, forward)
         classified = _settled(spark, transforms.classify(judged, before, contract)).persist()
         counts = _count(classified)
+        _check_snapshot(counts, contract)
 
         self._write(spark, contract, tables, classified, counts, forward)
         _audit(tables, records.count, counts, order.day, contract, forward)
@@ -321,6 +322,14 @@ def _check_count(count: int, contract: Contract) -> None:
     for rule in contract.row_counts:
         if not rule.holds(count):
             raise InputError(f"the day has {count} records, its contract wants {rule.operator} {rule.value}")
+
+
+def _check_snapshot(counts: Mapping[str, int], contract: Contract) -> None:
+    if contract.snapshot and counts["deleted"] and not counts["validated"]:
+        raise InputError(
+            f"none of the snapshot's {counts['invalid']} records is valid, which would end {counts['deleted']} versions: "
+            "put a readable one, then restate the day"
+        )
 
 
 def _before(versioned: Table, judged: DataFrame, contract: Contract, day: str, forward: bool) -> DataFrame:

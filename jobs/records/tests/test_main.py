@@ -130,6 +130,14 @@ def test_an_empty_snapshot_is_refused(country: Country) -> None:
         country.run(SHOPS, D1, {"a.csv": "id,name,sales\n"})
 
 
+def test_a_snapshot_that_cannot_be_read_ends_no_version(country: Country) -> None:
+    country.run(SHOPS, D1, FIRST)
+    before = everything(country)
+    with pytest.raises(InputError, match="none of the snapshot's 2 records is valid, which would end 3 versions"):
+        country.run(SHOPS, D2, {"a.csv": "id,name,sales\n1;Ada;1\n2;Bob;2\n"})
+    assert everything(country) == before
+
+
 def test_a_rule_on_the_number_of_records_is_kept(country: Country) -> None:
     few = contract(
         "shops", SHOPS["schema"][0]["properties"], quality=[{"metric": "rowCount", "mustBeGreaterOrEqualTo": 9}]
