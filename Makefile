@@ -106,7 +106,8 @@ test-scan: $(judges) ## Break one control at a time, in a copy, and see the scan
 	.venv-scan/bin/python tools/scan/mutants.py bin/plans/polled.json
 
 .PHONY: bench
-bench: build ## Measure programs, previews and builds by the number of countries, and the README's commands in a clean clone, into bench/
+bench: build ## Measure functions, programs, previews and builds by the number of countries, and the README's commands in a clean clone, into bench/
+	go run ./bench/functions
 	@bin/sluice local up
 	.venv/bin/python bench/countries.py
 	@bench/first-run

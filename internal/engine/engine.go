@@ -1,4 +1,5 @@
-// Package engine runs runs: one port, and an adapter for each service that computes.
+// Package engine is the port to what computes runs. Each service that does has an adapter in package adapter, apart, because its SDK client is
+// too much for functions that only ask what came of a run.
 package engine
 
 import (
@@ -76,9 +77,4 @@ func (e Engines) Cancel(ctx context.Context, r job.Run) error {
 		return err
 	}
 	return own.Cancel(ctx, r)
-}
-
-// StepName is the name of a run on its engine; it has the run's token, so it is unique for ever.
-func StepName(stack, country string, id job.ID, token int64) string {
-	return stepPrefix(stack, country) + runName(id, token)
 }

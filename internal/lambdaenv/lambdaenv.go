@@ -1,18 +1,20 @@
-// Package lambdaenv is what a Lambda function finds in its environment: its role's credentials, its region, and where AWS answers.
+// Package lambdaenv starts a Lambda function with what it finds in its environment: its country's settings, its role's credentials, its
+// region, and where AWS answers.
 //
-// The SDK's own loader would also look for files, profiles, instance metadata and single sign-on, none of which a function has: half
-// a megabyte of every zip, and time at each cold start.
+// The SDK's own loader (config.LoadDefaultConfig) would also look for files, profiles, instance metadata and single sign-on, none of which
+// a function has: a tenth of every package, and time at each cold start.
 package lambdaenv
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
+	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/sluice-data/sluice/internal/awshttp"
 	"github.com/sluice-data/sluice/internal/metrics"
@@ -22,33 +24,61 @@ import (
 // attempts is how often a call to AWS is tried: throttling must not fail a whole invocation.
 const attempts = 6
 
-// AWS is the configuration of AWS clients. It does not touch the network.
-func AWS() (aws.Config, error) {
-	env, err := config.NewEnvConfig()
+// Start hands the function's events to the handler that wire makes, in any of the forms that lambda.Start takes. wire does not touch the
+// network. Start does not return.
+func Start(wire func(country settings.Country, cfg aws.Config) (handler any, err error)) {
+	country, err := settings.FromEnv()
+	slog.SetDefault(logger(os.Stderr, country))
 	if err != nil {
-		return aws.Config{}, fmt.Errorf("aws environment: %w", err)
+		end(err)
 	}
-	cfg := aws.Config{
-		Region:           env.Region,
-		HTTPClient:       awshttp.New(nil),
-		RetryMaxAttempts: attempts,
-		ConfigSources:    []any{env}, // what else is set by AWS_… variables, for example endpoints of single services
-		Credentials:      aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return env.Credentials, nil }),
+	handler, err := wire(country, config())
+	if err != nil {
+		end(err)
 	}
-	if env.BaseEndpoint != "" {
-		cfg.BaseEndpoint = &env.BaseEndpoint // AWS_ENDPOINT_URL, which clients leave to the loader
-	}
-	return cfg, nil
+	lambda.Start(handler)
 }
 
-// Log makes the process's log one JSON object a line, as CloudWatch reads it, each with the stack and country that it is about.
-func Log() { slog.SetDefault(logger(os.Stderr)) }
+func end(err error) {
+	slog.Error(err.Error())
+	os.Exit(1)
+}
 
-func logger(out io.Writer) *slog.Logger {
+// config is the configuration of AWS clients.
+func config() aws.Config {
+	cfg := aws.Config{
+		// What Lambda sets: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+		Region:      os.Getenv("AWS_REGION"),
+		Credentials: credentials.NewStaticCredentialsProvider(os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY"), os.Getenv("AWS_SESSION_TOKEN")),
+
+		HTTPClient:       awshttp.New(nil),
+		RetryMaxAttempts: attempts,
+		ConfigSources:    []any{endpoints{}},
+	}
+	if url := os.Getenv(endpointVariable); url != "" {
+		cfg.BaseEndpoint = &url
+	}
+	return cfg
+}
+
+// endpointVariable says where AWS answers, and with the name of a service after it, where that one does:
+// https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+const endpointVariable = "AWS_ENDPOINT_URL"
+
+// endpoints tells clients where single services answer.
+type endpoints struct{}
+
+// GetServiceBaseEndpoint is what clients ask for.
+func (endpoints) GetServiceBaseEndpoint(_ context.Context, service string) (string, bool, error) {
+	url := os.Getenv(endpointVariable + "_" + strings.ToUpper(strings.ReplaceAll(service, " ", "_")))
+	return url, url != "", nil
+}
+
+// logger writes one JSON object a line, as CloudWatch reads it, each with the stack and country that it is about.
+func logger(out io.Writer, country settings.Country) *slog.Logger {
 	l := slog.New(slog.NewJSONHandler(out, nil))
-	country, err := settings.FromEnv()
-	if err != nil {
-		return l // who needs the settings says what is wrong with them
+	if country.Country == "" {
+		return l // the settings are not to be read, which the first line says
 	}
 	return l.With(metrics.Stack, country.Stack, metrics.Country, country.Country)
 }

@@ -3,10 +3,7 @@
 package main
 
 import (
-	"log/slog"
-	"os"
-
-	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
@@ -17,36 +14,21 @@ import (
 	"github.com/sluice-data/sluice/internal/warehouse"
 )
 
-func main() {
-	lambdaenv.Log()
-	h, err := wire()
-	if err != nil {
-		slog.Error(err.Error())
-		os.Exit(1)
-	}
-	lambda.Start(h.Handle)
-}
+func main() { lambdaenv.Start(wire) }
 
-func wire() (*handler, error) {
-	country, err := settings.FromEnv()
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := lambdaenv.AWS()
-	if err != nil {
-		return nil, err
-	}
+func wire(country settings.Country, cfg aws.Config) (any, error) {
 	identity, err := warehouse.Identity(country.Google, cfg)
 	if err != nil {
 		return nil, err
 	}
 	objects := store.NewAnywhere(s3.NewFromConfig(cfg))
-	return &handler{
+	h := &handler{
 		country: country.Country,
 		exporter: warehouse.Exporter{
 			Ledger:    ledger.New(dynamodb.NewFromConfig(cfg), country.Tables),
 			Manifests: objects,
 			Warehouse: warehouse.New(country.Google, identity, objects),
 		},
-	}, nil
+	}
+	return h.Handle, nil
 }

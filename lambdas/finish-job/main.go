@@ -3,12 +3,10 @@
 package main
 
 import (
-	"log/slog"
-	"os"
 	"time"
 	_ "time/tzdata" // the runtime brings no time zones
 
-	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/emr"
 	"github.com/aws/aws-sdk-go-v2/service/emrserverless"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/sluice-data/sluice/internal/driver"
 	"github.com/sluice-data/sluice/internal/engine"
+	"github.com/sluice-data/sluice/internal/engine/adapter"
 	"github.com/sluice-data/sluice/internal/lambdaenv"
 	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/messages"
@@ -27,26 +26,10 @@ import (
 	"github.com/sluice-data/sluice/internal/store"
 )
 
-func main() {
-	lambdaenv.Log()
-	h, err := wire()
-	if err != nil {
-		slog.Error(err.Error())
-		os.Exit(1)
-	}
-	lambda.Start(h.Handle)
-}
+func main() { lambdaenv.Start(wire) }
 
-func wire() (*handler, error) {
-	country, err := settings.FromEnv()
-	if err != nil {
-		return nil, err
-	}
+func wire(country settings.Country, cfg aws.Config) (any, error) {
 	zone, err := country.Location()
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := lambdaenv.AWS()
 	if err != nil {
 		return nil, err
 	}
@@ -55,17 +38,18 @@ func wire() (*handler, error) {
 	artifacts := store.NewBucket(objects, country.Buckets.Artifacts)
 	topics := messages.NewTopics(sns.NewFromConfig(cfg), country)
 	tickets := messages.NewTickets(sqs.NewFromConfig(cfg), country)
-	return &handler{
+	h := &handler{
 		stack: country.Stack, country: country.Country,
 		ledger: book,
 		engine: engine.Engines{
-			sizing.EMR:           engine.NewEMR(emr.NewFromConfig(cfg), country, nil, nil), // it starts nothing
-			sizing.EMRServerless: engine.NewServerless(emrserverless.NewFromConfig(cfg), country),
-			sizing.Glue:          engine.NewGlue(glue.NewFromConfig(cfg), country),
+			sizing.EMR:           adapter.NewEMR(emr.NewFromConfig(cfg), country, nil, nil), // it starts nothing
+			sizing.EMRServerless: adapter.NewServerless(emrserverless.NewFromConfig(cfg), country),
+			sizing.Glue:          adapter.NewGlue(glue.NewFromConfig(cfg), country),
 		},
 		finisher: driver.Finisher{Ledger: book, Artifacts: artifacts, Tickets: tickets, Now: time.Now},
 		promoter: driver.Promoter{Ledger: book, Landing: store.NewBucket(objects, country.Buckets.Landing), Tickets: tickets, Topics: topics,
 			Zone: zone, Parallel: country.Parallel, Now: time.Now},
 		teller: driver.Teller{Ledger: book, Artifacts: artifacts, Topics: topics, Now: time.Now},
-	}, nil
+	}
+	return h.Handle, nil
 }

@@ -7,11 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"time"
 
-	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -21,26 +18,10 @@ import (
 	"github.com/sluice-data/sluice/internal/settings"
 )
 
-func main() {
-	lambdaenv.Log()
-	h, err := wire()
-	if err != nil {
-		slog.Error(err.Error())
-		os.Exit(1)
-	}
-	lambda.Start(h.Handle)
-}
+func main() { lambdaenv.Start(wire) }
 
-func wire() (*handler, error) {
-	country, err := settings.FromEnv()
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := lambdaenv.AWS()
-	if err != nil {
-		return nil, err
-	}
-	return &handler{country.Region, object{s3.NewFromConfig(cfg, patient), country.Buckets.Artifacts, country.Compute.CertificateKey}, time.Now}, nil
+func wire(country settings.Country, cfg aws.Config) (any, error) {
+	return (&handler{country.Region, object{s3.NewFromConfig(cfg, patient), country.Buckets.Artifacts, country.Compute.CertificateKey}, time.Now}).Handle, nil
 }
 
 // patient has calls repeated that the function may not make: the deployment invokes it as soon as it is there, and what a new role may do

@@ -5,12 +5,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"os"
 	"slices"
 	"time"
 
-	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
@@ -22,26 +19,10 @@ import (
 	"github.com/sluice-data/sluice/internal/settings"
 )
 
-func main() {
-	lambdaenv.Log()
-	h, err := wire()
-	if err != nil {
-		slog.Error(err.Error())
-		os.Exit(1)
-	}
-	lambda.Start(h.Handle)
-}
+func main() { lambdaenv.Start(wire) }
 
-func wire() (*handler, error) {
-	country, err := settings.FromEnv()
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := lambdaenv.AWS()
-	if err != nil {
-		return nil, err
-	}
-	return &handler{clusters{emr.NewFromConfig(cfg), country}, watch{cloudwatch.NewFromConfig(cfg), country}, time.Now}, nil
+func wire(country settings.Country, cfg aws.Config) (any, error) {
+	return (&handler{clusters{emr.NewFromConfig(cfg), country}, watch{cloudwatch.NewFromConfig(cfg), country}, time.Now}).Handle, nil
 }
 
 // clusters is EMR.

@@ -3,12 +3,10 @@
 package main
 
 import (
-	"log/slog"
-	"os"
 	"time"
 	_ "time/tzdata" // the runtime brings no time zones
 
-	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
@@ -22,26 +20,10 @@ import (
 	"github.com/sluice-data/sluice/internal/store"
 )
 
-func main() {
-	lambdaenv.Log()
-	h, err := wire()
-	if err != nil {
-		slog.Error(err.Error())
-		os.Exit(1)
-	}
-	lambda.Start(h.Handle)
-}
+func main() { lambdaenv.Start(wire) }
 
-func wire() (*handler, error) {
-	country, err := settings.FromEnv()
-	if err != nil {
-		return nil, err
-	}
+func wire(country settings.Country, cfg aws.Config) (any, error) {
 	zone, err := country.Location()
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := lambdaenv.AWS()
 	if err != nil {
 		return nil, err
 	}
@@ -50,11 +32,12 @@ func wire() (*handler, error) {
 	landing := store.NewBucket(objects, country.Buckets.Landing)
 	topics := messages.NewTopics(sns.NewFromConfig(cfg), country)
 	tickets := messages.NewTickets(sqs.NewFromConfig(cfg), country)
-	return &handler{
+	h := &handler{
 		intake:   driver.Intake{Ledger: book, Landing: landing, Alerts: topics, Zone: zone, Now: time.Now},
 		promoter: driver.Promoter{Ledger: book, Landing: landing, Tickets: tickets, Topics: topics, Zone: zone, Parallel: country.Parallel, Now: time.Now},
 		teller:   driver.Teller{Ledger: book, Artifacts: store.NewBucket(objects, country.Buckets.Artifacts), Topics: topics, Now: time.Now},
 		diary:    book,
 		now:      time.Now,
-	}, nil
+	}
+	return h.Handle, nil
 }

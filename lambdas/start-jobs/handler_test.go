@@ -6,7 +6,8 @@ import (
 	"os"
 	"testing"
 
-	"github.com/sluice-data/sluice/internal/driver"
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/sluice-data/sluice/internal/settings"
 )
 
@@ -34,13 +35,11 @@ func TestWhateverWakesItMakesItLookAtTheLedger(t *testing.T) {
 }
 
 func TestPlansAreMadeInTheZoneOfTheCountryAndAnnounceNothing(t *testing.T) {
-	t.Setenv(settings.EnvVar, `{"stack":"test","country":"us","timeZone":"America/New_York","parallel":3}`)
-	t.Setenv("AWS_REGION", "us-east-1")
-	h, err := wire()
+	s, err := newStarter(settings.Country{Stack: "test", Country: "us", TimeZone: "America/New_York", Parallel: 3}, aws.Config{Region: "us-east-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := h.starter.(driver.Starter).Promoter
+	p := s.Promoter
 	if p.Zone.String() != "America/New_York" || p.Parallel != 3 || p.Topics != nil { // the topic of jobs would wake it again
 		t.Errorf("zone %s, %d jobs, topics %v", p.Zone, p.Parallel, p.Topics)
 	}

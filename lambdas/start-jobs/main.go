@@ -4,12 +4,10 @@ package main
 
 import (
 	"context"
-	"log/slog"
-	"os"
 	"time"
 	_ "time/tzdata" // the runtime brings no time zones
 
-	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/emr"
 	"github.com/aws/aws-sdk-go-v2/service/emrserverless"
@@ -21,6 +19,7 @@ import (
 	"github.com/sluice-data/sluice/internal/compute/parameters"
 	"github.com/sluice-data/sluice/internal/driver"
 	"github.com/sluice-data/sluice/internal/engine"
+	"github.com/sluice-data/sluice/internal/engine/adapter"
 	"github.com/sluice-data/sluice/internal/lambdaenv"
 	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/messages"
@@ -29,47 +28,36 @@ import (
 	"github.com/sluice-data/sluice/internal/store"
 )
 
-func main() {
-	lambdaenv.Log()
-	h, err := wire()
-	if err != nil {
-		slog.Error(err.Error())
-		os.Exit(1)
-	}
-	lambda.Start(h.Handle)
+func main() { lambdaenv.Start(wire) }
+
+func wire(country settings.Country, cfg aws.Config) (any, error) {
+	s, err := newStarter(country, cfg)
+	return (&handler{s}).Handle, err
 }
 
-func wire() (*handler, error) {
-	country, err := settings.FromEnv()
-	if err != nil {
-		return nil, err
-	}
+func newStarter(country settings.Country, cfg aws.Config) (driver.Starter, error) {
 	zone, err := country.Location()
 	if err != nil {
-		return nil, err
-	}
-	cfg, err := lambdaenv.AWS()
-	if err != nil {
-		return nil, err
+		return driver.Starter{}, err
 	}
 	book := ledger.New(dynamodb.NewFromConfig(cfg), country.Tables)
 	objects := s3.NewFromConfig(cfg)
 	landing, artifacts := store.NewBucket(objects, country.Buckets.Landing), store.NewBucket(objects, country.Buckets.Artifacts)
-	onClusters := engine.NewEMR(emr.NewFromConfig(cfg), country, func(ctx context.Context) ([]byte, error) {
+	onClusters := adapter.NewEMR(emr.NewFromConfig(cfg), country, func(ctx context.Context) ([]byte, error) {
 		return artifacts.ReadAll(ctx, country.Compute.TemplateKey)
 	}, book.Closing)
 	tickets := messages.NewTickets(sqs.NewFromConfig(cfg), country)
-	return &handler{driver.Starter{
+	return driver.Starter{
 		Ledger: book, Tickets: tickets, Artifacts: artifacts, Country: country, Now: time.Now,
 		Engine: engine.Engines{
 			sizing.EMR:           onClusters,
-			sizing.EMRServerless: engine.NewServerless(emrserverless.NewFromConfig(cfg), country),
-			sizing.Glue:          engine.NewGlue(glue.NewFromConfig(cfg), country),
+			sizing.EMRServerless: adapter.NewServerless(emrserverless.NewFromConfig(cfg), country),
+			sizing.Glue:          adapter.NewGlue(glue.NewFromConfig(cfg), country),
 		},
 		Clusters: onClusters,
 		Switch:   parameters.Of(ssm.NewFromConfig(cfg), country),
 		Finisher: driver.Finisher{Ledger: book, Artifacts: artifacts, Tickets: tickets, Now: time.Now},
 		// It announces nothing: that would wake this very function.
 		Promoter: driver.Promoter{Ledger: book, Landing: landing, Tickets: tickets, Zone: zone, Parallel: country.Parallel, Now: time.Now},
-	}}, nil
+	}, nil
 }

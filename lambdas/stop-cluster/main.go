@@ -6,12 +6,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"os"
 	"slices"
 	"time"
 
-	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/emr"
@@ -30,31 +27,16 @@ import (
 	"github.com/sluice-data/sluice/internal/settings"
 )
 
-func main() {
-	lambdaenv.Log()
-	h, err := wire()
-	if err != nil {
-		slog.Error(err.Error())
-		os.Exit(1)
-	}
-	lambda.Start(h.Handle)
-}
+func main() { lambdaenv.Start(wire) }
 
-func wire() (*handler, error) {
-	country, err := settings.FromEnv()
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := lambdaenv.AWS()
-	if err != nil {
-		return nil, err
-	}
-	return &handler{
+func wire(country settings.Country, cfg aws.Config) (any, error) {
+	h := &handler{
 		country: country.Country, patience: time.Duration(country.Compute.QuietMinutes) * time.Minute,
 		clusters: api{emr.NewFromConfig(cfg), country, pause}, serverless: stopper{emrserverless.NewFromConfig(cfg), country.Compute.Serverless.ApplicationID, pause}, ledger: ledger.New(dynamodb.NewFromConfig(cfg), country.Tables),
 		compute: standing{ssm.NewFromConfig(cfg), country},
 		alerts:  messages.NewTopics(sns.NewFromConfig(cfg), country), now: time.Now,
-	}, nil
+	}
+	return h.Handle, nil
 }
 
 // pause is how long is waited before it is looked again whether something ended.

@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/emr"
 	"pgregory.net/rapid"
 
-	"github.com/sluice-data/sluice/internal/engine"
+	"github.com/sluice-data/sluice/internal/engine/adapter"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/messages"
 	"github.com/sluice-data/sluice/internal/settings"
@@ -182,7 +182,7 @@ func TestWhateverTheOrderOfCallsNoRunIsOnAClusterThatEnds(t *testing.T) {
 		start := func(feed string) func(func()) {
 			return func(turn func()) {
 				a := actor{w, turn}
-				e := engine.NewEMR(a.emr(), country, func(context.Context) ([]byte, error) { return []byte(template), nil }, a.Closing)
+				e := adapter.NewEMR(a.emr(), country, func(context.Context) ([]byte, error) { return []byte(template), nil }, a.Closing)
 				r := job.Run{ID: job.ID{Feed: feed, Day: "2013-01-01"}, Token: 1, Sizing: sizing.Decision{Size: "small"}}
 				if _, err := e.Start(t.Context(), r, func(r job.Run) error { turn(); w.runs[r.ID] = r; return nil }); err != nil {
 					w.faults = append(w.faults, err.Error())

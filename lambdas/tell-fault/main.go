@@ -3,11 +3,9 @@
 package main
 
 import (
-	"log/slog"
-	"os"
 	"time"
 
-	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 
@@ -17,24 +15,8 @@ import (
 	"github.com/sluice-data/sluice/internal/settings"
 )
 
-func main() {
-	lambdaenv.Log()
-	h, err := wire()
-	if err != nil {
-		slog.Error(err.Error())
-		os.Exit(1)
-	}
-	lambda.Start(h.Handle)
-}
+func main() { lambdaenv.Start(wire) }
 
-func wire() (*handler, error) {
-	country, err := settings.FromEnv()
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := lambdaenv.AWS()
-	if err != nil {
-		return nil, err
-	}
-	return &handler{country.Stack, country.Country, ledger.New(dynamodb.NewFromConfig(cfg), country.Tables), messages.NewTopics(sns.NewFromConfig(cfg), country), time.Now}, nil
+func wire(country settings.Country, cfg aws.Config) (any, error) {
+	return (&handler{country.Stack, country.Country, ledger.New(dynamodb.NewFromConfig(cfg), country.Tables), messages.NewTopics(sns.NewFromConfig(cfg), country), time.Now}).Handle, nil
 }

@@ -1,4 +1,4 @@
-package engine
+package adapter
 
 import (
 	"context"
@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/emr"
 	"github.com/aws/aws-sdk-go-v2/service/emr/types"
 
+	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
@@ -253,18 +254,18 @@ func TestStatusIsTheStepsOrItsClusters(t *testing.T) {
 	for name, c := range map[string]struct {
 		step, cluster, reason string
 		details               map[string]any
-		want                  Status
+		want                  engine.Status
 	}{
-		"pending":                   {"PENDING", "STARTING", "", nil, Status{State: Active}},
-		"running":                   {"RUNNING", "RUNNING", "", nil, Status{State: Active}},
-		"completed":                 {"COMPLETED", "WAITING", "", nil, Status{State: Succeeded}},
-		"failed":                    {"FAILED", "WAITING", "", map[string]any{"Message": "header lacks faa\n", "Reason": "Unknown Error."}, Status{Failed, "header lacks faa"}},
-		"failed for a reason":       {"FAILED", "WAITING", "", map[string]any{"Reason": "Unknown Error."}, Status{Failed, "Unknown Error."}},
-		"failed without words":      {"FAILED", "WAITING", "", nil, Status{Failed, "the step is FAILED; its log is in the logs bucket"}},
-		"interrupted":               {"INTERRUPTED", "TERMINATED", "", nil, Status{Failed, "the step is INTERRUPTED; its log is in the logs bucket"}},
-		"cancelled":                 {"CANCELLED", "WAITING", "", nil, Status{Cancelled, "the step is CANCELLED; its log is in the logs bucket"}},
-		"pending on a dead cluster": {"PENDING", "TERMINATED_WITH_ERRORS", "Bootstrap failure", nil, Status{Failed, "the cluster ended: Bootstrap failure"}},
-		"running on a dead cluster": {"RUNNING", "TERMINATED", "", nil, Status{Failed, "the cluster ended"}},
+		"pending":                   {"PENDING", "STARTING", "", nil, engine.Status{State: engine.Active}},
+		"running":                   {"RUNNING", "RUNNING", "", nil, engine.Status{State: engine.Active}},
+		"completed":                 {"COMPLETED", "WAITING", "", nil, engine.Status{State: engine.Succeeded}},
+		"failed":                    {"FAILED", "WAITING", "", map[string]any{"Message": "header lacks faa\n", "Reason": "Unknown Error."}, engine.Status{State: engine.Failed, Reason: "header lacks faa"}},
+		"failed for a reason":       {"FAILED", "WAITING", "", map[string]any{"Reason": "Unknown Error."}, engine.Status{State: engine.Failed, Reason: "Unknown Error."}},
+		"failed without words":      {"FAILED", "WAITING", "", nil, engine.Status{State: engine.Failed, Reason: "the step is FAILED; its log is in the logs bucket"}},
+		"interrupted":               {"INTERRUPTED", "TERMINATED", "", nil, engine.Status{State: engine.Failed, Reason: "the step is INTERRUPTED; its log is in the logs bucket"}},
+		"cancelled":                 {"CANCELLED", "WAITING", "", nil, engine.Status{State: engine.Cancelled, Reason: "the step is CANCELLED; its log is in the logs bucket"}},
+		"pending on a dead cluster": {"PENDING", "TERMINATED_WITH_ERRORS", "Bootstrap failure", nil, engine.Status{State: engine.Failed, Reason: "the cluster ended: Bootstrap failure"}},
+		"running on a dead cluster": {"RUNNING", "TERMINATED", "", nil, engine.Status{State: engine.Failed, Reason: "the cluster ended"}},
 	} {
 		p, e := newPlayed(t)
 		p.clusters = []map[string]any{{"Id": "j-1", "State": c.cluster, "Reason": c.reason}}
@@ -283,7 +284,7 @@ func TestRunOnAClusterThatEMRHasForgottenIsOver(t *testing.T) {
 	p, e := newPlayed(t)
 	p.forgotten = []string{"j-0"}
 	r := job.Run{ClusterID: "j-0", StepID: "s-1"}
-	if got, err := e.Status(t.Context(), r); err != nil || got != (Status{Failed, "EMR does not know the cluster any more"}) {
+	if got, err := e.Status(t.Context(), r); err != nil || got != (engine.Status{State: engine.Failed, Reason: "EMR does not know the cluster any more"}) {
 		t.Errorf("its status is %+v, %v", got, err)
 	}
 	if err := e.Cancel(t.Context(), r); err != nil {
@@ -364,18 +365,5 @@ func TestStepSubmitsTheRecordJob(t *testing.T) {
 	}
 	if got := strings.Join(spark.StepArgs(country, run.Order), "\n") + "\n"; got != string(want) {
 		t.Errorf("got\n%s", got)
-	}
-}
-
-func TestStepNameIsReadBackAsWritten(t *testing.T) {
-	name := StepName("prod", "us", run.ID, run.Token)
-	if id, token, ok := ParseStepName("prod", "us", name); !ok || id != run.ID || token != 2 {
-		t.Errorf("%s was read as %v, %d, %v", name, id, token, ok)
-	}
-	for _, name := range []string{"", "sluice/prod/br/flights/2013-01-01#2", "sluice/prod/us/flights/2013-01-01", "sluice/prod/us/flights/2013-01-01#0",
-		"sluice/prod/us/flights/2013-01-01#x", "sluice/prod/us/../2013-01-01#1", "Setup Hadoop Debugging"} {
-		if id, token, ok := ParseStepName("prod", "us", name); ok {
-			t.Errorf("%q was read as %v, %d", name, id, token)
-		}
 	}
 }

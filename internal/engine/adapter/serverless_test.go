@@ -1,4 +1,4 @@
-package engine
+package adapter
 
 import (
 	"encoding/json"
@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/emrserverless"
 
+	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
@@ -148,9 +149,9 @@ func TestServerlessRunHasItsRoleItsWorkersAndItsLogs(t *testing.T) {
 }
 
 func TestServerlessStatus(t *testing.T) {
-	for state, want := range map[string]Status{
-		"SUBMITTED": {State: Active}, "QUEUED": {State: Active}, "PENDING": {State: Active}, "SCHEDULED": {State: Active}, "RUNNING": {State: Active}, "CANCELLING": {State: Active},
-		"SUCCESS": {State: Succeeded}, "FAILED": {Failed, "out of memory"}, "CANCELLED": {Cancelled, "out of memory"},
+	for state, want := range map[string]engine.Status{
+		"SUBMITTED": {State: engine.Active}, "QUEUED": {State: engine.Active}, "PENDING": {State: engine.Active}, "SCHEDULED": {State: engine.Active}, "RUNNING": {State: engine.Active}, "CANCELLING": {State: engine.Active},
+		"SUCCESS": {State: engine.Succeeded}, "FAILED": {State: engine.Failed, Reason: "out of memory"}, "CANCELLED": {State: engine.Cancelled, Reason: "out of memory"},
 	} {
 		p, s := newPlayedServerless(t)
 		p.runs = []map[string]any{{"applicationId": "00app", "id": "1", "state": state, "stateDetails": "out of memory\n"}}
@@ -167,11 +168,11 @@ func TestServerlessStatus(t *testing.T) {
 
 func TestServerlessRunOfAnApplicationThatWasTakenDownHasEnded(t *testing.T) {
 	p, s := newPlayedServerless(t)
-	if got, err := s.Status(t.Context(), job.Run{ClusterID: "00app", StepID: "1"}); err != nil || got != (Status{Failed, "the application 00app of job run 1 was taken down"}) {
+	if got, err := s.Status(t.Context(), job.Run{ClusterID: "00app", StepID: "1"}); err != nil || got != (engine.Status{State: engine.Failed, Reason: "the application 00app of job run 1 was taken down"}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	p.calls = nil
-	if got, err := s.Status(t.Context(), job.Run{ClusterID: "00old", StepID: "1"}); err != nil || got != (Status{Failed, "the application 00old of job run 1 was taken down"}) {
+	if got, err := s.Status(t.Context(), job.Run{ClusterID: "00old", StepID: "1"}); err != nil || got != (engine.Status{State: engine.Failed, Reason: "the application 00old of job run 1 was taken down"}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if len(p.calls) != 0 {

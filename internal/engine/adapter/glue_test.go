@@ -1,4 +1,4 @@
-package engine
+package adapter
 
 import (
 	"encoding/json"
@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/glue"
 
+	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
@@ -132,10 +133,10 @@ func TestGlueRunHasItsWorkersAndArguments(t *testing.T) {
 }
 
 func TestGlueStatus(t *testing.T) {
-	for state, want := range map[string]Status{
-		"STARTING": {State: Active}, "RUNNING": {State: Active}, "STOPPING": {State: Active}, "WAITING": {State: Active},
-		"SUCCEEDED": {State: Succeeded}, "FAILED": {Failed, "SystemExit: 1"}, "TIMEOUT": {Failed, "SystemExit: 1"}, "ERROR": {Failed, "SystemExit: 1"},
-		"EXPIRED": {Failed, "SystemExit: 1"}, "STOPPED": {Cancelled, "SystemExit: 1"},
+	for state, want := range map[string]engine.Status{
+		"STARTING": {State: engine.Active}, "RUNNING": {State: engine.Active}, "STOPPING": {State: engine.Active}, "WAITING": {State: engine.Active},
+		"SUCCEEDED": {State: engine.Succeeded}, "FAILED": {State: engine.Failed, Reason: "SystemExit: 1"}, "TIMEOUT": {State: engine.Failed, Reason: "SystemExit: 1"}, "ERROR": {State: engine.Failed, Reason: "SystemExit: 1"},
+		"EXPIRED": {State: engine.Failed, Reason: "SystemExit: 1"}, "STOPPED": {State: engine.Cancelled, Reason: "SystemExit: 1"},
 	} {
 		p, g := newPlayedGlue(t)
 		p.runs = []map[string]any{{"Id": "jr_1", "JobRunState": state, "ErrorMessage": "SystemExit: 1\n"}}
@@ -147,7 +148,7 @@ func TestGlueStatus(t *testing.T) {
 
 func TestGlueRunOfAJobThatWasTakenDownHasEnded(t *testing.T) {
 	_, g := newPlayedGlue(t)
-	if got, err := g.Status(t.Context(), job.Run{ClusterID: "j", StepID: "jr_1"}); err != nil || got != (Status{Failed, "the job j of job run jr_1 was taken down"}) {
+	if got, err := g.Status(t.Context(), job.Run{ClusterID: "j", StepID: "jr_1"}); err != nil || got != (engine.Status{State: engine.Failed, Reason: "the job j of job run jr_1 was taken down"}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }

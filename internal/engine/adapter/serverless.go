@@ -1,4 +1,4 @@
-package engine
+package adapter
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/emrserverless"
 	"github.com/aws/aws-sdk-go-v2/service/emrserverless/types"
 
+	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
@@ -25,7 +26,7 @@ type Serverless struct {
 	country settings.Country
 }
 
-var _ Engine = (*Serverless)(nil)
+var _ engine.Engine = (*Serverless)(nil)
 
 // NewServerless makes the engine of a country. It does not touch the network.
 func NewServerless(client *emrserverless.Client, country settings.Country) *Serverless {
@@ -42,7 +43,7 @@ func (s *Serverless) Start(ctx context.Context, r job.Run, save func(job.Run) er
 	if !ok {
 		return r, fmt.Errorf("emr serverless: no size %q", r.Sizing.Size)
 	}
-	name := StepName(s.country.Stack, s.country.Country, r.ID, r.Token)
+	name := engine.StepName(s.country.Stack, s.country.Country, r.ID, r.Token)
 	main, args, submit := spark.ServerlessSubmit(s.country, r.Order, size.Serverless)
 	started, err := s.client.StartJobRun(ctx, &emrserverless.StartJobRunInput{
 		ApplicationId:           &r.ClusterID,
@@ -110,8 +111,8 @@ func (s *Serverless) find(ctx context.Context, name string, since time.Time) (st
 
 // Status asks for the run's job run. One that was taken down with its application has ended: an application is deleted only when nothing
 // runs on it.
-func (s *Serverless) Status(ctx context.Context, r job.Run) (Status, error) {
-	gone := Status{State: Failed, Reason: fmt.Sprintf("the application %s of job run %s was taken down", r.ClusterID, r.StepID)}
+func (s *Serverless) Status(ctx context.Context, r job.Run) (engine.Status, error) {
+	gone := engine.Status{State: engine.Failed, Reason: fmt.Sprintf("the application %s of job run %s was taken down", r.ClusterID, r.StepID)}
 	if r.ClusterID != s.country.Compute.Serverless.ApplicationID {
 		return gone, nil // we may not even ask for it
 	}
@@ -120,10 +121,10 @@ func (s *Serverless) Status(ctx context.Context, r job.Run) (Status, error) {
 		return gone, nil
 	}
 	if err != nil {
-		return Status{}, fmt.Errorf("emr serverless: job run %s of application %s: %w", r.StepID, r.ClusterID, err)
+		return engine.Status{}, fmt.Errorf("emr serverless: job run %s of application %s: %w", r.StepID, r.ClusterID, err)
 	}
 	if got.JobRun == nil {
-		return Status{}, fmt.Errorf("emr serverless: job run %s of application %s: the answer is empty", r.StepID, r.ClusterID)
+		return engine.Status{}, fmt.Errorf("emr serverless: job run %s of application %s: the answer is empty", r.StepID, r.ClusterID)
 	}
 	reason := strings.TrimSpace(aws.ToString(got.JobRun.StateDetails))
 	if reason == "" {
@@ -131,13 +132,13 @@ func (s *Serverless) Status(ctx context.Context, r job.Run) (Status, error) {
 	}
 	switch got.JobRun.State {
 	case types.JobRunStateSuccess:
-		return Status{State: Succeeded}, nil
+		return engine.Status{State: engine.Succeeded}, nil
 	case types.JobRunStateFailed:
-		return Status{State: Failed, Reason: reason}, nil
+		return engine.Status{State: engine.Failed, Reason: reason}, nil
 	case types.JobRunStateCancelled:
-		return Status{State: Cancelled, Reason: reason}, nil
+		return engine.Status{State: engine.Cancelled, Reason: reason}, nil
 	}
-	return Status{State: Active}, nil
+	return engine.Status{State: engine.Active}, nil
 }
 
 // Cancel ends the run's job run.

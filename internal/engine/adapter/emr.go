@@ -1,4 +1,5 @@
-package engine
+// Package adapter has an engine for each service of AWS that computes runs.
+package adapter
 
 import (
 	"bytes"
@@ -7,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +17,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/sluice-data/sluice/internal/cluster"
+	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
@@ -33,28 +34,12 @@ type EMR struct {
 	pause    func(ctx context.Context, attempt int) error
 }
 
-var _ Engine = (*EMR)(nil)
+var _ engine.Engine = (*EMR)(nil)
 
 // NewEMR makes the engine of a country. The template is asked for when a cluster is started; closing returns the ids of the clusters
 // that are about to be ended, and must not answer with what was true before the call. It does not touch the network.
 func NewEMR(client *emr.Client, country settings.Country, template func(context.Context) ([]byte, error), closing func(context.Context) ([]string, error)) *EMR {
 	return &EMR{client, country, template, closing, pause}
-}
-
-func stepPrefix(stack, country string) string { return "sluice/" + stack + "/" + country + "/" }
-
-func runName(id job.ID, token int64) string { return fmt.Sprintf("%s#%d", id, token) }
-
-// ParseStepName reads back what StepName wrote; it is false for a step that is none of this country's runs.
-func ParseStepName(stack, country, name string) (job.ID, int64, bool) {
-	rest, ours := strings.CutPrefix(name, stepPrefix(stack, country))
-	text, number, ok := strings.Cut(rest, "#")
-	token, err := strconv.ParseInt(number, 10, 64)
-	if !ours || !ok || err != nil || token < 1 {
-		return job.ID{}, 0, false
-	}
-	id, err := job.ParseID(text)
-	return id, token, err == nil
 }
 
 func (e *EMR) clusterName(size string) string {
@@ -126,7 +111,7 @@ func (e *EMR) Sizes(ctx context.Context) ([]string, error) {
 // Who ends a cluster writes that down first, and then looks for runs that chose it. So a run first writes down what it chose, and then
 // looks whether that is about to end: whatever the order, one of the two sees the other.
 func (e *EMR) Start(ctx context.Context, r job.Run, save func(job.Run) error) (job.Run, error) {
-	name := StepName(e.country.Stack, e.country.Country, r.ID, r.Token)
+	name := engine.StepName(e.country.Stack, e.country.Country, r.ID, r.Token)
 	if r.ClusterID != "" {
 		// An earlier attempt got as far as choosing a cluster: the step may be there although nobody wrote it down.
 		step, err := e.findStep(ctx, r.ClusterID, name)
@@ -272,32 +257,32 @@ func (e *EMR) addStep(ctx context.Context, r job.Run, name string) (string, erro
 }
 
 // Status asks EMR for the run's step and, as a step may stay pending for ever on a cluster that is gone, for its cluster.
-func (e *EMR) Status(ctx context.Context, r job.Run) (Status, error) {
+func (e *EMR) Status(ctx context.Context, r job.Run) (engine.Status, error) {
 	got, err := e.emr.DescribeStep(ctx, &emr.DescribeStepInput{ClusterId: &r.ClusterID, StepId: &r.StepID})
 	if forgotten(err) {
-		return Status{State: Failed, Reason: "EMR does not know the cluster any more"}, nil
+		return engine.Status{State: engine.Failed, Reason: "EMR does not know the cluster any more"}, nil
 	}
 	if err != nil {
-		return Status{}, fmt.Errorf("emr: step %s of cluster %s: %w", r.StepID, r.ClusterID, err)
+		return engine.Status{}, fmt.Errorf("emr: step %s of cluster %s: %w", r.StepID, r.ClusterID, err)
 	}
 	if got.Step == nil || got.Step.Status == nil {
-		return Status{}, fmt.Errorf("emr: step %s of cluster %s: the answer has no status", r.StepID, r.ClusterID)
+		return engine.Status{}, fmt.Errorf("emr: step %s of cluster %s: the answer has no status", r.StepID, r.ClusterID)
 	}
 	switch got.Step.Status.State {
 	case types.StepStateCompleted:
-		return Status{State: Succeeded}, nil
+		return engine.Status{State: engine.Succeeded}, nil
 	case types.StepStateCancelled:
-		return Status{State: Cancelled, Reason: stepReason(got.Step.Status)}, nil
+		return engine.Status{State: engine.Cancelled, Reason: stepReason(got.Step.Status)}, nil
 	case types.StepStateFailed, types.StepStateInterrupted:
-		return Status{State: Failed, Reason: stepReason(got.Step.Status)}, nil
+		return engine.Status{State: engine.Failed, Reason: stepReason(got.Step.Status)}, nil
 	case types.StepStatePending, types.StepStateRunning, types.StepStateCancelPending:
 	}
 	described, err := e.emr.DescribeCluster(ctx, &emr.DescribeClusterInput{ClusterId: &r.ClusterID})
 	if err != nil {
-		return Status{}, fmt.Errorf("emr: cluster %s: %w", r.ClusterID, err)
+		return engine.Status{}, fmt.Errorf("emr: cluster %s: %w", r.ClusterID, err)
 	}
 	if described.Cluster == nil || described.Cluster.Status == nil {
-		return Status{}, fmt.Errorf("emr: cluster %s: the answer has no status", r.ClusterID)
+		return engine.Status{}, fmt.Errorf("emr: cluster %s: the answer has no status", r.ClusterID)
 	}
 	switch s := described.Cluster.Status; s.State {
 	case types.ClusterStateTerminated, types.ClusterStateTerminatedWithErrors:
@@ -305,9 +290,9 @@ func (e *EMR) Status(ctx context.Context, r job.Run) (Status, error) {
 		if s.StateChangeReason != nil && aws.ToString(s.StateChangeReason.Message) != "" {
 			reason += ": " + aws.ToString(s.StateChangeReason.Message)
 		}
-		return Status{State: Failed, Reason: reason}, nil
+		return engine.Status{State: engine.Failed, Reason: reason}, nil
 	}
-	return Status{State: Active}, nil
+	return engine.Status{State: engine.Active}, nil
 }
 
 // stepReason is what EMR tells about a step that did not succeed, the most useful first.

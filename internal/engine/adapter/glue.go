@@ -1,4 +1,4 @@
-package engine
+package adapter
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/glue"
 	"github.com/aws/aws-sdk-go-v2/service/glue/types"
 
+	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
@@ -23,7 +24,7 @@ type Glue struct {
 	country settings.Country
 }
 
-var _ Engine = (*Glue)(nil)
+var _ engine.Engine = (*Glue)(nil)
 
 // NewGlue makes the engine of a country. It does not touch the network.
 func NewGlue(client *glue.Client, country settings.Country) *Glue { return &Glue{client, country} }
@@ -36,7 +37,7 @@ func (g *Glue) Start(ctx context.Context, r job.Run, save func(job.Run) error) (
 	if !ok {
 		return r, fmt.Errorf("glue: no size %q", r.Sizing.Size)
 	}
-	name := runName(r.ID, r.Token)
+	name := engine.RunName(r.ID, r.Token)
 	id, err := g.find(ctx, r.ClusterID, name, r.StartedAt)
 	if err != nil {
 		return r, err
@@ -79,16 +80,16 @@ func (g *Glue) find(ctx context.Context, job, run string, since time.Time) (stri
 
 // Status asks for the run's job run. One that was taken down with its job has ended; should it compute on, the ledger refuses what it
 // publishes.
-func (g *Glue) Status(ctx context.Context, r job.Run) (Status, error) {
+func (g *Glue) Status(ctx context.Context, r job.Run) (engine.Status, error) {
 	got, err := g.client.GetJobRun(ctx, &glue.GetJobRunInput{JobName: &r.ClusterID, RunId: &r.StepID})
 	if missing := (*types.EntityNotFoundException)(nil); errors.As(err, &missing) {
-		return Status{State: Failed, Reason: fmt.Sprintf("the job %s of job run %s was taken down", r.ClusterID, r.StepID)}, nil
+		return engine.Status{State: engine.Failed, Reason: fmt.Sprintf("the job %s of job run %s was taken down", r.ClusterID, r.StepID)}, nil
 	}
 	if err != nil {
-		return Status{}, fmt.Errorf("glue: run %s of job %s: %w", r.StepID, r.ClusterID, err)
+		return engine.Status{}, fmt.Errorf("glue: run %s of job %s: %w", r.StepID, r.ClusterID, err)
 	}
 	if got.JobRun == nil {
-		return Status{}, fmt.Errorf("glue: run %s of job %s: the answer is empty", r.StepID, r.ClusterID)
+		return engine.Status{}, fmt.Errorf("glue: run %s of job %s: the answer is empty", r.StepID, r.ClusterID)
 	}
 	state := got.JobRun.JobRunState
 	reason := strings.TrimSpace(aws.ToString(got.JobRun.ErrorMessage))
@@ -97,13 +98,13 @@ func (g *Glue) Status(ctx context.Context, r job.Run) (Status, error) {
 	}
 	switch state {
 	case types.JobRunStateSucceeded:
-		return Status{State: Succeeded}, nil
+		return engine.Status{State: engine.Succeeded}, nil
 	case types.JobRunStateFailed, types.JobRunStateTimeout, types.JobRunStateError, types.JobRunStateExpired:
-		return Status{State: Failed, Reason: reason}, nil
+		return engine.Status{State: engine.Failed, Reason: reason}, nil
 	case types.JobRunStateStopped:
-		return Status{State: Cancelled, Reason: reason}, nil
+		return engine.Status{State: engine.Cancelled, Reason: reason}, nil
 	}
-	return Status{State: Active}, nil
+	return engine.Status{State: engine.Active}, nil
 }
 
 // Cancel ends the run's job run.
