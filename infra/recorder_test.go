@@ -27,6 +27,7 @@ type registration struct {
 	Provider string         `json:"-"`
 	After    []string       `json:"-"` // After are the names of what has to be there before, and goes after.
 	Replaced []string       `json:"-"` // Replaced are the inputs whose change makes another one of it, besides those of the provider.
+	Retained bool           `json:"-"` // Retained: it is forgotten rather than deleted.
 	Inputs   map[string]any `json:"inputs,omitempty"`
 }
 
@@ -45,7 +46,8 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 	defer r.lock.Unlock()
 	parent := args.RegisterRPC.GetParent()
 	r.list = append(r.list, registration{Type: args.TypeToken, Name: args.Name, Parent: parent[strings.LastIndex(parent, ":")+1:],
-		Protect: args.RegisterRPC.GetProtect(), Provider: args.RegisterRPC.GetProvider(), Inputs: plain(args.Inputs), After: ends(args.RegisterRPC.GetDependencies()), Replaced: args.RegisterRPC.GetReplaceOnChanges()})
+		Protect: args.RegisterRPC.GetProtect(), Provider: args.RegisterRPC.GetProvider(), Inputs: plain(args.Inputs), After: ends(args.RegisterRPC.GetDependencies()), Replaced: args.RegisterRPC.GetReplaceOnChanges(),
+		Retained: args.RegisterRPC.GetRetainOnDelete()})
 	state := args.Inputs.Copy()
 	kind := args.TypeToken[strings.LastIndex(args.TypeToken, ":")+1:]
 	for _, computed := range []string{"allocationId", "arn", "defaultRouteTableId", "email", "hex", "keyId", "name", "prefixListId", "url", "bucket", "datasetId"} {

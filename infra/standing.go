@@ -140,7 +140,8 @@ func (s *Standing) cluster(ctx *pulumi.Context, name string, args *StandingArgs)
 		return err
 	}
 	s.ID = made.ID().ToStringOutput()
-	withCluster := []pulumi.ResourceOption{pulumi.Parent(s), pulumi.DeletedWith(made)} // a cluster takes them with it, also when it ended by itself
+	// A cluster takes them with it. Of one that ended by itself EMR has nothing changed any more: a deployment that tried would stop there.
+	withCluster := []pulumi.ResourceOption{pulumi.Parent(s), pulumi.RetainOnDelete(true)}
 	scaling, err := emr.NewManagedScalingPolicy(ctx, name, &emr.ManagedScalingPolicyArgs{ClusterId: made.ID(), ComputeLimits: emr.ManagedScalingPolicyComputeLimitArray{
 		&emr.ManagedScalingPolicyComputeLimitArgs{
 			UnitType:                     pulumi.String("InstanceFleetUnits"),

@@ -74,9 +74,15 @@ func TestNothingStartsClustersAnyMoreWhenTheLastAreEnded(t *testing.T) {
 
 func TestStandingClusterThatEndedByItselfIsReplaced(t *testing.T) {
 	for ended, want := range map[string]any{"": nil, "j-1": "j-1"} {
-		c := only(standing(t, StandingArgs{Enabled: true, Ended: ended}), "aws:emr/cluster:Cluster")[0]
+		all := standing(t, StandingArgs{Enabled: true, Ended: ended})
+		c := only(all, "aws:emr/cluster:Cluster")[0]
 		if got := c.Inputs["tags"].(map[string]any)["InPlaceOf"]; got != want || !slices.Equal(c.Replaced, []string{"tags.InPlaceOf"}) {
 			t.Errorf("after %q: tag %v, another one when one of %q changes", ended, got, c.Replaced)
+		}
+		for _, r := range all { // EMR refuses to change what belongs to a cluster that has ended
+			if of := strings.HasPrefix(r.Type, "aws:emr/") && r.Inputs["clusterId"] != nil; r.Retained != of {
+				t.Errorf("%s %s: forgotten rather than deleted: %v", r.Type, r.Name, r.Retained)
+			}
 		}
 	}
 }
