@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -617,6 +618,56 @@ func TestContractThatChangesDuringADayCountsFromTheNextRun(t *testing.T) {
 		t.Error("a run's order changed under it")
 	}
 	s.settled(t)
+}
+
+func TestFileThatIsOverwrittenWhileItsRunReadsItIsReadByTheNextRun(t *testing.T) {
+	for name, event := range map[string]func(s *stage, key string){
+		"told by its event": func(s *stage, key string) { s.receive(key) },
+		"found by a sweep":  func(s *stage, _ string) { s.sweep() },
+	} {
+		s := twoFeeds(t)
+		p := s.running(t, airports)
+		key := airports.String() + "/data.csv"
+		s.put(key)
+		s.objects[resultKey(airports, 1)] = []byte(`{"ok":false,"error":"data.csv was overwritten","kind":"changed"}`)
+		p.dead = true
+		s.over(p, engine.Failed, "exit status 1")
+		s.end(p)
+		s.has(t, airports, job.Waiting, 1) // another run reads other bytes
+		event(s, key)
+		s.now = s.now.Add(time.Minute)
+		s.start()
+		s.has(t, airports, job.Running, 2)
+		var o Order
+		if err := json.Unmarshal(s.objects[orderKey(airports, 2)], &o); err != nil || o.Files[0].VersionID != s.landed[key].VersionID {
+			t.Errorf("%s: ordered %+v, there is %+v, %v", name, o.Files, s.landed[key], err)
+		}
+		again := s.runs["airports/2013-01-01#2"]
+		for range 3 {
+			s.progress(again)
+		}
+		s.end(again)
+		if f := s.files(t, airports)["data.csv"]; f.State != job.Processed || f.VersionID != s.landed[key].VersionID {
+			t.Errorf("%s: recorded %+v", name, f)
+		}
+		if want := []string{"job.retry airports/2013-01-01#1 "}; !slices.Equal(s.alerts, want) {
+			t.Errorf("%s: alerts: %q", name, s.alerts)
+		}
+		s.settled(t)
+	}
+}
+
+func TestReasonOfAFailureIsCutToWhatTheLedgerCanKeep(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	s.objects[resultKey(airports, 1)] = []byte(`{"ok":false,"error":"` + strings.Repeat("ä", 300_000) + `","kind":"input"}`)
+	p.dead = true
+	s.over(p, engine.Failed, "exit status 1")
+	s.end(p)
+	s.has(t, airports, job.Failed, 1)
+	if got, want := s.job(airports).Reason, strings.Repeat("ä", longestReason-1)+"…"; got != want {
+		t.Errorf("%d characters: …%s", utf8.RuneCountInString(got), got[max(0, len(got)-20):])
+	}
 }
 
 func TestMarkerWithoutFilesIsToldOnceAndMakesNoJob(t *testing.T) {

@@ -59,6 +59,7 @@ func (f Finisher) Finish(ctx context.Context, r job.Run, status engine.Status) e
 		if r.Reason, useless, err = f.reason(ctx, r, status); err != nil {
 			return err
 		}
+		r.Reason = shortened(r.Reason)
 	}
 	feeds, err := f.Ledger.Feeds(ctx)
 	if err != nil {
@@ -102,6 +103,16 @@ func (f Finisher) reason(ctx context.Context, r job.Run, status engine.Status) (
 		return "the run ended without publishing", false, nil
 	}
 	return fmt.Sprintf("the run ended %s", status.State), false, nil
+}
+
+// longestReason is how many characters of a reason the ledger keeps: its items have a limit, which would keep the run from ever ending.
+const longestReason = 2000
+
+func shortened(text string) string {
+	if all := []rune(text); len(all) > longestReason {
+		return string(all[:longestReason-1]) + "…"
+	}
+	return text
 }
 
 // runPrefix is where the objects of a run are in the artifacts bucket.

@@ -15,6 +15,12 @@ class InputError(JobError):
     kind = "input"
 
 
+class ChangedError(JobError):
+    """A file is not the one any more that the run was ordered with; nothing was published, and the next run takes what is there then."""
+
+    kind = "changed"
+
+
 class ClaimError(JobError):
     """The ledger does not let this run publish: another run owns the day, or the day is closed."""
 

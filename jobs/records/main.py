@@ -19,6 +19,7 @@ from typing import Any, Callable
 from urllib.parse import urlparse
 
 import boto3
+from botocore.exceptions import ClientError
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -26,9 +27,12 @@ from pyspark.sql import functions as F
 from jobs.records import contract as contracts
 from jobs.records import files, sealed, transforms
 from jobs.records.contract import Contract
-from jobs.records.errors import AuditError, ClaimError, InputError, JobError
+from jobs.records.errors import AuditError, ChangedError, ClaimError, InputError, JobError
 from jobs.records.lake import CATALOG, STAGES, Table
 from jobs.records.ledger import Ledger
+
+_HEADS = 10
+"""How many objects are asked for at once: as many as boto3 keeps connections for."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,16 @@ class Objects:
             self._client.get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))["Body"].read().decode("utf-8")
         )
 
+    def version(self, bucket: str, key: str) -> str | None:
+        """The version of an object that is read by its key now; None where there is no object, or its bucket keeps no versions."""
+        try:
+            version: str | None = self._client.head_object(Bucket=bucket, Key=key).get("VersionId")
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return None
+            raise
+        return version
+
     def envelope(self, bucket: str, key: str) -> sealed.Envelope:
         """What opens an object that its sender encrypted."""
         return sealed.envelope(self._kms, key, self._client.head_object(Bucket=bucket, Key=key)["Metadata"])
@@ -117,6 +131,31 @@ class Run:
         return self._process()
 
     def _process(self) -> dict[str, int]:
+        self._check_versions()
+        try:
+            tables, counts = self._make()
+        finally:  # also when it failed: a file that was overwritten while it was read may look like anything
+            self._check_versions()
+        self._publish(tables, counts)
+        return counts
+
+    def _check_versions(self) -> None:
+        """Raises ChangedError unless all files are the ones that were ordered.
+
+        Spark reads files by key. A version that is current after the last read was current at every read, for an older one does not come back.
+        """
+        wanted = self._order.files
+        with ThreadPoolExecutor(_HEADS) as pool:
+            found = list(pool.map(lambda f: self._objects.version(f["bucket"], f["key"]), wanted))
+        changed = [f["key"] for f, version in zip(wanted, found) if version != f.get("versionId")]
+        if changed:
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise ChangedError(
+                f"{changed[0]}{more} was overwritten or deleted after the run was ordered: nothing was published"
+            )
+
+    def _make(self) -> tuple[dict[str, Table], dict[str, int]]:
+        """Writes the day to branches that nobody reads, and returns them with what is on them."""
         order = self._order
         contract = contracts.parse(order.contract, order.feed)
         wanted = self._files()
@@ -138,8 +177,7 @@ class Run:
 
         self._write(spark, contract, tables, classified, counts, forward)
         _audit(tables, records.count, counts, order.day, contract, forward)
-        self._publish(tables, counts)
-        return counts
+        return tables, counts
 
     def _tables(self, spark: SparkSession, token: int) -> dict[str, Table]:
         order = self._order

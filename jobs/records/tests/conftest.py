@@ -118,6 +118,8 @@ class Country:
         self.buckets = {stage: f"{name}-{stage}" for stage in (*STAGES, "landing", "artifacts")}
         for bucket in self.buckets.values():
             s3.create_bucket(Bucket=bucket)
+        s3.put_bucket_versioning(Bucket=self.buckets["landing"], VersioningConfiguration={"Status": "Enabled"})
+        self._s3, self._landed = s3, dict[str, tuple[bytes, str]]()  # content and version of each key
         self.jobs_table = f"{name}-jobs"
         self.dynamodb.create_table(
             TableName=self.jobs_table,
@@ -135,14 +137,24 @@ class Country:
 
     def put(self, feed: str, day: str, files: Mapping[str, str | bytes]) -> list[dict[str, Any]]:
         """Lets files land and returns how an order names them."""
-        folder = self._lake / self.buckets["landing"] / feed / day
+        bucket, ordered = self.buckets["landing"], []
+        folder = self._lake / bucket / feed / day
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        bucket = self.buckets["landing"]
-        return [
-            {"bucket": bucket, "key": f"{feed}/{day}/{name}", "bytes": (folder / name).stat().st_size} for name in files
-        ]
+        for name, text in files.items():
+            key, content = f"{feed}/{day}/{name}", text.encode() if isinstance(text, str) else text
+            if key not in self._landed or self._landed[key][0] != content:
+                (folder / name).write_bytes(content)
+                version = self._s3.put_object(Bucket=bucket, Key=key, Body=content)["VersionId"]
+                self._landed[key] = content, version
+            ordered.append({"bucket": bucket, "key": key, "bytes": len(content), "versionId": self._landed[key][1]})
+        return ordered
+
+    def remove(self, feed: str, day: str, name: str) -> None:
+        """Deletes a file that landed."""
+        bucket, key = self.buckets["landing"], f"{feed}/{day}/{name}"
+        self._s3.delete_object(Bucket=bucket, Key=key)
+        (self._lake / bucket / key).unlink()
+        del self._landed[key]
 
     def start(self, feed: str, day: str, token: int, revision: int = 1) -> None:
         """Makes the ledger expect a run."""

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs.records import files, transforms
 from jobs.records import main as job
-from jobs.records import transforms
-from jobs.records.errors import AuditError, ClaimError, InputError, JobError
+from jobs.records.errors import AuditError, ChangedError, ClaimError, InputError, JobError
 from jobs.records.lake import Table
 from jobs.records.ledger import Ledger
 from jobs.records.main import Run
@@ -375,6 +375,43 @@ def test_a_run_that_was_replaced_cannot_publish(country: Country, monkeypatch: p
         run.run()
 
 
+@pytest.mark.parametrize(("owner", "name"), [(files, "read"), (transforms, "classify"), (job, "_audit")])
+def test_a_file_that_is_overwritten_while_its_run_reads_it_is_not_published(
+    country: Country, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+) -> None:
+    country.run(SHOPS, D1, FIRST)
+    before = everything(country)
+    other = {"a.csv": SECOND["a.csv"].replace("Ada", "Eda")}  # as long as the first one
+    original = getattr(owner, name)
+
+    def overwritten(*args: Any) -> Any:
+        country.put("shops", D2, other)
+        return original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, overwritten)
+        with pytest.raises(ChangedError) as error:
+            country.run(SHOPS, D2, SECOND)
+    assert str(error.value) == (
+        f"shops/{D2}/a.csv was overwritten or deleted after the run was ordered: nothing was published"
+    )
+    assert everything(country) == before
+    assert "commitState" not in country.job("shops", D2)
+    assert country.run(SHOPS, D2, other, token=2) == counts(input=4, validated=2, invalid=2, changed=2, deleted=1)
+    assert [row[:2] for row in rows(country, "curated") if row[3] == D2] == [("1", "Eda"), ("2", "Bob")]
+
+
+def test_files_that_are_not_the_ordered_ones_any_more_are_not_read(country: Country) -> None:
+    run = country.attempt(SHOPS, D1, {**FIRST, "b.csv": "id,name,sales\n9,Ida,9\n"})
+    country.put("shops", D1, {"a.csv": "cut off", "b.csv": "cut off"})
+    with pytest.raises(ChangedError, match=rf"^shops/{D1}/a\.csv and 1 more was overwritten"):
+        run.run()
+    country.remove("shops", D1, "a.csv")
+    with pytest.raises(ChangedError, match=rf"^shops/{D1}/a\.csv and 1 more was overwritten or deleted"):
+        run.run()
+    assert not country.spark.catalog.tableExists(country.name_of("validated", "shops"))
+
+
 def test_a_commit_that_the_order_does_not_resume_is_left_alone(
     country: Country, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,7 +483,7 @@ def test_the_command_tells_its_result_in_three_ways(
         "revision": 1,
         "contract": SHOPS,
         "references": {},
-        "files": [*country.put("shops", D1, contents), {"bucket": "b", "key": f"shops/{D1}/_COMPLETE", "bytes": 0}],
+        "files": country.put("shops", D1, {**contents, "_COMPLETE": ""}),
         "databases": {stage: country.buckets[stage] for stage in STAGES},
         "buckets": country.buckets,
         "jobsTable": country.jobs_table,
