@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -194,19 +195,18 @@ func (t Tickets) parse(body string) (job.ID, error) {
 
 // Renew keeps received tickets from appearing again. A ticket that cannot be renewed appears again by itself, which is no error.
 func (t Tickets) Renew(ctx context.Context, receipts []string) error {
-	for len(receipts) > 0 {
-		n := min(len(receipts), 10) // the limit of one call
+	var faults []error
+	for some := range slices.Chunk(receipts, 10) { // the limit of one call
 		in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &t.url}
-		for i, receipt := range receipts[:n] {
+		for i, receipt := range some {
 			in.Entries = append(in.Entries, sqstypes.ChangeMessageVisibilityBatchRequestEntry{
 				Id: aws.String(strconv.Itoa(i)), ReceiptHandle: &receipt, VisibilityTimeout: visibilitySeconds})
 		}
-		receipts = receipts[n:]
 		if _, err := t.sqs.ChangeMessageVisibilityBatch(ctx, in); err != nil {
-			return fmt.Errorf("tickets: %w", err)
+			faults = append(faults, fmt.Errorf("tickets: %w", err)) // the others are renewed all the same
 		}
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 // Delete takes a ticket off the queue. One whose receipt is no longer good appears again, and is deleted then.
@@ -246,7 +246,8 @@ func NewDeadLetters(client *sqs.Client, country settings.Country) DeadLetters {
 func (d DeadLetters) Redrive(ctx context.Context) ([]DeadLetter, error) {
 	var all []DeadLetter
 	for {
-		got, err := d.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &d.url, MaxNumberOfMessages: 10, MessageAttributeNames: []string{"All"}})
+		got, err := d.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &d.url, MaxNumberOfMessages: 10, MessageAttributeNames: []string{"All"},
+			WaitTimeSeconds: 1}) // without waiting SQS asks some of its servers only, and a full queue may look empty
 		if err != nil {
 			return all, fmt.Errorf("dead letters: %w", err)
 		}

@@ -26,7 +26,10 @@ func wire(country settings.Country, cfg aws.Config) (any, error) {
 
 // patient has calls repeated that the function may not make: the deployment invokes it as soon as it is there, and what a new role may do
 // gets around in some seconds. https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
-func patient(o *s3.Options) { o.Retryer = retry.AddWithErrorCodes(o.Retryer, "AccessDenied") }
+// So are those that met another deployment's. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+func patient(o *s3.Options) {
+	o.Retryer = retry.AddWithErrorCodes(o.Retryer, "AccessDenied", "ConditionalRequestConflict")
+}
 
 // object is an object in S3.
 type object struct {

@@ -107,9 +107,14 @@ func (a api) Steps(ctx context.Context, id string) (int, error) {
 	return n, nil
 }
 
+// maxTerminated is how many clusters one call may end: https://docs.aws.amazon.com/emr/latest/APIReference/API_TerminateJobFlows.html
+const maxTerminated = 10
+
 func (a api) Terminate(ctx context.Context, ids ...string) error {
-	if _, err := a.emr.TerminateJobFlows(ctx, &emr.TerminateJobFlowsInput{JobFlowIds: ids}); err != nil {
-		return fmt.Errorf("end clusters %v: %w", ids, err)
+	for some := range slices.Chunk(ids, maxTerminated) {
+		if _, err := a.emr.TerminateJobFlows(ctx, &emr.TerminateJobFlowsInput{JobFlowIds: some}); err != nil {
+			return fmt.Errorf("end clusters %v: %w", some, err)
+		}
 	}
 	return nil
 }
