@@ -113,7 +113,7 @@ func as(running status, role string) aws.Config {
 // outputs is what the stack exports, as far as these tests read it.
 type outputs struct {
 	Countries map[string]struct {
-		Dataset, GoogleProject                     string
+		Dataset, GoogleProject, StateMachine       string
 		Buckets, Tables, Queues, Topics, Functions map[string]string
 		Access                                     map[string]struct{ Role string }
 	}

@@ -107,6 +107,7 @@ func closedDayIsRestated(t *testing.T, d deployment, inputs string) {
 func jobsDoAsTheyAreTold(t *testing.T, d deployment, inputs string) {
 	const country, day = "us", "2013-01-01"
 	const waits, runs = "flights/" + day, "weather/" + day
+	e := listen(t, d, "jobs-ear")
 	before := d.sluice(t, "jobs", "--feed", "airlines", "--json")
 	d.put(t, 0, country, "flights", day, dayFiles(t, inputs, country, "flights", day)...)
 	d.await(t, country, "flights", day, func(j job) bool { return j.State == "waiting" && j.Reason != "" })
@@ -146,6 +147,7 @@ func jobsDoAsTheyAreTold(t *testing.T, d deployment, inputs string) {
 	d.await(t, country, "flights", day, func(j job) bool { return j.State == "blocked" })
 	d.explains(t, country, runs, "failed", "ended: "+j.Reason, "blocks: "+waits)
 	d.act(t, 0, "us "+waits+" is cancelled, revision 1\n", "cancel", waits, country)
+	e.hears(t, d, "job.failed weather "+day)
 	if after := d.sluice(t, "jobs", "--feed", "airlines", "--json"); after != before {
 		t.Errorf("the other jobs before:\n%s\nafter:\n%s", before, after)
 	}

@@ -24,7 +24,6 @@ import (
 	gluetypes "github.com/aws/aws-sdk-go-v2/service/glue/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"google.golang.org/api/iterator"
 	"google.golang.org/api/option"
@@ -59,11 +58,12 @@ func TestFileBecomesRecordsAndRows(t *testing.T) {
 		{"ClosedDayIsRefusedAndNothingChanges", func(t *testing.T) { closedDayIsRefused(t, d, inputs) }},
 		{"ClosedDayIsRestatedThoughItsStepDies", func(t *testing.T) { closedDayIsRestated(t, d, inputs) }},
 		{"RolesDoWhatTheTableSays", func(t *testing.T) { rolesDoWhatTheTableSays(t, d) }},
-		{"DeadLetterIsHeardOf", func(t *testing.T) { deadLetterIsHeardOf(t, d) }},
+		{"WhateverFailsIsHeardOfOnce", func(t *testing.T) { whateverFailsIsHeardOf(t, d) }},
 		{"JobsDoAsTheyAreTold", func(t *testing.T) { jobsDoAsTheyAreTold(t, d, inputs) }},
 		{"ComputeGoesAndNothingElse", func(t *testing.T) { gone = computeGoesAndNothingElse(t, d, inputs) }},
-		{"NewFeedIsAContractAndALineOnAnyEngine", func(t *testing.T) { newFeeds(t, elsewhere, inputs) }},
+		{"NewFeedIsAContractAndALineOnAnyEngineAndDriver", func(t *testing.T) { newFeeds(t, elsewhere, inputs) }},
 		{"ComputeIsBackAndWhatWaitedIsDone", func(t *testing.T) { computeIsBack(t, elsewhere, gone) }},
+		{"FailedDriverIsHeardOfOnce", func(t *testing.T) { failedMachineIsHeardOf(t, elsewhere) }},
 		{"LandingIsDescribedEveryNight", func(t *testing.T) { landingIsDescribed(t, elsewhere) }},
 		{"DestroyLeavesNothing", func(t *testing.T) { destroyLeavesNothing(t, elsewhere) }},
 	}
@@ -270,12 +270,15 @@ func (d deployment) until(t *testing.T, what string, holds func() bool) {
 }
 
 // newFeeds adds a feed to a copy of the checkout, once for each engine, with a contract file and a line of YAML each, deploys them, and runs
-// the same day of all: the same counts and the same rows. The deployment also brings back what compute is made of.
+// the same day of all: the same counts and the same rows. The deployment also brings back what compute is made of, and has the country polled,
+// which changes no job that was there.
 func newFeeds(t *testing.T, d deployment, inputs string) {
 	addFeeds(t, d)
 	addSealedFeed(t, d)
+	sameJobs := switchDriver(t, d, "us", "polling")
 	d.sluice(t, "compute", "on")
 	d.pulumi(t, "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress", "--parallel", "64")
+	sameJobs(t)
 	file := filepath.Join(t.TempDir(), "seats.csv")
 	if err := os.WriteFile(file, []byte("plane,seats\nN10156,55\nN102UW,182\nN103US,many\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -283,6 +286,7 @@ func newFeeds(t *testing.T, d deployment, inputs string) {
 	for feed := range newFeedEngines {
 		d.put(t, 0, "us", feed, "2013-01-01", file)
 	}
+	d.polls(t, "us")
 	type row struct {
 		Plane, Change, Hash string
 		Seats               int64
@@ -338,66 +342,6 @@ func account(running status) aws.Config {
 		Region:       running.Region,
 		BaseEndpoint: aws.String(running.Endpoints["aws"]),
 		Credentials:  credentials.NewStaticCredentialsProvider(running.Account, "local", ""),
-	}
-}
-
-// deadLetterIsHeardOf puts a message among the dead letters and listens on the alerts topic until the alarm tells of it, which it does
-// only when the deployed policies of topic and key let CloudWatch in. Then the message is taken up, once.
-func deadLetterIsHeardOf(t *testing.T, d deployment) {
-	cfg := account(decode[status](t, d, "local", "status"))
-	queues, topics, country := sqs.NewFromConfig(cfg), sns.NewFromConfig(cfg), decodeOutputs(t, d).Countries["us"]
-
-	ear, err := queues.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("ear")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	const arn = "arn:aws:sqs:us-east-1:000000000000:ear"
-	let := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"sns.amazonaws.com"},"Action":"sqs:SendMessage","Resource":"` + arn + `"}]}`
-	if _, err := queues.SetQueueAttributes(t.Context(), &sqs.SetQueueAttributesInput{QueueUrl: ear.QueueUrl, Attributes: map[string]string{"Policy": let}}); err != nil {
-		t.Fatal(err)
-	}
-	hears, err := topics.Subscribe(t.Context(), &sns.SubscribeInput{TopicArn: aws.String(country.Topics["alerts"]), Protocol: aws.String("sqs"), Endpoint: aws.String(arn)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	deadLetters := country.Queues["deadLetters"]
-	if _, err := queues.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &deadLetters, MessageBody: aws.String("{}")}); err != nil {
-		t.Fatal(err)
-	}
-	d.until(t, "the alarm is heard", func() bool {
-		got, err := queues.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: ear.QueueUrl})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range got.Messages {
-			var envelope struct{ Message string }
-			var alarm struct{ AlarmName, NewStateValue string }
-			if json.Unmarshal([]byte(*m.Body), &envelope) == nil && json.Unmarshal([]byte(envelope.Message), &alarm) == nil &&
-				alarm.AlarmName == "sluice-local-us-dead-letters" && alarm.NewStateValue == "ALARM" {
-				return true
-			}
-		}
-		return false
-	})
-	for _, undo := range []func() error{
-		func() error {
-			_, err := topics.Unsubscribe(t.Context(), &sns.UnsubscribeInput{SubscriptionArn: hears.SubscriptionArn})
-			return err
-		},
-		func() error {
-			_, err := queues.DeleteQueue(t.Context(), &sqs.DeleteQueueInput{QueueUrl: ear.QueueUrl})
-			return err
-		},
-	} {
-		if err := undo(); err != nil {
-			t.Error(err)
-		}
-	}
-	type letter struct{ Job, Body string }
-	for _, want := range [][]letter{{{"", "{}"}}, {}} {
-		if got := decode[[]letter](t, d, "redrive", "--dead-letters", "--country", "us"); !slices.Equal(got, want) {
-			t.Errorf("dead letters: %+v, want %+v", got, want)
-		}
 	}
 }
 
