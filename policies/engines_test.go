@@ -12,7 +12,7 @@ import (
 // calls are the operations that a file of package engine asks of its service.
 func calls(t *testing.T, file string) []string {
 	t.Helper()
-	parsed, err := parser.ParseFile(token.NewFileSet(), "../internal/engine/"+file, nil, 0)
+	parsed, err := parser.ParseFile(token.NewFileSet(), "../internal/engine/adapter/"+file, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
