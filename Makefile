@@ -46,24 +46,24 @@ down: ## Destroy the local stack, stop everything that make demo started, delete
 
 .PHONY: test
 test: build ## Run every check that CI runs: Go, Python, and the path of a file through a deployed stack
-	@echo "the deployment test, Python tests, checks and Go tests run side by side; each prints when it has ended, which takes fifteen minutes or so on 2 cores"
+	@echo "the deployment test, Python tests, checks and Go tests run side by side; each prints when it has ended, which takes twenty minutes or so on 2 cores"
 	@$(MAKE) --output-sync=target test-deployment test-python test-go
 
-# First, because it is the longest, and waits half of its time for what it deployed.
+# First, because it is the longest, and waits half of its time for what it deployed; the others have the processor when it does not want it.
 .PHONY: test-deployment
 test-deployment: build
 	go test -tags engine -count 1 -timeout 60m -v ./test/...
 
 .PHONY: test-go
 test-go: lint
-	go test ./...
-	go -C local/plugins test ./...
+	nice go test ./...
+	nice go -C local/plugins test ./...
 
 .PHONY: test-python test-jobs test-local
 test-python: test-jobs test-local
 
 test-jobs test-local: build
-	.venv/bin/python -m pytest $(@:test-%=%)
+	nice .venv/bin/python -m pytest $(@:test-%=%)
 
 .PHONY: test-access
 test-access: test/access/node_modules/.installed ## Prove with another evaluator that the policies say what the access table says

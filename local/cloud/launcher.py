@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from local.cloud import processes
+from local.cloud import ports, processes
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -174,29 +174,17 @@ def choose_ports(endpoints: dict[str, str]) -> dict[str, int]:
     Addresses end up in the deployment's state (queue URLs), so a port that changed would show up as a difference.
     """
     sockets: list[socket.socket] = []
-    ports: dict[str, int] = {}
+    chosen: dict[str, int] = {}
     try:
         for name in ("aws", "bigquery", "storage", "google"):
             known = int(endpoints[name].rpartition(":")[2]) if name in endpoints else 0
-            sock = _bind(known) or _bind(0)
-            assert sock is not None, "port 0 always binds"
+            sock = (ports.bind(known) if known else None) or ports.bind_free()
             sockets.append(sock)
-            ports[name] = sock.getsockname()[1]
+            chosen[name] = sock.getsockname()[1]
     finally:
         for sock in sockets:
             sock.close()
-    return ports
-
-
-def _bind(port: int) -> socket.socket | None:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind(("127.0.0.1", port))
-    except OSError:
-        sock.close()
-        return None
-    return sock
+    return chosen
 
 
 def _read(home: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from local.cloud import ports as loopback
 from local.cloud import processes
 
 from . import certificates
@@ -38,7 +38,7 @@ class Google:
         self.aws_endpoint = aws_endpoint
         self.fake_gcs_server = Path(fake_gcs_server).resolve()
         chosen = ports or {}
-        self.ports = {name: chosen.get(name) or free_port() for name in ("bigquery", "storage", "google")}
+        self.ports = {name: chosen.get(name) or loopback.free_port() for name in ("bigquery", "storage", "google")}
         self.endpoints = {name: f"http://127.0.0.1:{port}" for name, port in self.ports.items()}
         self.ca = self.cloud / "google" / "bundle.pem"
         self.children: dict[str, subprocess.Popen[bytes]] = {}
@@ -147,10 +147,3 @@ def start(home: Path, aws_endpoint: str, ports: dict[str, int], fake_gcs_server:
     google = Google(home, aws_endpoint, fake_gcs_server, ports)
     google.start()
     return google
-
-
-def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
