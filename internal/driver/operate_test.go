@@ -243,7 +243,7 @@ func TestExportThatWasGivenUpIsRedriven(t *testing.T) {
 	w.tick()
 	w.heard("jobs", "job.succeeded airports 2013-01-01")
 	w.check(w.ledger.Exported(t.Context(), w.job(airports), 3))
-	w.refused(airports, job.Redrive, "job airports/2013-01-01 is succeeded: only a failed, dead or cancelled job, or one that waits for its next attempt, can be tried again; a closed day is restated")
+	w.refused(airports, job.Redrive, "job airports/2013-01-01 is of a closed day: sluice restate does it again")
 }
 
 func TestDeadLettersAreTakenUpAgain(t *testing.T) {

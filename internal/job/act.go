@@ -59,9 +59,11 @@ func (j Job) Apply(a Act, last Day) (Job, error) {
 			return j, refused("job %s: %s of the feed has succeeded already; an earlier day needs a restatement", j.ID, last)
 		}
 	case Redrive:
-		again := j.State == Failed || j.State == Dead || j.State == Cancelled || j.State == Waiting && !j.RetryAt.IsZero()
-		if !again || j.Done() {
-			return j, refused("job %s is %s: only a failed, dead or cancelled job, or one that waits for its next attempt, can be tried again; a closed day is restated", j.ID, j.State)
+		if j.Done() { // succeeded, or a restatement of it was cancelled
+			return j, refused("job %s is of a closed day: sluice restate does it again", j.ID)
+		}
+		if again := j.State == Failed || j.State == Dead || j.State == Cancelled || j.State == Waiting && !j.RetryAt.IsZero(); !again {
+			return j, refused("job %s is %s: only a failed, dead or cancelled job, or one that waits for its next attempt, can be tried again", j.ID, j.State)
 		}
 		if early {
 			return j, refused("job %s: %s of the feed has succeeded already; an earlier day needs a restatement", j.ID, last)

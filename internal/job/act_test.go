@@ -105,6 +105,9 @@ func TestCancelledRestatementLeavesTheDayClosed(t *testing.T) {
 	if err != nil || is.State != Cancelled || !is.Done() {
 		t.Errorf("got %+v, %v", is, err)
 	}
+	if _, err := is.Apply(Act{Verb: Redrive, By: "ann"}, d1); err == nil || !strings.HasSuffix(err.Error(), "is of a closed day: sluice restate does it again") {
+		t.Errorf("redrive: %v", err)
+	}
 	b := example(is, in(Waiting, "b", d1))
 	if got := Plan(b); len(got) != 1 || got[0].To != Ready {
 		t.Errorf("what waits for the day does not go on: %+v", got)
