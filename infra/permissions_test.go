@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -122,7 +123,10 @@ func TestPoliciesTogetherAllowWhatTheCountriesSay(t *testing.T) {
 		}
 		packed, err := PackPerson(p.Who, countries, rules, DefaultRolePolicies)
 		if err != nil {
-			t.Skip(err)
+			if !strings.Contains(err.Error(), "would need more than") {
+				t.Fatalf("%v", err)
+			}
+			t.Skip("more than a role can hold is refused, which TestGrantOfAllCountriesFitsAsManyAsIAMTakes holds; rapid draws again, and fails when most is such")
 		}
 		var together []policies.Document
 		for _, parts := range packed {

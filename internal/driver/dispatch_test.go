@@ -77,12 +77,16 @@ type simulated struct {
 	idle    time.Duration
 }
 
+// elapse lets virtual time pass: all of this is in a bubble of testing/synctest, whose clock jumps when everybody waits, so that nothing waits
+// for a real one.
+func elapse(d time.Duration) { time.Sleep(d) }
+
 // pass lets the time pass that something takes.
 func (s *simulated) pass(t takes) {
 	s.mu.Lock()
 	factor := math.Exp(math.Log(float64(t.p99)/float64(t.median)) / 2.326 * s.random.NormFloat64())
 	s.mu.Unlock()
-	time.Sleep(time.Duration(float64(t.median) * factor))
+	elapse(time.Duration(float64(t.median) * factor))
 }
 
 // remote is the database as functions reach it.
@@ -172,7 +176,7 @@ func (s *simulated) invoke(name string, way takes, f func(ctx context.Context) e
 			if free {
 				break
 			}
-			time.Sleep(wait)
+			elapse(wait)
 		}
 		s.mu.Lock()
 		cold := time.Since(s.called[name]) > warm
@@ -202,7 +206,7 @@ func (s *simulated) Announce(_ context.Context, kind job.NoticeType, id job.ID, 
 			if err != nil {
 				return err
 			}
-			time.Sleep(10 * time.Second) // the load at BigQuery
+			elapse(10 * time.Second) // the load at BigQuery
 			return s.starter.Finisher.Ledger.(*ledger.Ledger).Exported(ctx, j, 1)
 		})
 	}
@@ -293,7 +297,7 @@ func (s simulatedEngine) Start(_ context.Context, r job.Run, save func(job.Run) 
 	s.busy += takes
 	s.mu.Unlock()
 	go func() {
-		time.Sleep(takes)
+		elapse(takes)
 		s.commit(r)
 		s.invoke("finish-job", aRule, func(ctx context.Context) error { return s.ended(ctx, r.ID, r.Token) })
 	}()
@@ -382,17 +386,17 @@ func simulate(t *testing.T, seed uint64) (s *simulated) {
 				s.takes[id] = time.Duration(float64(10*time.Minute) * s.random.ExpFloat64())
 				s.left++
 				at := 24*time.Hour*time.Duration(d)/4 + time.Duration(s.random.Int64N(int64(30*time.Minute)))
-				go func() { time.Sleep(at); s.deliver(id) }()
+				go func() { elapse(at); s.deliver(id) }()
 			}
 			day = day.Next()
 		}
 		for minute := 0; ; minute++ {
-			time.Sleep(time.Minute)
+			elapse(time.Minute)
 			s.mu.Lock()
 			left := s.left
 			s.mu.Unlock()
 			if left == 0 && minute%15 == 0 {
-				time.Sleep(time.Minute) // the last one's end, and its export
+				elapse(time.Minute) // the last one's end, and its export
 				return
 			}
 			s.invoke("start-jobs", aRule, s.starter.Work)
