@@ -65,7 +65,7 @@ func closedDayIsRestated(t *testing.T, d deployment, inputs string) {
 	const id = feed + "/" + first
 	before, exported := d.stored(t, country, feed, first), len(bigQueryRows(t, d, country, feed, first))
 	d.act(t, 2, `sluice: required flag(s) "reason" not set`, "restate", id, country)
-	d.act(t, 3, "sluice: refused: job "+id+" is succeeded: only a failed, dead or cancelled job", "redrive", id, country)
+	d.act(t, 3, "sluice: refused: job "+id+" is of a closed day: sluice restate does it again", "redrive", id, country)
 	d.killStep(t, country, feed, first, 2, func() {
 		d.act(t, 0, "us "+id+" is waiting, revision 2\n", "restate", id, country, "--reason", "late file")
 	})
@@ -73,7 +73,7 @@ func closedDayIsRestated(t *testing.T, d deployment, inputs string) {
 	d.explains(t, country, id, "waiting", "attempt: waits for attempt 2 of 3 at ")
 	d.act(t, 0, "us "+id+" is cancelled, revision 2\n", "cancel", id, country, "--reason", "not today", "--by", "ann")
 	d.explains(t, country, id, "cancelled", "closed day: cancel by ann: not today; the day stays closed as it was")
-	d.act(t, 3, "sluice: refused: job "+id+" is cancelled: only a failed, dead or cancelled job", "redrive", id, country)
+	d.act(t, 3, "sluice: refused: job "+id+" is of a closed day: sluice restate does it again", "redrive", id, country)
 	if now, rows := d.stored(t, country, feed, first), len(bigQueryRows(t, d, country, feed, first)); now != before || rows != exported {
 		t.Errorf("readers see %+v and %d rows in BigQuery of a run that died, before it %+v and %d", now, rows, before, exported)
 	}

@@ -37,7 +37,7 @@ func (d deployment) killEach(t *testing.T, country string, folders ...string) fu
 		t.Helper()
 		for range folders {
 			if err := <-deaths; err != nil {
-				t.Fatalf("%v\n%s", err, d.logs())
+				t.Fatal(err)
 			}
 		}
 	}
@@ -180,13 +180,13 @@ func (d deployment) killStep(t *testing.T, country, feed, day string, token int,
 		return err == nil && strings.Contains(line, order)
 	})
 	if err != nil {
-		t.Fatalf("no process works on %s: %v\n%s", order, err, d.logs())
+		t.Fatalf("no process works on %s: %v", order, err)
 	}
 	if err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
 		now, err := files()
 		return now > before, err
 	}); err != nil {
-		t.Fatalf("%s: no records of the day are written: %v\n%s", order, err, d.logs())
+		t.Fatalf("%s: no records of the day are written: %v", order, err)
 	}
 	if err := step.KillWithContext(ctx); err != nil {
 		t.Fatalf("%s: its process could not be killed: %v", order, err)

@@ -113,13 +113,25 @@ func (d deployment) await(t *testing.T, country, feed, day string, fits func(job
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("waited in vain for job %s %s %s: %s\n%s", country, feed, day, text, d.logs())
+			t.Fatalf("waited in vain for job %s %s %s: %s", country, feed, day, text)
 		case <-tick.C:
 		}
 	}
 }
 
-// logs returns the ends of the local cloud's logs, for the message of a failure.
+// logs are the ends of the local cloud's logs at the time of a failure, taken before its folder goes.
+var logs string
+
+// TestMain prints them after everything else: they are long, and what a test found wrong is not to be looked for in them.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if logs != "" {
+		fmt.Println(logs)
+	}
+	os.Exit(code)
+}
+
+// logs returns the ends of the local cloud's logs.
 func (d deployment) logs() string {
 	var all strings.Builder
 	_ = filepath.WalkDir(filepath.Join(d.home, "cloud"), func(path string, entry fs.DirEntry, err error) error {

@@ -69,7 +69,8 @@ func TestFileBecomesRecordsAndRows(t *testing.T) {
 	}
 	for _, part := range parts {
 		if !t.Run(part.promise, part.prove) {
-			t.Fatalf("stopped after %s; logs:\n%s", part.promise, d.logs())
+			logs = d.logs()
+			t.Fatalf("stopped after %s", part.promise)
 		}
 	}
 }
@@ -151,7 +152,7 @@ func (d deployment) compareDay(t *testing.T, expected []recount, country, feed, 
 	t.Helper()
 	j := d.ended(t, country, feed, day)
 	if j.State != "succeeded" {
-		t.Fatalf("job %s %s: %s: %s\n%s", feed, day, j.State, j.Reason, d.logs())
+		t.Fatalf("job %s %s: %s: %s", feed, day, j.State, j.Reason)
 	}
 	i := slices.IndexFunc(expected, func(r recount) bool { return r.Country == country && r.Feed == feed && r.Day == day })
 	if i < 0 {
@@ -263,7 +264,7 @@ func (d deployment) until(t *testing.T, what string, holds func() bool) {
 	for !holds() {
 		select {
 		case <-deadline:
-			t.Fatalf("waited in vain until %s\n%s", what, d.logs())
+			t.Fatalf("waited in vain until %s", what)
 		case <-tick.C:
 		}
 	}
