@@ -126,14 +126,60 @@ func (s *stage) settled(t interface{ Fatalf(string, ...any) }) {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	if missing := s.model.missing(); len(s.model.faults)+len(missing)+len(b.Slots)+len(outbox) > 0 {
+	jobs, err := s.ledger.List(context.Background())
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	var left []string // left are the files of which nobody will say any more what became of them
+	for _, j := range jobs {
+		files, err := s.ledger.Files(context.Background(), j.ID)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		for _, f := range files {
+			if j.State == job.Succeeded && f.State == job.Landed {
+				left = append(left, f.Key)
+			}
+		}
+	}
+	if missing := s.model.missing(); len(s.model.faults)+len(missing)+len(b.Slots)+len(outbox)+len(left) > 0 {
 		var states []string
-		jobs, _ := s.ledger.List(context.Background())
 		for _, j := range jobs {
 			states = append(states, fmt.Sprintf("%s %s r%d #%d commit %+v: %s", j.ID, j.State, j.Revision, j.Token, j.Commit, j.Reason))
 		}
-		t.Fatalf("faults %v\nmissing %v\nslots %v\noutbox %+v\n%s", s.model.faults, missing, b.Slots, outbox, strings.Join(states, "\n"))
+		t.Fatalf("faults %v\nmissing %v\nslots %v\noutbox %+v\nfiles %q\n%s", s.model.faults, missing, b.Slots, outbox, left, strings.Join(states, "\n"))
 	}
+}
+
+// ends is what there is at last of jobs, files, last days and tickets. Revisions are held against what people got through: a restatement that comes
+// before the day was closed is refused, and how many runs it took is nobody's business.
+func (s *stage) ends(t *testing.T) (all []string) {
+	t.Helper()
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	jobs, err := s.ledger.List(t.Context())
+	must(err)
+	for _, j := range jobs {
+		all = append(all, fmt.Sprintf("%s %s, as wanted %v, published %v, exported %v, %q %q %v", j.ID, j.State, j.Revision == s.model.wanted[j.ID], j.Published(),
+			j.Exported != nil, j.Reason, j.Cancel, j.RetryAt.IsZero()))
+		files, err := s.ledger.Files(t.Context(), j.ID)
+		must(err)
+		for _, f := range files {
+			all = append(all, fmt.Sprintf("%s %s of version %s: %q", f.Key, f.State, f.VersionID, f.Reason))
+		}
+		last, err := s.ledger.LastDay(t.Context(), j.ID.Feed)
+		must(err)
+		all = append(all, fmt.Sprintf("%s last did %s", j.ID.Feed, last))
+	}
+	rejected, err := s.ledger.Rejected(t.Context())
+	must(err)
+	for _, f := range rejected {
+		all = append(all, fmt.Sprintf("%s is rejected: %s", f.Key, f.Reason))
+	}
+	return append(all, fmt.Sprintf("%d tickets", len(s.queue)))
 }
 
 // TestSoak plays schedules for as long as SOAK says, for example 10m, and prints how many and how many broke a promise.
@@ -234,9 +280,13 @@ func TestDeathAroundEveryCallEndsAsTheUndisturbedRun(t *testing.T) {
 	if want := []string{"file.late airports/2013-01-01#0 airports/2013-01-01/late.csv", "file.rejected /#0 README.txt", "job.retry airports/2013-01-01#1 "}; !slices.Equal(told(calm), want) {
 		t.Errorf("alerts: %q", calm.alerts)
 	}
+	end := calm.ends(t)
 	for at := 1; at <= calls; at++ {
 		for _, how := range []mishap{diesBefore, diesAfter, loses} {
 			s, _ := play(at, how)
+			if got := s.ends(t); !slices.Equal(got, end) {
+				t.Errorf("%s call %d ends as\n%s\nnot as\n%s", how, at, strings.Join(got, "\n"), strings.Join(end, "\n"))
+			}
 			for id, revision := range calm.model.wanted {
 				if s.model.wanted[id] > revision && s.model.readable[id][s.model.wanted[id]] == 0 {
 					t.Errorf("%s call %d: %s", how, at, id)

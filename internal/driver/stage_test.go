@@ -117,18 +117,19 @@ func (q *queued) receipt() string { return fmt.Sprintf("%s/%d", q.id, q.receives
 
 // stage is a country in memory: the real functions and rules, the real ledger on a database in memory, everything else played.
 type stage struct {
-	port    *port
-	model   *model
-	db      *emulator.Memory
-	now     time.Time
-	tables  settings.Tables
-	landed  map[string]job.File
-	objects map[string][]byte
-	queue   []*queued
-	sent    int // sent counts the tickets.
-	alerts  []string
-	runs    map[string]*played
-	version int
+	port      *port
+	model     *model
+	db        *emulator.Memory
+	now       time.Time
+	tables    settings.Tables
+	landed    map[string]job.File
+	objects   map[string][]byte
+	queue     []*queued
+	sent      int              // sent counts the tickets.
+	announced map[job.ID]int64 // announced are the last runs that succeeded, as whoever exports hears of them.
+	alerts    []string
+	runs      map[string]*played
+	version   int
 
 	asked     func() // asked happens when an engine is asked for a run, before it answers.
 	meanwhile func() // meanwhile happens after somebody looked at the landing bucket, before what was seen is used.
@@ -143,7 +144,7 @@ type stage struct {
 
 func newStage(t testing.TB, parallel int, feeds ...map[string]types.AttributeValue) *stage {
 	s := &stage{port: &port{}, db: emulator.NewMemory(), now: time.Date(2013, 1, 5, 12, 0, 0, 0, time.UTC), landed: map[string]job.File{}, objects: map[string][]byte{},
-		runs: map[string]*played{}}
+		runs: map[string]*played{}, announced: map[job.ID]int64{}}
 	s.tables = emulator.Tables(t, s.db, "stage", feeds...)
 	s.ledger = ledger.New(s.db, s.tables)
 	known, err := s.ledger.Feeds(t.Context())
@@ -259,8 +260,13 @@ func (s *stage) Delete(_ context.Context, receipt string) error {
 	return err
 }
 
-func (s *stage) Announce(context.Context, job.NoticeType, job.ID, int64) error {
-	_, err := through(s.port, func() (any, error) { return nil, nil })
+func (s *stage) Announce(_ context.Context, kind job.NoticeType, id job.ID, token int64) error {
+	_, err := through(s.port, func() (any, error) {
+		if kind == job.NoticeSucceeded {
+			s.announced[id] = token
+		}
+		return nil, nil
+	})
 	return err
 }
 
@@ -496,8 +502,8 @@ func (s *stage) rest() {
 					}
 				}
 			}
-			idle = idle && (j.State == job.Succeeded)
-			if j.State == job.Succeeded && j.Exported == nil {
+			idle = idle && j.State == job.Succeeded && j.Exported != nil
+			if j.State == job.Succeeded && j.Exported == nil && s.announced[j.ID] == j.Token {
 				_ = s.ledger.Exported(ctx, j, 1)
 			}
 		}
