@@ -17,7 +17,7 @@ type DataLakeArgs struct {
 	Protect        bool               // Protect refuses to delete the buckets; without it they are deleted with what is in them.
 	NoncurrentDays int                // NoncurrentDays is how long overwritten and deleted objects can be restored, 30 by default. Landed files stay for ever.
 	ColdDays       int                // ColdDays is when landed files move to Glacier Instant Retrieval, where they cost a sixth and are read as before, 90 by default.
-	LogDays        int                // LogDays is how long access and cluster logs are kept, 90 by default.
+	LogDays        int                // LogDays is how long access logs, and those of clusters and Serverless runs, are kept, 90 by default.
 	FlowLogDays    int                // FlowLogDays is how long flow logs of the network are kept, 30 by default.
 	Tags           map[string]string  // Tags go on everything that takes tags.
 }
@@ -96,7 +96,7 @@ func (l *DataLake) data(ctx *pulumi.Context, name, word string, args *DataLakeAr
 func (l *DataLake) logs(ctx *pulumi.Context, name string, args *DataLakeArgs) (*s3.BucketV2, error) {
 	days := withDefault(args.LogDays, 90)
 	b, err := l.bucket(ctx, name, "logs", args, rules(expireNoncurrent(1), dropMarkers(), expire("access/", days), expire("emr/", days),
-		expire("flow/", withDefault(args.FlowLogDays, 30))))
+		expire("emr-serverless/", days), expire("flow/", withDefault(args.FlowLogDays, 30))))
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,7 @@ type Google struct {
 // Network is what every country's network has. A country may say otherwise, but for the zones and the days.
 type Network struct {
 	Zones       int            `json:"zones"`
+	AvoidZones  []string       `json:"avoidZones"` // AvoidZones are ids of zones that are taken only where there are too few others.
 	NAT         string         `json:"nat"`
 	Endpoints   []string       `json:"endpoints"` // Endpoints are nil for the default, empty for none.
 	FlowLogDays int            `json:"flowLogDays"`

@@ -38,8 +38,9 @@ func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) 
 	switch args.Token {
 	case "aws:index/getAvailabilityZones:getAvailabilityZones":
 		for i := range r.zones {
-			names = append(names, resource.NewStringProperty(fmt.Sprintf("zone-%d", i)))
+			names, values = append(names, resource.NewStringProperty(fmt.Sprintf("zone-%d", i))), append(values, resource.NewStringProperty(fmt.Sprintf("euw1-az%d", 4+i)))
 		}
+		return resource.PropertyMap{"names": resource.NewArrayProperty(names), "zoneIds": resource.NewArrayProperty(values)}, nil
 	case "aws:ssm/getParametersByPath:getParametersByPath":
 		for name, value := range r.parameters {
 			if rest, below := strings.CutPrefix(name, args.Args["path"].StringValue()+"/"); below && !strings.Contains(rest, "/") {
@@ -239,6 +240,26 @@ func TestTooFewZonesAreRefused(t *testing.T) {
 	_, err := deployed(t, "test", head+"  sluice:network: {zones: 3}\n  sluice:countries:\n"+us, root, &recorder{zones: 2})
 	if err == nil || !strings.Contains(err.Error(), "region eu-west-1 has 2 availability zones, network.zones is 3") {
 		t.Error(err)
+	}
+}
+
+func TestZonesThatLackServicesAreTakenLast(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	for network, want := range map[string][]string{ // zone-0 is euw1-az4, which is known to lack some
+		"zones: 2":                         {"zone-1", "zone-2"},
+		"zones: 3":                         {"zone-1", "zone-2", "zone-0"},
+		"zones: 2, avoidZones: [euw1-az5]": {"zone-2", "zone-0"},
+		"zones: 2, avoidZones: [euw1-az5, euw1-az6]": {"zone-0", "zone-1"},
+	} {
+		registered, err := deployed(t, "test", head+"  sluice:network: {"+network+"}\n  sluice:countries:\n"+us, root, &recorder{zones: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, zone := range want {
+			if subnet := registered[fmt.Sprintf("aws:ec2/subnet:Subnet us-private-%d", i)]; !strings.Contains(subnet, `"availabilityZone":"`+zone+`"`) {
+				t.Errorf("%s: subnet %d: %s", network, i, subnet)
+			}
+		}
 	}
 }
 

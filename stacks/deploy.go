@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws"
 	"github.com/pulumi/pulumi-gcp/sdk/v7/go/gcp"
@@ -177,5 +178,24 @@ func openPlace(ctx *pulumi.Context, config *Config, country *Country, name strin
 	if len(zones.Names) < want {
 		return nil, nil, fmt.Errorf("region %s has %d availability zones, network.zones is %d", country.Region, len(zones.Names), want)
 	}
-	return provider, zones.Names[:want], nil
+	return provider, wholeFirst(zones.Names, zones.ZoneIds, slices.Concat(sparseZones, config.Network.AvoidZones))[:want], nil
+}
+
+// sparseZones are the ids of old availability zones that AWS does not extend any more: endpoints of services, NAT gateways and newer
+// machines are not there, and a deployment that wants one there is refused. An account's letter for such a zone may be any.
+// https://docs.aws.amazon.com/vpc-lattice/latest/ug/quotas.html and
+// https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/endpoints-quotas.html name them.
+var sparseZones = []string{"apne1-az3", "apne2-az2", "cac1-az3", "euw1-az4", "use1-az3", "usw1-az2"}
+
+// wholeFirst puts the zones that are to be avoided last, and leaves the order otherwise.
+func wholeFirst(names, ids, avoid []string) []string {
+	whole, sparse := []string{}, []string{}
+	for i, name := range names {
+		if slices.Contains(avoid, ids[i]) {
+			sparse = append(sparse, name)
+		} else {
+			whole = append(whole, name)
+		}
+	}
+	return append(whole, sparse...)
 }

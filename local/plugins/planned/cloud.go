@@ -143,7 +143,7 @@ func lastStep(path *tftypes.AttributePath) string {
 func lookUp(token string, at place) (map[string]any, error) {
 	switch token {
 	case "aws:index/getAvailabilityZones:getAvailabilityZones":
-		return map[string]any{"names": []any{at.region + "a", at.region + "b", at.region + "c"}}, nil
+		return map[string]any{"names": []any{at.region + "a", at.region + "b", at.region + "c"}, "zoneIds": []any{"az1", "az2", "az4"}}, nil
 	case "aws:index/getCallerIdentity:getCallerIdentity":
 		return map[string]any{"accountId": at.account, "arn": "arn:aws:iam::" + at.account + ":role/deploy", "id": at.account, "userId": "AROAEXAMPLE"}, nil
 	case "aws:index/getPartition:getPartition":
