@@ -3,7 +3,10 @@ package infra
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,6 +77,32 @@ func TestEachComponentRegistersExactlyItsInventory(t *testing.T) {
 			}
 			matchesInventory(t, name, own)
 		})
+	}
+}
+
+// TestLogsOfEveryKindLeave looks for the places in the logs bucket that any policy or setting names: what is written there has to leave one day.
+func TestLogsOfEveryKindLeave(t *testing.T) {
+	written, leave := map[string]bool{}, map[string]bool{}
+	for _, r := range record(t, newExample(t).all) {
+		text, err := json.Marshal(r.Inputs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, place := range regexp.MustCompile(`us-logs(?:-1a2b3c4d)?/([a-z-]+/)`).FindAllStringSubmatch(string(text), -1) {
+			written[place[1]] = true
+		}
+		if r.Type != "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2" || r.Name != "us-logs" {
+			continue
+		}
+		for _, rule := range r.Inputs["rules"].([]any) {
+			rule := rule.(map[string]any)
+			if expiration, _ := rule["expiration"].(map[string]any); expiration["days"] != nil {
+				leave[rule["filter"].(map[string]any)["prefix"].(string)] = true
+			}
+		}
+	}
+	if len(written) < 4 || !maps.Equal(written, leave) {
+		t.Errorf("logs are written to %v, and leave from %v", slices.Sorted(maps.Keys(written)), slices.Sorted(maps.Keys(leave)))
 	}
 }
 
