@@ -48,8 +48,8 @@ type Part struct {
 var Parts = []Part{
 	{Name: EMR, Cost: Hourly, About: "EMR clusters, the standing one and those that jobs start; jobs on EMR wait.", Needs: []string{NAT, Endpoints}},
 	{Name: Standing, Cost: Hourly, About: "The standing EMR cluster; jobs start clusters of their own.", Needs: []string{EMR}},
-	{Name: Serverless, Cost: PerUse, About: "The EMR Serverless application; jobs on it wait."},
-	{Name: Glue, Cost: PerUse, About: "Glue's schedules, and runs of Glue jobs; jobs on Glue wait."},
+	{Name: Serverless, Cost: PerUse, About: "Warm workers of EMR Serverless, whose application is stopped; jobs on it wait."},
+	{Name: Glue, Cost: PerUse, About: "Glue's schedules; jobs on Glue wait."},
 	{Name: NAT, Cost: Hourly, About: "NAT gateways with their addresses; private subnets lose the internet."},
 	{Name: Endpoints, Cost: Hourly, About: "Interface endpoints; private subnets lose the services behind them."},
 }
