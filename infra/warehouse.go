@@ -106,7 +106,9 @@ func (w *Warehouse) loadBucket(ctx *pulumi.Context, name string, args *Warehouse
 		ForceDestroy: pulumi.Bool(true), UniformBucketLevelAccess: pulumi.Bool(true), PublicAccessPrevention: pulumi.String("enforced"),
 		LifecycleRules: storage.BucketLifecycleRuleArray{&storage.BucketLifecycleRuleArgs{
 			Action: &storage.BucketLifecycleRuleActionArgs{Type: pulumi.String("Delete")}, Condition: &storage.BucketLifecycleRuleConditionArgs{Age: pulumi.Int(7)}}},
-		Labels: pulumi.ToStringMap(args.Labels),
+		// Otherwise Google keeps what is deleted for a week, and charges for it: https://cloud.google.com/storage/docs/soft-delete
+		SoftDeletePolicy: &storage.BucketSoftDeletePolicyArgs{RetentionDurationSeconds: pulumi.Int(0)},
+		Labels:           pulumi.ToStringMap(args.Labels),
 	}, pulumi.Parent(w))
 	if err != nil {
 		return err

@@ -97,6 +97,7 @@ func (w *world) deploy(ctx *pulumi.Context) error {
 			Action:    storage.BucketLifecycleRuleActionArgs{Type: pulumi.String("Delete")},
 			Condition: storage.BucketLifecycleRuleConditionArgs{Age: pulumi.Int(1), MatchesPrefixes: pulumi.StringArray{pulumi.String("x/")}},
 		}},
+		SoftDeletePolicy: storage.BucketSoftDeletePolicyArgs{RetentionDurationSeconds: pulumi.Int(0)},
 	}, opt)
 	if err != nil {
 		return err
