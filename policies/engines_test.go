@@ -39,7 +39,7 @@ func calls(t *testing.T, file string) []string {
 
 // A role that may less fails where nobody looks, when a run is to be cancelled; one that may more is more than it needs.
 func TestStartJobsMayExactlyWhatTheEnginesCall(t *testing.T) {
-	want := []string{"elasticmapreduce:AddTags", "emr-serverless:TagResource"} // what is started is tagged
+	want := []string{"elasticmapreduce:AddTags", "elasticmapreduce:PutAutoTerminationPolicy", "elasticmapreduce:PutManagedScalingPolicy", "emr-serverless:TagResource"} // what is started is tagged, and has limits
 	for file, service := range map[string]string{"emr.go": "elasticmapreduce", "serverless.go": "emr-serverless", "glue.go": "glue"} {
 		for _, operation := range calls(t, file) {
 			want = append(want, service+":"+operation)

@@ -76,6 +76,11 @@ func queueJobs(c Country) []Statement {
 func startJobs(c Country) []Statement {
 	start := allow("StartTaggedClusters", Strings{"elasticmapreduce:AddTags", "elasticmapreduce:RunJobFlow"}, Strings{"*"}) // RunJobFlow knows no resource before the cluster exists
 	start.Condition = Condition{"StringEquals": {"aws:RequestTag/Stack": {c.Stack}, "aws:RequestTag/Country": {c.Code}}}
+	// A cluster is started with both, and who gives them to one wants these, by the pages on them.
+	// https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-auto-termination-policy.html
+	limit := allow("LimitStartedClusters", Strings{"elasticmapreduce:PutAutoTerminationPolicy", "elasticmapreduce:PutManagedScalingPolicy"},
+		Strings{"arn:aws:elasticmapreduce:" + c.Region + ":" + c.Account + ":cluster/*"})
+	limit.Condition = start.Condition // of no cluster that is there already
 	pass := allow("PassClusterRoles", Strings{"iam:PassRole"}, Strings{c.ClusterServiceRoleARN, c.ClusterNodeRoleARN})
 	pass.Condition = Condition{"StringEquals": {"iam:PassedToService": {"ec2.amazonaws.com", "elasticmapreduce.amazonaws.com"}}}
 	passServerless := allow("PassServerlessRole", Strings{"iam:PassRole"}, Strings{c.ServerlessRoleARN})
@@ -91,6 +96,7 @@ func startJobs(c Country) []Statement {
 		allow("WriteOrders", Strings{"s3:PutObject"}, Strings{c.ArtifactsARN + "/runs/*"}),
 		findClusters(),
 		start,
+		limit,
 		ownClusters(c, "RunStepsOnOwnClusters", "elasticmapreduce:AddJobFlowSteps", "elasticmapreduce:CancelSteps", "elasticmapreduce:DescribeCluster",
 			"elasticmapreduce:DescribeStep", "elasticmapreduce:ListSteps"),
 		pass,
