@@ -11,21 +11,21 @@ import (
 	"testing"
 )
 
-// control is a line of a table of controls: what it is, and its other cells by the word that heads them.
-type control struct {
+// row is a line of a table: its first cell, and the others by the word that heads them.
+type row struct {
 	name  string
 	cells map[string]string
 }
 
-// controls are the lines of a page's tables whose first column is "control".
-func controls(t *testing.T, page string) []control {
+// rows are the lines of a page's tables whose first column has this head.
+func rows(t *testing.T, page, first string) []row {
 	t.Helper()
 	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var head []string
-	var found []control
+	var found []row
 	for _, line := range strings.Split(string(text), "\n") {
 		if !strings.HasPrefix(line, "|") {
 			head = nil
@@ -36,10 +36,10 @@ func controls(t *testing.T, page string) []control {
 			cells[i] = strings.TrimSpace(cells[i])
 		}
 		switch {
-		case cells[0] == "control":
+		case cells[0] == first:
 			head = cells
 		case head != nil && !strings.HasPrefix(cells[0], "---"):
-			c := control{cells[0], map[string]string{}}
+			c := row{cells[0], map[string]string{}}
 			for i, word := range head {
 				word, _, _ = strings.Cut(word, ":")
 				c.cells[word] = cells[i]
@@ -48,7 +48,7 @@ func controls(t *testing.T, page string) []control {
 		}
 	}
 	if len(found) < 10 {
-		t.Fatalf("%s has %d controls: its tables are not read", page, len(found))
+		t.Fatalf("%s has %d lines below %q: its tables are not read", page, len(found), first)
 	}
 	return found
 }
@@ -116,7 +116,7 @@ func broken(t *testing.T) []string {
 func TestEachControlNamesAFileATestAndAJudgeThatAreThere(t *testing.T) {
 	tests, seen, named := declared(t), broken(t), map[string]bool{}
 	for _, page := range []string{"security.md", "../README.md"} {
-		for _, c := range controls(t, page) {
+		for _, c := range rows(t, page, "control") {
 			for _, file := range names(c.cells["set in"]) {
 				if _, err := os.Stat(filepath.Join("..", file)); err != nil {
 					t.Errorf("%s, %q: there is no file %s", page, c.name, file)

@@ -196,14 +196,15 @@ func TestSoak(t *testing.T) {
 	t.Cleanup(func() { _ = flag.Set("rapid.checks", checks) })
 	until, schedules := time.Now().Add(limit), 0
 	for seed := 0; time.Now().Before(until); seed++ {
-		if err := flag.Set("rapid.seed", fmt.Sprint(time.Now().UnixNano()%1e9+int64(seed))); err != nil {
+		chosen := fmt.Sprint(time.Now().UnixNano()%1e9 + int64(seed))
+		if err := flag.Set("rapid.seed", chosen); err != nil {
 			t.Fatal(err)
 		}
 		ok := t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) { playSchedule(t, rt); schedules++ })
 		})
 		if !ok {
-			fmt.Printf("%d schedules of %d steps, 1 violation\n", schedules, steps)
+			fmt.Printf("%d schedules of %d steps, 1 violation; to play it again: go test -run TestNoScheduleBreaksAPromise ./internal/driver -rapid.seed=%s\n", schedules, steps, chosen)
 			return
 		}
 	}
