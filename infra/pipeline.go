@@ -213,6 +213,7 @@ func (p *Pipeline) takesEvents(ctx *pulumi.Context, name string, args *PipelineA
 	return lambda.NewEventSourceMapping(ctx, name, &lambda.EventSourceMappingArgs{
 		EventSourceArn: args.Access.Messaging.LandedARN, FunctionName: p.Functions[ReceiveFile].ARN, BatchSize: pulumi.Int(eventBatch),
 		FunctionResponseTypes: pulumi.StringArray{pulumi.String("ReportBatchItemFailures")}, Tags: tagged(args.Tags),
+		ScalingConfig: &lambda.EventSourceMappingScalingConfigArgs{MaximumConcurrency: pulumi.Int(eventFunctions)},
 	}, pulumi.Parent(p))
 }
 
@@ -225,8 +226,14 @@ func (p *Pipeline) onLandedFile(ctx *pulumi.Context, name string, taken pulumi.R
 	return err
 }
 
-// eventBatch is how many events a function takes at once. More than ten would have each wait for a second.
-const eventBatch = 10
+const (
+	// eventBatch is how many events a function takes at once. More than ten would have each wait for a second.
+	eventBatch = 10
+	// eventFunctions is how many do at the same time. Lambda would start up to 1000, as many as an account has for all its functions, and most
+	// of them would wait for each other's changes of the same day's job.
+	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+	eventFunctions = 10
+)
 
 // onMessage has a function woken by the messages of these types on the topic of jobs.
 func (p *Pipeline) onMessage(ctx *pulumi.Context, name, folder string, types []string, args *PipelineArgs) error {
