@@ -32,7 +32,7 @@ Restatements run in the slots that new days leave free, one day of a feed at a t
 		`  sluice restate flights/2013-01-01 --country us --reason "late file of gate 4"`, true}
 	redrive = act{jobs.Redrive, "Try a failed, dead or cancelled job again, or an export that was given up",
 		`Tries a job again that failed, is dead or was cancelled, with all its attempts. One that waits for its next attempt need not wait any
-longer. Of a day that succeeded, but whose rows did not get to BigQuery, the export is tried again.
+longer. Of a closed day whose rows did not get to BigQuery, the export is tried again.
 
 With --dead-letters and no job, the country's queue of dead letters is emptied: tickets are queued again; events that a function failed on
 are shown and taken away, and the landing bucket is swept for what they told.`,
@@ -41,7 +41,7 @@ are shown and taken away, and the landing bucket is swept for what they told.`,
 	cancel = act{jobs.Cancel, "End a job, and its run",
 		`Ends a job for good: its run, if it has one, is ended on its engine, and the job is cancelled once the engine says so. Days that follow
 go on without it; what needs it as a prerequisite is blocked. A run that has begun to publish is not cancelled, but finished. A cancelled
-restatement leaves the day closed as it was.`,
+restatement leaves the day closed as it was, and its rows get to BigQuery if they have not yet.`,
 		`  sluice cancel flights/2013-01-01 --country us --reason "wrong delivery"`, false}
 	hold = act{jobs.Hold, "Keep a job from starting",
 		`Keeps a job that has not started from starting, until it is released. What needs it, waits.`,
@@ -153,7 +153,7 @@ func (a *app) act(ctx context.Context, r *request, verb jobs.Verb, text string) 
 	switch {
 	case j.State == jobs.Running:
 		fprintf(a.out, "%s %s: its run is ended; the job is cancelled once the engine says so\n", r.country, id)
-	case verb == jobs.Redrive && j.State == jobs.Succeeded:
+	case verb == jobs.Redrive && j.State.Ended():
 		fprintf(a.out, "%s %s: its export is tried again at the next sweep\n", r.country, id)
 	default:
 		fprintf(a.out, "%s %s is %s, revision %d\n", r.country, id, j.State, j.Revision)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -36,6 +37,26 @@ func (s *stage) running(t *testing.T, id job.ID) *played {
 		t.Fatalf("%s does not run", id)
 	}
 	return p
+}
+
+// publishes has a run publish and end.
+func (s *stage) publishes(p *played) {
+	for range 2 {
+		s.progress(p)
+	}
+	s.end(p)
+}
+
+// acts has a person do things to a job.
+func (s *stage) acts(t *testing.T, id job.ID) func(job.Verb) {
+	return func(v job.Verb) {
+		t.Helper()
+		is, err := s.operator.Do(t.Context(), id, v, "because")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.wants(is)
+	}
 }
 
 // has checks where a job stands.
@@ -282,15 +303,8 @@ func TestCancelledRestatementLeavesWhatBigQueryHas(t *testing.T) {
 		}
 		return rows
 	}
-	act := func(v job.Verb) {
-		if _, err := s.operator.Do(t.Context(), airports, v, "because"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	p := s.running(t, airports)
-	s.progress(p)
-	s.progress(p)
-	s.end(p)
+	act := s.acts(t, airports)
+	s.publishes(s.running(t, airports))
 	if err := s.ledger.Exported(t.Context(), s.job(airports), 7); err != nil {
 		t.Fatal(err)
 	}
@@ -303,14 +317,141 @@ func TestCancelledRestatementLeavesWhatBigQueryHas(t *testing.T) {
 	act(job.Restate)
 	s.sweep()
 	s.start()
-	p = s.runs[airports.String()+"#2"]
-	s.progress(p)
-	s.progress(p)
-	s.end(p)
+	s.publishes(s.runs[airports.String()+"#2"])
 	s.has(t, airports, job.Succeeded, 2)
 	if exported() != 0 {
 		t.Errorf("%d rows are exported of a revision that was not exported", exported())
 	}
+}
+
+func TestExportOfADayWhoseRestatementIsCancelledIsDone(t *testing.T) {
+	for name, cancels := range map[string]func(*stage, func(job.Verb)){
+		"before it began": func(_ *stage, act func(job.Verb)) { act(job.Cancel) },
+		"while it ran": func(s *stage, act func(job.Verb)) {
+			s.sweep()
+			s.start()
+			act(job.Cancel)
+			s.start() // its engine is told to end it …
+			s.start() // … and says that it did
+		},
+		"after its export was given up": func(s *stage, act func(job.Verb)) {
+			for range exportTries + 1 {
+				s.sweep()
+				s.now = s.now.Add(exportPatience)
+			}
+			act(job.Cancel)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := twoFeeds(t)
+			act := s.acts(t, airports)
+			s.publishes(s.running(t, airports))
+			act(job.Restate)
+			cancels(s, act)
+			s.announced = nil
+			s.now = s.now.Add(exportPatience)
+			s.sweep()
+			if !slices.Equal(s.announced, []job.ID{airports}) {
+				t.Fatalf("announced: %v", s.announced)
+			}
+			s.export(airports)
+			if j := s.job(airports); j.State != job.Cancelled || j.Revision != 2 || j.Exported == nil || s.model.loaded[airports] != 1 {
+				t.Errorf("%s revision %d, exported %v: BigQuery has revision %d", j.State, j.Revision, j.Exported, s.model.loaded[airports])
+			}
+			s.settled(t)
+		})
+	}
+}
+
+func TestExportThatWasGivenUpAfterACancelledRestatementIsRedriven(t *testing.T) {
+	s := twoFeeds(t)
+	act := s.acts(t, airports)
+	s.publishes(s.running(t, airports))
+	act(job.Restate)
+	act(job.Cancel)
+	for range exportTries + 2 {
+		s.sweep()
+		s.now = s.now.Add(exportPatience)
+	}
+	if want := []string{"export.failed airports/2013-01-01#1 "}; !slices.Equal(s.alerts, want) {
+		t.Errorf("alerts: %q", s.alerts)
+	}
+	s.announced = nil
+	act(job.Redrive)
+	s.sweep()
+	if !slices.Equal(s.announced, []job.ID{airports}) {
+		t.Errorf("announced: %v", s.announced)
+	}
+	s.has(t, airports, job.Cancelled, 1)
+	s.settled(t)
+}
+
+func TestDayIsExportedWhileItsRestatementWaits(t *testing.T) {
+	s := twoFeeds(t)
+	act := s.acts(t, airports)
+	s.publishes(s.running(t, airports))
+	act(job.Restate)
+	act(job.Hold)
+	s.sweep()
+	s.export(airports)
+	if j := s.job(airports); j.State != job.Held || j.Exported == nil || s.model.loaded[airports] != 1 {
+		t.Errorf("%s, exported %v: BigQuery has revision %d", j.State, j.Exported, s.model.loaded[airports])
+	}
+	act(job.Release)
+	s.sweep()
+	s.start()
+	s.publishes(s.runs[airports.String()+"#2"])
+	s.export(airports)
+	if j := s.job(airports); j.Exported == nil || s.model.loaded[airports] != 2 {
+		t.Errorf("exported %v: BigQuery has revision %d", j.Exported, s.model.loaded[airports])
+	}
+	s.settled(t)
+}
+
+func TestOldAnnouncementThatComesAgainKeepsNoFileFromBeingMarked(t *testing.T) {
+	s := twoFeeds(t)
+	p := s.running(t, airports)
+	s.progress(p)
+	s.progress(p)
+	s.function(func(ctx context.Context) error {
+		r, err := s.ledger.Run(ctx, airports, 1)
+		return errors.Join(err, s.starter.Finisher.Finish(ctx, r, p.status))
+	})
+	s.export(airports) // before its end was told
+	s.sweep()
+	s.settled(t)
+}
+
+func TestFileThatCameDuringACancelledRestatementIsLate(t *testing.T) {
+	s := twoFeeds(t)
+	act := s.acts(t, airports)
+	s.publishes(s.running(t, airports))
+	s.sweep()
+	s.export(airports)
+	act(job.Restate)
+	s.put(airports.String() + "/more.csv")
+	s.receive(airports.String() + "/more.csv")
+	act(job.Cancel)
+	s.announced = nil
+	s.sweep()
+	files, err := s.ledger.Files(t.Context(), airports)
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]job.FileState{}
+	for _, f := range files {
+		states[f.Name] = f.State
+	}
+	if want := map[string]job.FileState{"data.csv": job.Processed, "_COMPLETE": job.Processed, "more.csv": job.Late}; !maps.Equal(states, want) {
+		t.Errorf("files: %v", states)
+	}
+	if want := []string{"file.late airports/2013-01-01#0 airports/2013-01-01/more.csv"}; !slices.Equal(s.alerts, want) {
+		t.Errorf("alerts: %q", s.alerts)
+	}
+	if len(s.announced) != 0 { // BigQuery has its rows
+		t.Errorf("announced: %v", s.announced)
+	}
+	s.settled(t)
 }
 
 func TestFailingStepIsTriedAgain(t *testing.T) {

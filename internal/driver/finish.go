@@ -122,6 +122,7 @@ func resultKey(id job.ID, token int64) string { return runPrefix(id, token) + "r
 
 // OutboxLedger is the part of the ledger that a Teller needs.
 type OutboxLedger interface {
+	Get(ctx context.Context, id job.ID) (job.Job, error)
 	Outbox(ctx context.Context) ([]job.Notice, error)
 	Telling(ctx context.Context, n job.Notice, now time.Time) error
 	Forget(ctx context.Context, n job.Notice) error
@@ -168,9 +169,27 @@ func (t Teller) Tell(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
+// succeeded sees to it that the files of a day's output are marked and its rows exported.
 func (t Teller) succeeded(ctx context.Context, n job.Notice) error {
 	if n.Tries > 0 && t.Now().Sub(n.At) < exportPatience {
 		return nil
+	}
+	j, err := t.Ledger.Get(ctx, n.ID)
+	switch {
+	case err != nil:
+		return err
+	case j.Published() && n.Token < j.Commit.Token:
+		return t.Ledger.Forget(ctx, n) // a newer revision has a notice of its own, or gets it with its run's end
+	case !j.Exportable():
+		return nil // what is being published decides
+	}
+	if n.Tries == 0 {
+		if err := t.settle(ctx, n, j.Done()); err != nil {
+			return err
+		}
+	}
+	if j.Exported != nil {
+		return t.Ledger.Forget(ctx, n)
 	}
 	if n.Tries >= exportTries {
 		e := messages.Event{Type: "export.failed", Feed: n.ID.Feed, Day: string(n.ID.Day), Token: n.Token, Reason: fmt.Sprintf("no export ended well in %d tries", n.Tries),
@@ -181,19 +200,14 @@ func (t Teller) succeeded(ctx context.Context, n job.Notice) error {
 		slog.ErrorContext(ctx, "export given up", "job", n.ID.String(), "token", n.Token, metrics.Add(t.Now(), metrics.ExportsFailed, 1))
 		return t.Ledger.Forget(ctx, n)
 	}
-	if n.Tries == 0 {
-		if err := t.settle(ctx, n); err != nil {
-			return err
-		}
-	}
 	if err := t.Ledger.Telling(ctx, n, t.Now()); err != nil {
 		return err
 	}
 	return t.Topics.Announce(ctx, n.Type, n.ID, n.Token)
 }
 
-// settle marks the files that a run took as processed, and those that came too late for it as late.
-func (t Teller) settle(ctx context.Context, n job.Notice) error {
+// settle marks the files that a run took as processed, and those that came too late for it as late, unless the day is being restated with them.
+func (t Teller) settle(ctx context.Context, n job.Notice, closed bool) error {
 	var o Order
 	if err := t.Artifacts.ReadJSON(ctx, orderKey(n.ID, n.Token), &o); err != nil {
 		return err
@@ -216,7 +230,7 @@ func (t Teller) settle(ctx context.Context, n job.Notice) error {
 			f.State, f.Reason = job.Processed, ""
 			_, err := t.Ledger.MarkFile(ctx, f, from)
 			faults = append(faults, err)
-		case from == job.Landed:
+		case from == job.Landed && closed:
 			f.State, f.Reason = job.Late, LateReason
 			wrote, err := t.Ledger.MarkFile(ctx, f, from)
 			if err == nil && wrote {

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/sluice-data/sluice/internal/job"
@@ -15,23 +16,24 @@ type model struct {
 	wanted   map[job.ID]int64           // the revision that people want of a day; 1 when it was delivered
 	readable map[job.ID]map[int64]int64 // which run's output readers got, by revision
 	said     map[job.ID]int64           // the last revision whose run could say that it is published
+	loaded   map[job.ID]int64           // the revision whose rows BigQuery holds
 	active   map[job.ID]int64           // runs that an engine computes, by token
 	tokens   map[job.ID]int64           // the largest token seen
 	stopped  map[job.ID]bool            // held or cancelled before it started
+	unwanted map[job.ID]bool            // cancelled: its last output may stay the one
 	faults   []string
 }
 
 func newModel(feeds map[string]job.Feed, parallel int) *model {
-	return &model{feeds: feeds, parallel: parallel, wanted: map[job.ID]int64{}, readable: map[job.ID]map[int64]int64{}, said: map[job.ID]int64{}, active: map[job.ID]int64{},
-		tokens: map[job.ID]int64{}, stopped: map[job.ID]bool{}}
+	return &model{feeds: feeds, parallel: parallel, wanted: map[job.ID]int64{}, readable: map[job.ID]map[int64]int64{}, said: map[job.ID]int64{}, loaded: map[job.ID]int64{},
+		active: map[job.ID]int64{}, tokens: map[job.ID]int64{}, stopped: map[job.ID]bool{}, unwanted: map[job.ID]bool{}}
 }
 
 func (m *model) wrong(format string, args ...any) {
 	m.faults = append(m.faults, fmt.Sprintf(format, args...))
 }
 
-func (m *model) delivered(id job.ID) { m.wanted[id] = max(m.wanted[id], 1) }
-
+func (m *model) delivered(id job.ID)   { m.wanted[id] = max(m.wanted[id], 1) }
 func (m *model) closed(id job.ID) bool { return len(m.readable[id]) > 0 }
 
 // started: an engine begins a run that it did not have.
@@ -85,14 +87,14 @@ func (m *model) published(id job.ID, revision, token int64) {
 	m.readable[id][revision] = token
 }
 
-// missing are the days that were delivered or asked for, and that readers do not have.
+// missing are the days that were delivered or asked for, and that readers do not have, or BigQuery not the newest that readers have.
 func (m *model) missing() []string {
 	var days []string
 	for id, revision := range m.wanted {
-		if m.readable[id][revision] == 0 {
-			days = append(days, id.String())
+		newest := slices.Max(append(slices.Collect(maps.Keys(m.readable[id])), 0))
+		if newest < revision && !(m.unwanted[id] && newest > 0) || m.loaded[id] != newest {
+			days = append(days, fmt.Sprintf("%s revision %d of %d, %d in BigQuery", id, newest, revision, m.loaded[id]))
 		}
 	}
-	slices.Sort(days)
-	return days
+	return slices.Sorted(slices.Values(days))
 }

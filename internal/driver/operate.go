@@ -32,9 +32,9 @@ func (o Operator) Do(ctx context.Context, id job.ID, verb job.Verb, reason strin
 		if err != nil {
 			return was, err
 		}
-		if verb == job.Redrive && was.State == job.Succeeded && was.Published() && was.Exported == nil {
+		if verb == job.Redrive && was.Done() && was.Exported == nil {
 			// Only its export is missing: it is announced again.
-			return was, o.Ledger.Note(ctx, job.Notice{Type: job.NoticeSucceeded, ID: id, Token: was.Token, At: o.Now()})
+			return was, o.Ledger.Note(ctx, was.Output(o.Now()))
 		}
 		is, err := was.Apply(job.Act{Verb: verb, By: o.By, Reason: reason, At: o.Now()}, last)
 		if err != nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/sluice-data/sluice/internal/messages"
 	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/store"
+	"github.com/sluice-data/sluice/internal/warehouse"
 )
 
 // port is what every effect of every function goes through. It counts calls, and can end the function before or after one of them, or
@@ -117,19 +118,20 @@ func (q *queued) receipt() string { return fmt.Sprintf("%s/%d", q.id, q.receives
 
 // stage is a country in memory: the real functions and rules, the real ledger on a database in memory, everything else played.
 type stage struct {
-	port      *port
-	model     *model
-	db        *emulator.Memory
-	now       time.Time
-	tables    settings.Tables
-	landed    map[string]job.File
-	objects   map[string][]byte
-	queue     []*queued
-	sent      int              // sent counts the tickets.
-	announced map[job.ID]int64 // announced are the last runs that succeeded, as whoever exports hears of them.
-	alerts    []string
-	runs      map[string]*played
-	version   int
+	port    *port
+	model   *model
+	db      *emulator.Memory
+	now     time.Time
+	tables  settings.Tables
+	landed  map[string]job.File
+	objects map[string][]byte
+	queue   []*queued
+	sent    int // sent counts the tickets.
+	alerts  []string
+	runs    map[string]*played
+	version int
+
+	announced []job.ID // announced are the days that export-table was told of.
 
 	asked     func() // asked happens when an engine is asked for a run, before it answers.
 	meanwhile func() // meanwhile happens after somebody looked at the landing bucket, before what was seen is used.
@@ -140,11 +142,12 @@ type stage struct {
 	starter  Starter
 	teller   Teller
 	operator Operator
+	exporter warehouse.Exporter
 }
 
 func newStage(t testing.TB, parallel int, feeds ...map[string]types.AttributeValue) *stage {
 	s := &stage{port: &port{}, db: emulator.NewMemory(), now: time.Date(2013, 1, 5, 12, 0, 0, 0, time.UTC), landed: map[string]job.File{}, objects: map[string][]byte{},
-		runs: map[string]*played{}, announced: map[job.ID]int64{}}
+		runs: map[string]*played{}}
 	s.tables = emulator.Tables(t, s.db, "stage", feeds...)
 	s.ledger = ledger.New(s.db, s.tables)
 	known, err := s.ledger.Feeds(t.Context())
@@ -165,6 +168,7 @@ func newStage(t testing.TB, parallel int, feeds ...map[string]types.AttributeVal
 		Promoter: Promoter{Ledger: s.ledger, Landing: s, Tickets: s, Zone: time.UTC, Parallel: parallel, Now: clock}}
 	s.teller = Teller{Ledger: s.ledger, Artifacts: s, Topics: s, Now: clock}
 	s.operator = Operator{Ledger: s.ledger, By: "ann", Now: clock}
+	s.exporter = warehouse.Exporter{Ledger: s.ledger, Manifests: s, Warehouse: s}
 	return s
 }
 
@@ -260,14 +264,27 @@ func (s *stage) Delete(_ context.Context, receipt string) error {
 	return err
 }
 
-func (s *stage) Announce(_ context.Context, kind job.NoticeType, id job.ID, token int64) error {
+func (s *stage) Announce(_ context.Context, kind job.NoticeType, id job.ID, _ int64) error {
 	_, err := through(s.port, func() (any, error) {
 		if kind == job.NoticeSucceeded {
-			s.announced[id] = token
+			s.announced = append(s.announced, id)
 		}
 		return nil, nil
 	})
 	return err
+}
+
+// Load is BigQuery's.
+func (s *stage) Load(_ context.Context, m warehouse.Manifest, _ int64) (int64, error) {
+	return through(s.port, func() (int64, error) {
+		s.model.loaded[job.ID{Feed: m.Feed, Day: m.Day}] = m.Revision
+		return m.Rows, nil
+	})
+}
+
+// export is export-table.
+func (s *stage) export(id job.ID) {
+	s.function(func(ctx context.Context) error { return s.exporter.Export(ctx, id) })
 }
 
 func (s *stage) Alert(_ context.Context, e messages.Event) error {
@@ -437,8 +454,10 @@ func (s *stage) progress(p *played) {
 			case j.Commit.State == job.Committing && j.Commit.Revision == o.Revision:
 				p.publishes = j.Commit.Token
 			default:
-				values[":r"], values[":committing"] = number(o.Revision), text("committing")
-				if !write("SET commitToken = :t, commitRevision = :r, commitState = :committing",
+				manifest := fmt.Sprintf("manifests/%s/%d.json", p.run.ID, token)
+				s.objects[manifest], _ = json.Marshal(warehouse.Manifest{Feed: p.run.ID.Feed, Day: p.run.ID.Day, Token: token, Revision: o.Revision, Rows: 1})
+				values[":r"], values[":committing"], values[":manifest"] = number(o.Revision), text("committing"), text(manifest)
+				if !write("SET commitToken = :t, commitRevision = :r, commitState = :committing, manifest = :manifest",
 					"#state = :running AND #token = :t AND (attribute_not_exists(commitState) OR commitState <> :committed OR commitRevision < :r)", values) {
 					fails()
 					return
@@ -488,26 +507,31 @@ func (s *stage) rest() {
 			}
 		}
 		s.start()
+		for _, id := range s.announced {
+			s.export(id)
+		}
+		s.announced = nil
 		jobs, err := s.ledger.List(ctx)
 		if err != nil {
 			panic(err)
 		}
 		idle := true
 		for _, j := range jobs {
+			if j.Done() && j.Exported == nil && slices.Contains(s.alerts, fmt.Sprintf("export.failed %s#%d ", j.ID, j.Commit.Token)) {
+				_, _ = s.operator.Do(ctx, j.ID, job.Redrive, "end") // nobody exports it any more without being asked
+			}
 			for _, verb := range []job.Verb{job.Release, job.Redrive, job.Restate} {
-				if j.State != job.Succeeded && j.State != job.Running {
+				if !j.Done() && j.State != job.Running {
 					if is, err := s.operator.Do(ctx, j.ID, verb, "end"); err == nil {
 						s.wants(is)
 						break
 					}
 				}
 			}
-			idle = idle && j.State == job.Succeeded && j.Exported != nil
-			if j.State == job.Succeeded && j.Exported == nil && s.announced[j.ID] == j.Token {
-				_ = s.ledger.Exported(ctx, j, 1)
-			}
+			idle = idle && j.Done() && j.Exported != nil
 		}
 		if idle && len(jobs) == len(s.model.wanted) {
+			s.now = s.now.Add(20 * time.Minute)
 			s.sweep()
 			return
 		}
@@ -517,5 +541,6 @@ func (s *stage) rest() {
 // wants tells the model what a person did.
 func (s *stage) wants(j job.Job) {
 	s.model.stopped[j.ID] = j.State == job.Held || j.State == job.Cancelled
+	s.model.unwanted[j.ID] = j.State == job.Cancelled || j.Cancel != ""
 	s.model.wanted[j.ID] = j.Revision
 }

@@ -164,7 +164,8 @@ func TestEndOfARunDecides(t *testing.T) {
 		"cancelled while publishing": {change(func(j *Job) { j.Cancel, j.Commit = "x", Commit{3, 1, Committing} }), false, Waiting, RunFailed, time.Minute, NoticeRetry, false},
 	} {
 		e := c.job.End(run, Feed{}, c.useless)
-		if e.To != c.to || e.Run.State != c.run || e.Notice.Type != c.notice || e.Notice.Quiet != c.quiet || e.Notice.Reason != e.Reason {
+		told := e.Notices[len(e.Notices)-1]
+		if e.To != c.to || e.Run.State != c.run || told.Type != c.notice || told.Quiet != c.quiet || told.Reason != e.Reason {
 			t.Errorf("%s: %+v", name, e)
 		}
 		if want := when.Add(c.retry); c.retry > 0 && !e.RetryAt.Equal(want) || c.retry == 0 && !e.RetryAt.IsZero() {

@@ -11,7 +11,7 @@ type Ending struct {
 	To      State
 	Reason  string
 	RetryAt time.Time // RetryAt is when the job is tried again; zero: it is not.
-	Notice  Notice
+	Notices []Notice  // Notices tell of the end, and of the output that a day keeps whose restatement was cancelled.
 }
 
 // End decides what becomes of a running job whose run r has ended at r.FinishedAt, with r.Reason in case it did not publish. What
@@ -19,26 +19,31 @@ type Ending struct {
 //
 // What has begun to publish is neither cancelled nor given up as useless: the next run finishes it.
 func (j Job) End(r Run, f Feed, useless bool) Ending {
-	e := Ending{Run: r, Reason: r.Reason, Notice: Notice{ID: j.ID, Token: r.Token, At: r.FinishedAt}}
+	e := Ending{Run: r, Reason: r.Reason}
+	n := Notice{ID: j.ID, Token: r.Token, At: r.FinishedAt}
 	publishing := j.Commit.State == Committing
 	used := int(r.Token - j.Opened)
 	switch {
 	case j.Published():
-		e.To, e.Run.State, e.Notice.Type = Succeeded, RunSucceeded, NoticeSucceeded
+		e.To, e.Run.State, n = Succeeded, RunSucceeded, j.Output(r.FinishedAt)
 		e.Run.Reason, e.Reason = "", ""
 	case j.Cancel != "" && !publishing:
-		e.To, e.Run.State, e.Notice.Type = Cancelled, RunCancelled, NoticeCancelled
+		e.To, e.Run.State, n.Type = Cancelled, RunCancelled, NoticeCancelled
 		e.Run.Reason, e.Reason = j.Cancel, j.Cancel
+		if j.Commit.State == Committed {
+			e.Notices = append(e.Notices, j.Output(r.FinishedAt))
+		}
 	case useless && !publishing:
-		e.To, e.Run.State, e.Notice.Type = Failed, RunFailed, NoticeFailed
+		e.To, e.Run.State, n.Type = Failed, RunFailed, NoticeFailed
 	case used < f.attempts():
-		e.To, e.Run.State, e.Notice.Type = Waiting, RunFailed, NoticeRetry
+		e.To, e.Run.State, n.Type = Waiting, RunFailed, NoticeRetry
 		e.RetryAt = r.FinishedAt.Add(Backoff(used))
-		e.Notice.Quiet = used > 1
+		n.Quiet = used > 1
 	default:
-		e.To, e.Run.State, e.Notice.Type = Dead, RunFailed, NoticeDead
+		e.To, e.Run.State, n.Type = Dead, RunFailed, NoticeDead
 	}
-	e.Notice.Reason = e.Reason
+	n.Reason = e.Reason
+	e.Notices = append(e.Notices, n)
 	return e
 }
 

@@ -35,7 +35,7 @@ type Job struct {
 	Sizing   sizing.Decision
 
 	Counts   Counts
-	Exported *int64 // Exported is how many rows BigQuery took; nil until it did.
+	Exported *int64 // Exported is how many rows BigQuery took of the output that readers have; nil until it did.
 	Manifest string // Manifest is the S3 URI of the list of the day's curated files.
 	Commit   Commit
 
@@ -68,6 +68,17 @@ const (
 // Published tells whether the job's output, in its current revision, is what readers see.
 func (j Job) Published() bool {
 	return j.Commit.State == Committed && j.Commit.Revision == j.Revision
+}
+
+// Exportable tells whether it is known which rows the warehouse is to have: those that readers have, also while the day is being restated.
+// From when a run begins to publish until its end is recorded it is not.
+func (j Job) Exportable() bool {
+	return j.Commit.State == Committed && (j.State == Succeeded || !j.Published())
+}
+
+// Output is the notice of the output that readers have of the day.
+func (j Job) Output(at time.Time) Notice {
+	return Notice{Type: NoticeSucceeded, ID: j.ID, Token: j.Commit.Token, At: at}
 }
 
 // Done tells whether readers have an output of the day, be it an earlier revision than the job's: what waits for the day can go on, and
@@ -178,7 +189,7 @@ type NoticeType string
 // The types of notices.
 const (
 	NoticeReady     NoticeType = "job.ready"
-	NoticeSucceeded NoticeType = "job.succeeded" // kept until the day's rows were exported
+	NoticeSucceeded NoticeType = "job.succeeded" // the day's output of a commit; kept until its rows were exported
 	NoticeRetry     NoticeType = "job.retry"     // a run failed, and the job is tried again
 	NoticeFailed    NoticeType = "job.failed"
 	NoticeDead      NoticeType = "job.dead"

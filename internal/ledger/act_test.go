@@ -71,8 +71,8 @@ func TestActDecidedOnAnOldStateIsRefused(t *testing.T) {
 	}
 }
 
-func TestRestatedDayIsOnTheBoardAndItsOldExportForgotten(t *testing.T) {
-	l, _ := open(t)
+func TestRestatedDayIsOnTheBoardAndItsExportStaysDue(t *testing.T) {
+	l, db := open(t)
 	second := job.ID{Feed: "flights", Day: flights.Day.Next()}
 	for _, id := range []job.ID{flights, second} {
 		create(t, l, id)
@@ -87,10 +87,23 @@ func TestRestatedDayIsOnTheBoardAndItsOldExportForgotten(t *testing.T) {
 	if j := b.Jobs[flights]; j.State != job.Waiting || j.Revision != 2 || b.LastDay["flights"] != second.Day {
 		t.Errorf("board: %+v", b)
 	}
+	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 2 || got[0].ID != flights || got[1].ID != second {
+		t.Errorf("outbox: %+v, %v", got, err)
+	}
+	emulator.Set(t, db, l.tables.Jobs, jobKey(flights), map[string]types.AttributeValue{"commitState": str("committed"), "commitToken": num(1), "commitRevision": num(1)})
+	if err := l.Telling(t.Context(), get(t, l, flights).Output(now), now); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Exported(t.Context(), get(t, l, flights), 7); err != nil { // while it is being restated
+		t.Fatal(err)
+	}
 	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 1 || got[0].ID != second {
 		t.Errorf("outbox: %+v, %v", got, err)
 	}
-	act(t, l, flights, job.Cancel)
+	act(t, l, flights, job.Cancel) // the day is closed again, and its files are to be looked at
+	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 2 || got[0].ID != flights || got[0].Type != job.NoticeSucceeded || got[0].Token != 1 {
+		t.Errorf("outbox: %+v, %v", got, err)
+	}
 	if _, there := board(t, l).Jobs[flights]; there {
 		t.Error("a cancelled day is on the board")
 	}

@@ -89,9 +89,9 @@ func start(t *testing.T, l *Ledger, id job.ID) job.Run {
 
 // ending is that of a run whose failure no attempt mends.
 func ending(r job.Run) job.Ending {
-	e := job.Ending{Run: r, To: job.Failed, Reason: r.Reason, Notice: job.Notice{Type: job.NoticeFailed, ID: r.ID, Token: r.Token, Reason: r.Reason, At: r.FinishedAt}}
+	e := job.Ending{Run: r, To: job.Failed, Reason: r.Reason, Notices: []job.Notice{{Type: job.NoticeFailed, ID: r.ID, Token: r.Token, Reason: r.Reason, At: r.FinishedAt}}}
 	if r.State == job.RunSucceeded {
-		e.To, e.Notice.Type = job.Succeeded, job.NoticeSucceeded
+		e.To, e.Notices[0].Type = job.Succeeded, job.NoticeSucceeded
 	}
 	return e
 }
@@ -381,16 +381,31 @@ func TestAlertingDecisionLeavesANotice(t *testing.T) {
 	}
 }
 
-func TestExportIsRecordedForThePresentRevisionOnly(t *testing.T) {
+func TestExportIsRecordedForThePresentOutputOnly(t *testing.T) {
 	l, db := open(t)
 	create(t, l, flights)
 	move(t, l, flights, job.Ready)
 	finish(t, l, start(t, l, flights), job.RunSucceeded, "")
+	commit := func(token int64, state job.CommitState) {
+		emulator.Set(t, db, l.tables.Jobs, jobKey(flights), map[string]types.AttributeValue{"commitState": str(string(state)), "commitToken": num(token), "commitRevision": num(token)})
+	}
+	commit(1, job.Committed)
 	j := get(t, l, flights)
-	old := j
-	old.Revision = 0
-	if err := l.Exported(t.Context(), old, 1); !errors.Is(err, ErrChanged) {
-		t.Errorf("old revision: got %v", err)
+	for token, state := range map[int64]job.CommitState{1: job.Committing, 2: job.Committed} {
+		commit(token, state)
+		if err := l.Exported(t.Context(), j, 1); !errors.Is(err, ErrChanged) {
+			t.Errorf("run %d is %s: got %v", token, state, err)
+		}
+	}
+	commit(1, job.Committed)
+	if err := l.Exported(t.Context(), j, 837); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 1 {
+		t.Errorf("not told yet: outbox: %+v, %v", got, err)
+	}
+	if err := l.Telling(t.Context(), j.Output(now), now); err != nil {
+		t.Fatal(err)
 	}
 	if err := l.Exported(t.Context(), j, 838); err != nil {
 		t.Fatal(err)

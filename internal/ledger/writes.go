@@ -43,7 +43,8 @@ func (l *Ledger) opened(id job.ID) change {
 	return change{table: l.tables.Progress, key: item{"name": str(slotsItem)}, update: "ADD #open :set", values: item{":set": set(id.String())}}
 }
 
-// Act writes what a person did to a job: the job as it was read, and as Apply left it. It returns ErrChanged when the job is not as it
+// Act writes what a person did to a job: the job as it was read, and as Apply left it, with the notice of the output that a day keeps whose
+// restatement was cancelled. It returns ErrChanged when the job is not as it
 // was read.
 func (l *Ledger) Act(ctx context.Context, was, is job.Job) error {
 	act := is.Acts[len(is.Acts)-1]
@@ -71,8 +72,8 @@ func (l *Ledger) Act(ctx context.Context, was, is job.Job) error {
 		}
 		changes = append(changes, slots)
 	}
-	if is.Revision != was.Revision {
-		changes = append(changes, l.forget(job.Notice{Type: job.NoticeSucceeded, ID: is.ID, Token: was.Token}))
+	if is.State == job.Cancelled && is.Done() {
+		changes = append(changes, l.note(is.Output(act.At))) // the day is closed again
 	}
 	return wrap(l.transact(ctx, changes...), "ledger: job %s", is.ID)
 }
@@ -254,7 +255,7 @@ func (l *Ledger) Finish(ctx context.Context, e job.Ending, lastDay job.Day) erro
 		table: l.tables.Runs, key: runKey(r.ID, r.Token), update: "SET #state = :state, reason = :reason, finishedAt = :now",
 		values: item{":state": str(string(r.State)), ":reason": str(r.Reason), ":now": now},
 	}
-	return wrap(l.transact(ctx, ended, slots, feed, run, l.note(e.Notice)), "ledger: run %s#%d", r.ID, r.Token)
+	return wrap(l.transact(ctx, ended, slots, feed, run, l.note(e.Notices...)), "ledger: run %s#%d", r.ID, r.Token)
 }
 
 // LastDay returns the last day of a feed that succeeded, or "".
@@ -301,20 +302,24 @@ func (l *Ledger) SaveTicket(ctx context.Context, j job.Job) error {
 	return wrap(l.transact(ctx, changes...), "ledger: ticket of job %s", j.ID)
 }
 
-// Exported records that BigQuery holds the rows of a job's revision, and takes its notice out of the outbox. It returns ErrChanged
-// when the job has another revision by now.
+// Exported records that BigQuery holds the rows of a job's output, and takes its notice out of the outbox if it was told: whoever tells it
+// does more than have the rows exported. It returns ErrChanged when readers have another output by now, or a run is about to publish one.
 func (l *Ledger) Exported(ctx context.Context, j job.Job, rows int64) error {
-	return wrap(l.transact(ctx,
-		change{
-			table: l.tables.Jobs, key: jobKey(j.ID),
-			update:    "SET exported = :rows",
-			condition: "#state = :succeeded AND #token = :token AND revision = :revision",
-			values: item{
-				":rows": num(rows), ":succeeded": str(string(job.Succeeded)), ":token": num(j.Token), ":revision": num(j.Revision),
-			},
-		},
-		l.forget(job.Notice{Type: job.NoticeSucceeded, ID: j.ID, Token: j.Token}),
-	), "ledger: export of job %s", j.ID)
+	err := l.write(ctx, change{
+		table: l.tables.Jobs, key: jobKey(j.ID),
+		update:    "SET exported = :rows",
+		condition: "commitState = :committed AND commitToken = :token",
+		values:    item{":rows": num(rows), ":committed": str(string(job.Committed)), ":token": num(j.Commit.Token)},
+	})
+	if err != nil {
+		return fmt.Errorf("ledger: export of job %s: %w", j.ID, err)
+	}
+	told := l.forget(j.Output(time.Time{}))
+	told.condition, told.values = "#notice.tries > :none", item{":none": num(0)}
+	if err := l.write(ctx, told); err != nil && !errors.Is(err, ErrChanged) {
+		return fmt.Errorf("ledger: export of job %s: %w", j.ID, err)
+	}
+	return nil
 }
 
 // Telling records that a notice is told once more. It returns ErrChanged to all but one of those who want to tell it at the same
@@ -341,15 +346,19 @@ func (l *Ledger) Forget(ctx context.Context, n job.Notice) error {
 
 func noticeKey(n job.Notice) string { return fmt.Sprintf("%s#%d:%s", n.ID, n.Token, n.Type) }
 
-func (l *Ledger) note(n job.Notice) change {
-	return change{
-		table: l.tables.Progress, key: item{"name": str(outboxItem)},
-		update: "SET #notice = :notice", names: map[string]string{"#notice": noticeKey(n)},
-		values: item{":notice": &types.AttributeValueMemberM{Value: item{
+// note puts notices into the outbox, two at most.
+func (l *Ledger) note(notices ...job.Notice) change {
+	c := change{table: l.tables.Progress, key: item{"name": str(outboxItem)}, update: "SET ", names: map[string]string{}, values: item{}}
+	for i, n := range notices {
+		name := []string{"notice", "another"}[i]
+		c.update += []string{"", ", "}[i] + "#" + name + " = :" + name
+		c.names["#"+name] = noticeKey(n)
+		c.values[":"+name] = &types.AttributeValueMemberM{Value: item{
 			"type": str(string(n.Type)), "job": str(n.ID.String()), "token": num(n.Token), "reason": str(n.Reason), "at": str(stamp(n.At)), "tries": num(int64(n.Tries)),
 			"quiet": &types.AttributeValueMemberBOOL{Value: n.Quiet},
-		}}},
+		}}
 	}
+	return c
 }
 
 func (l *Ledger) forget(n job.Notice) change {

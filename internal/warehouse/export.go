@@ -38,8 +38,8 @@ func (e Exporter) Export(ctx context.Context, id job.ID) error {
 		if err != nil {
 			return err
 		}
-		if j.State != job.Succeeded || !j.Published() {
-			return nil // it is being restated: its end will be announced
+		if !j.Exportable() {
+			return nil // a run publishes: its end will be announced
 		}
 		rows, err := e.rows(ctx, j, after)
 		if err != nil {
@@ -50,7 +50,7 @@ func (e Exporter) Export(ctx context.Context, id job.ID) error {
 		}
 		// The day was restated while its rows were on their way, and they may have come after the newer ones, even if those are known to be
 		// there: look again, and bring the newer ones again.
-		after = j.Token
+		after = j.Commit.Token
 	}
 	return fmt.Errorf("export of %s: it changed %d times meanwhile", id, restatements)
 }
@@ -63,8 +63,8 @@ func (e Exporter) rows(ctx context.Context, j job.Job, after int64) (int64, erro
 	if err := e.Manifests.ReadJSON(ctx, j.Manifest, &m); err != nil {
 		return 0, fmt.Errorf("manifest of %s: %w", j.ID, err)
 	}
-	if m.Feed != j.Feed || m.Day != j.Day || m.Revision != j.Revision {
-		return 0, fmt.Errorf("manifest %s is of %s/%s revision %d, not of %s revision %d", j.Manifest, m.Feed, m.Day, m.Revision, j.ID, j.Revision)
+	if m.Feed != j.Feed || m.Day != j.Day || m.Revision != j.Commit.Revision {
+		return 0, fmt.Errorf("manifest %s is of %s/%s revision %d, not of %s revision %d", j.Manifest, m.Feed, m.Day, m.Revision, j.ID, j.Commit.Revision)
 	}
 	rows, err := e.Warehouse.Load(ctx, m, after)
 	if err == nil {

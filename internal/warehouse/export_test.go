@@ -47,7 +47,7 @@ func (d *desk) Load(_ context.Context, m Manifest, after int64) (int64, error) {
 }
 
 func (d *desk) Exported(_ context.Context, j job.Job, rows int64) error {
-	if j.Revision != d.job.Revision || d.job.State != job.Succeeded {
+	if j.Commit != d.job.Commit {
 		return fmt.Errorf("exported: %w", ledger.ErrChanged)
 	}
 	d.job.Exported = &rows
@@ -105,14 +105,25 @@ func TestRowsThatCameLateAreReplacedByTheNewerOnesAgain(t *testing.T) {
 
 func TestDayThatIsNotPublishedIsNotExported(t *testing.T) {
 	for name, meddle := range map[string]func(*job.Job){
-		"running again":     func(j *job.Job) { j.State = job.Running },
-		"restated":          func(j *job.Job) { j.Revision = 2 },
-		"not committed yet": func(j *job.Job) { j.Commit.State = job.Committing },
+		"its run has not ended":     func(j *job.Job) { j.State = job.Running },
+		"not committed yet":         func(j *job.Job) { j.Commit.State = job.Committing },
+		"a newer one is published":  func(j *job.Job) { j.State, j.Revision, j.Commit.State = job.Running, 2, job.Committing },
+		"it has never been run yet": func(j *job.Job) { j.State, j.Commit = job.Waiting, job.Commit{} },
 	} {
 		d := newDesk()
 		meddle(&d.job)
 		if err := export(t, d); err != nil || len(d.loaded) != 0 {
 			t.Errorf("%s: loaded %v, %v", name, d.loaded, err)
+		}
+	}
+}
+
+func TestDayThatIsBeingRestatedIsExportedAsReadersHaveIt(t *testing.T) {
+	for _, state := range []job.State{job.Waiting, job.Running, job.Dead, job.Cancelled} {
+		d := newDesk()
+		d.job.State, d.job.Revision, d.job.Token = state, 2, 3
+		if err := export(t, d); err != nil || !slices.Equal(d.loaded, []int64{1}) || d.job.Exported == nil {
+			t.Errorf("%s: loaded %v, exported %v, %v", state, d.loaded, d.job.Exported, err)
 		}
 	}
 }
