@@ -75,7 +75,9 @@ func queueJobs(c Country) []Statement {
 // startJobs takes tickets and sends them anew, readies the jobs whose time has come, and finds or starts the clusters, steps and job runs of their jobs.
 func startJobs(c Country) []Statement {
 	start := allow("StartTaggedClusters", Strings{"elasticmapreduce:AddTags", "elasticmapreduce:RunJobFlow"}, Strings{"*"}) // RunJobFlow knows no resource before the cluster exists
-	start.Condition = Condition{"StringEquals": {"aws:RequestTag/Stack": {c.Stack}, "aws:RequestTag/Country": {c.Code}}}
+	// A cluster that has another country's tags keeps them: whoever may replace them makes it one of its own, with the roles of its nodes.
+	start.Condition = Condition{"StringEquals": {"aws:RequestTag/Stack": {c.Stack}, "aws:RequestTag/Country": {c.Code}},
+		"StringEqualsIfExists": {"aws:ResourceTag/Stack": {c.Stack}, "aws:ResourceTag/Country": {c.Code}}}
 	// A cluster is started with both, and who gives them to one wants these, by the pages on them.
 	// https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-auto-termination-policy.html
 	limit := allow("LimitStartedClusters", Strings{"elasticmapreduce:PutAutoTerminationPolicy", "elasticmapreduce:PutManagedScalingPolicy"},

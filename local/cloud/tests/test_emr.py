@@ -360,6 +360,23 @@ def test_tags_of_a_cluster_decide_who_may_use_it(root: Account, service_role: st
         with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
             us.terminate_job_flows(JobFlowIds=both)
     us.terminate_job_flows(JobFlowIds=[clusters["us"]])
+    tags = {
+        "Effect": "Allow",
+        "Action": ["elasticmapreduce:AddTags", "elasticmapreduce:RunJobFlow"],
+        "Resource": "*",
+        "Condition": {
+            "StringEquals": {"aws:RequestTag/country": "us"},
+            "StringEqualsIfExists": {"aws:ResourceTag/country": "us"},
+        },
+    }
+    passes = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": "*"}
+    starter = root.as_role(root.role("us-starts", "lambda.amazonaws.com", tags, passes)).client("emr")
+    us_tags = [{"Key": "country", "Value": "us"}]
+    own_cluster = starter.run_job_flow(**run_job_flow(root, service_role, job_profile, Tags=us_tags))["JobFlowId"]
+    starter.add_tags(ResourceId=own_cluster, Tags=us_tags)
+    with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
+        starter.add_tags(ResourceId=clusters["pr"], Tags=us_tags)
+    emr.terminate_job_flows(JobFlowIds=[own_cluster])
     emr.terminate_job_flows(JobFlowIds=[clusters["pr"]])
 
 
