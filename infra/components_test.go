@@ -252,3 +252,27 @@ func TestTablesAreWhatIAMSaysWhateverLakeFormationsDefault(t *testing.T) {
 		}
 	}
 }
+
+func TestBucketsReportTheirReadersOnceTheLogsBucketLetsThem(t *testing.T) {
+	r := &recorder{}
+	if err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		_, err := NewDataLake(ctx, "us", &DataLakeArgs{Prefix: "sluice-prod-us", Suffix: pulumi.String("1a2b3c4d"), Account: "111122223333", Region: "eu-west-1", KeyARN: pulumi.String("key")})
+		return err
+	}, pulumi.WithMocks("sluice", "prod", r)); err != nil {
+		t.Fatal(err)
+	}
+	admitted, reporting := false, 0
+	for _, one := range r.list { // in the order of registration
+		switch {
+		case one.Type == "aws:s3/bucketPolicy:BucketPolicy" && one.Name == "us-logs":
+			admitted = true
+		case one.Type == "aws:s3/bucketLoggingV2:BucketLoggingV2":
+			if reporting++; !admitted {
+				t.Errorf("%s reports before the logs bucket lets it", one.Name)
+			}
+		}
+	}
+	if reporting != 6 {
+		t.Errorf("%d buckets report who reads them", reporting)
+	}
+}

@@ -43,7 +43,7 @@ func NewDataLake(ctx *pulumi.Context, name string, args *DataLakeArgs, opts ...p
 	if err != nil {
 		return nil, err
 	}
-	sources := []pulumi.StringInput{}
+	sources, words := []pulumi.StringInput{}, []string{}
 	for _, b := range []struct {
 		word  string
 		rules []s3.BucketLifecycleConfigurationV2RuleInput
@@ -55,13 +55,20 @@ func NewDataLake(ctx *pulumi.Context, name string, args *DataLakeArgs, opts ...p
 		{"curated", rules(noncurrent, dropMarkers())},
 		{"artifacts", rules(noncurrent, dropMarkers(), expire("queries/", 30))},
 	} {
-		if err := l.data(ctx, name+"-"+b.word, b.word, args, logs, b.rules); err != nil {
+		if err := l.data(ctx, name+"-"+b.word, b.word, args, b.rules); err != nil {
 			return nil, err
 		}
-		sources = append(sources, l.ARNs[b.word])
+		sources, words = append(sources, l.ARNs[b.word]), append(words, b.word)
 	}
-	if err := l.admitLogs(ctx, name+"-logs", args, logs, sources); err != nil {
+	admitted, err := l.admitLogs(ctx, name+"-logs", args, logs, sources)
+	if err != nil {
 		return nil, err
+	}
+	for _, word := range words {
+		if _, err := s3.NewBucketLoggingV2(ctx, name+"-"+word, &s3.BucketLoggingV2Args{Bucket: l.Names[word], TargetBucket: logs.Bucket, TargetPrefix: pulumi.String("access/" + word + "/")},
+			pulumi.Parent(l), pulumi.DependsOn([]pulumi.Resource{admitted})); err != nil { // S3 looks whether it may write there (InvalidTargetBucketForLogging)
+			return nil, err
+		}
 	}
 	outputs := pulumi.Map{}
 	for word, bucket := range l.Names {
@@ -70,9 +77,8 @@ func NewDataLake(ctx *pulumi.Context, name string, args *DataLakeArgs, opts ...p
 	return l, ctx.RegisterResourceOutputs(l, outputs)
 }
 
-// data creates a bucket of a stage or of artifacts: encrypted with the country's key, refusing plain text and other keys, and
-// reporting who read it.
-func (l *DataLake) data(ctx *pulumi.Context, name, word string, args *DataLakeArgs, logs *s3.BucketV2, lifecycle []s3.BucketLifecycleConfigurationV2RuleInput) error {
+// data creates a bucket of a stage or of artifacts: encrypted with the country's key, refusing plain text and other keys.
+func (l *DataLake) data(ctx *pulumi.Context, name, word string, args *DataLakeArgs, lifecycle []s3.BucketLifecycleConfigurationV2RuleInput) error {
 	b, err := l.bucket(ctx, name, word, args, lifecycle)
 	if err != nil {
 		return err
@@ -84,11 +90,8 @@ func (l *DataLake) data(ctx *pulumi.Context, name, word string, args *DataLakeAr
 	}); err != nil {
 		return err
 	}
-	if _, err := s3.NewBucketPolicy(ctx, name, &s3.BucketPolicyArgs{Bucket: b.Bucket,
-		Policy: document(func(s []string) policies.Document { return policies.Bucket(s[0], s[1]) }, b.Arn, args.KeyARN)}, pulumi.Parent(l)); err != nil {
-		return err
-	}
-	_, err = s3.NewBucketLoggingV2(ctx, name, &s3.BucketLoggingV2Args{Bucket: b.Bucket, TargetBucket: logs.Bucket, TargetPrefix: pulumi.String("access/" + word + "/")}, pulumi.Parent(l))
+	_, err = s3.NewBucketPolicy(ctx, name, &s3.BucketPolicyArgs{Bucket: b.Bucket,
+		Policy: document(func(s []string) policies.Document { return policies.Bucket(s[0], s[1]) }, b.Arn, args.KeyARN)}, pulumi.Parent(l))
 	return err
 }
 
@@ -108,16 +111,16 @@ func (l *DataLake) logs(ctx *pulumi.Context, name string, args *DataLakeArgs) (*
 }
 
 // admitLogs lets S3 write the access logs of the source buckets to the logs bucket, and the network its flow logs.
-func (l *DataLake) admitLogs(ctx *pulumi.Context, name string, args *DataLakeArgs, logs *s3.BucketV2, sources []pulumi.StringInput) error {
+func (l *DataLake) admitLogs(ctx *pulumi.Context, name string, args *DataLakeArgs, logs *s3.BucketV2, sources []pulumi.StringInput) (*s3.BucketPolicy, error) {
 	policy, err := s3.NewBucketPolicy(ctx, name, &s3.BucketPolicyArgs{Bucket: logs.Bucket,
 		Policy: document(func(s []string) policies.Document {
 			return policies.LogBucket(s[0], args.Account, args.Region, s[1:]...)
 		}, append([]pulumi.StringInput{logs.Arn}, sources...)...)}, pulumi.Parent(l))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l.FlowLogsARN = pulumi.Sprintf("arn:aws:s3:::%s/flow/", policy.Bucket)
-	return nil
+	return policy, nil
 }
 
 // bucket creates what all buckets have: versions, no public access, no access lists, and a lifecycle.
