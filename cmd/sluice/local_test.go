@@ -329,3 +329,17 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 	}
 	walk(newRootCommand(newApp(io.Discard, io.Discard)))
 }
+
+func TestWrongCallSaysHowTheCommandIsCalled(t *testing.T) {
+	for args, want := range map[string]string{
+		"put": "sluice: requires at least 1 arg(s), only received 0\nUsage: sluice put FILE... --country C --feed F --day D [flags]\nRun 'sluice put --help' for more.\n",
+		"restate flights/2013-01-01 --country us": "sluice: required flag(s) \"reason\" not set\nUsage: sluice restate JOB --country C --reason R [flags]\nRun 'sluice restate --help' for more.\n",
+		"compute away":  "sluice: unknown command \"away\" for \"sluice compute\"\nRun 'sluice compute --help' for more.\n",
+		"jobs --colour": "sluice: unknown flag: --colour\nUsage: sluice jobs [flags]\nRun 'sluice jobs --help' for more.\n",
+	} {
+		var out, errOut bytes.Buffer
+		if code := run(t.Context(), newApp(&out, &errOut), strings.Fields(args)); code != exitUsage || errOut.String() != want || out.Len() != 0 {
+			t.Errorf("%s: exit %d\n%s\n%s", args, code, errOut.String(), out.String())
+		}
+	}
+}

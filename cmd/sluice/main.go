@@ -63,7 +63,7 @@ func run(ctx context.Context, a *app, args []string) int {
 	root.SetArgs(args)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	err := root.ExecuteContext(ctx)
+	called, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
@@ -75,7 +75,10 @@ func run(ctx context.Context, a *app, args []string) int {
 		return exitRefused
 	case errors.As(err, &usage), !a.started: // what fails before a command's own code runs is a wrong flag or argument
 		fprintln(a.err, "sluice:", err)
-		fprintln(a.err, "Run 'sluice --help', or the command with --help, for usage and examples.")
+		if !called.HasSubCommands() {
+			fprintln(a.err, "Usage:", called.UseLine())
+		}
+		fprintf(a.err, "Run '%s --help' for more.\n", called.CommandPath())
 		return exitUsage
 	case ctx.Err() != nil:
 		fprintln(a.err, "sluice:", context.Cause(ctx))
