@@ -27,6 +27,9 @@ type recorder struct {
 	zones      int
 	closed     string                                                      // closed is a region that refuses every look-up.
 	parameters map[string]string                                           // parameters are what the switch wrote, by name
+	fails      string                                                      // fails is a country of which nothing can be made, as the program of a deployment that continues on errors sees it.
+	before     map[string]any                                              // before are the countries' outputs after the last deployment.
+	countries  map[string]any                                              // countries are those after this one.
 	arn        func(kind, name string, inputs resource.PropertyMap) string // arn makes ARNs as AWS would; without it they are words.
 }
 
@@ -66,6 +69,9 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 	}
 	r.registered[id] = args.RegisterRPC.GetParent() + " " + args.RegisterRPC.GetProvider() + " " + string(text)
 	r.protected[id] = args.RegisterRPC.GetProtect()
+	if r.fails != "" && country(id) == r.fails {
+		return "", resource.PropertyMap{}, nil
+	}
 	state := args.Inputs.Copy()
 	if r.arn != nil {
 		if arn := r.arn(args.TypeToken, args.Name, args.Inputs); arn != "" {
@@ -108,7 +114,11 @@ func deployed(t *testing.T, stack, text, root string, r *recorder) (map[string]s
 		}
 	}
 	r.registered, r.protected = map[string]string{}, map[string]bool{}
-	err = pulumi.RunErr(func(ctx *pulumi.Context) error { return deploy(ctx, config, built) }, pulumi.WithMocks("sluice", stack, r))
+	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
+		outputs, err := deploy(ctx, config, built)
+		told(ctx, config, outputs, r.before).ApplyT(func(all map[string]any) any { r.countries = all; return nil })
+		return err
+	}, pulumi.WithMocks("sluice", stack, r))
 	return r.registered, err
 }
 

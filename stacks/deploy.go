@@ -39,13 +39,20 @@ func Deploy(ctx *pulumi.Context, config *Config) error {
 	if err != nil {
 		return err
 	}
-	return deploy(ctx, config, built)
-}
-
-func deploy(ctx *pulumi.Context, config *Config, built artifacts) error {
-	google, err := gcp.NewProvider(ctx, "google", &gcp.ProviderArgs{Project: pulumi.String(config.Google.Project)})
+	before, err := lastOutputs(ctx)
 	if err != nil {
 		return err
+	}
+	outputs, err := deploy(ctx, config, built)
+	ctx.Export(countriesOutput, told(ctx, config, outputs, before))
+	return err
+}
+
+// deploy deploys every country, and returns the outputs of those that could be composed, by code.
+func deploy(ctx *pulumi.Context, config *Config, built artifacts) (pulumi.Map, error) {
+	google, err := gcp.NewProvider(ctx, "google", &gcp.ProviderArgs{Project: pulumi.String(config.Google.Project)})
+	if err != nil {
+		return pulumi.Map{}, err
 	}
 	reached := providers{}
 	places := map[string]*place{}
@@ -70,11 +77,65 @@ func deploy(ctx *pulumi.Context, config *Config, built artifacts) error {
 			faults = append(faults, fmt.Errorf("access table in account %s: %w", account, err))
 		}
 	}
-	if len(faults) > 0 {
-		return errors.Join(faults...) // without outputs, so that those of the last deployment stay
+	return outputs, errors.Join(faults...)
+}
+
+// countriesOutput is the stack's output: what people and scripts find the parts of each country by, by code.
+const countriesOutput = "countries"
+
+// lastOutputs are the outputs of each country at the end of the last deployment, by code. Previews, in which nothing fails, do without.
+func lastOutputs(ctx *pulumi.Context) (map[string]any, error) {
+	if ctx.DryRun() {
+		return nil, nil
 	}
-	ctx.Export("countries", outputs)
-	return nil
+	type args struct {
+		Name string `pulumi:"name"`
+	}
+	var read struct {
+		Outputs map[string]any `pulumi:"outputs"`
+	}
+	// The function behind StackReference; that itself would be one more resource.
+	name := ctx.Organization() + "/" + ctx.Project() + "/" + ctx.Stack()
+	if err := ctx.Invoke("pulumi:pulumi:readStackOutputs", &args{name}, &read); err != nil {
+		return nil, fmt.Errorf("outputs of the last deployment: %w", err)
+	}
+	countries, _ := read.Outputs[countriesOutput].(map[string]any) // nothing, before the first
+	return countries, nil
+}
+
+// told are the outputs of each country: of one that could not be deployed those of before, if there were any. With --continue-on-error
+// the program goes on when a resource fails, and is given empty text for what AWS would have said of it and of all that needs it.
+func told(ctx *pulumi.Context, config *Config, now pulumi.Map, before map[string]any) pulumi.MapOutput {
+	if ctx.DryRun() {
+		return now.ToMapOutput() // what is not known yet of one country would hide all others
+	}
+	return now.ToMapOutput().ApplyT(func(now map[string]any) map[string]any {
+		all := map[string]any{}
+		for _, country := range config.Countries {
+			code := country.Code
+			if outputs, composed := now[code]; composed && !hollow(outputs) {
+				all[code] = outputs
+			} else if outputs, there := before[code]; there {
+				all[code] = outputs
+			}
+		}
+		return all
+	}).(pulumi.MapOutput)
+}
+
+// hollow tells whether something of a country's outputs is missing; what comes from the YAML alone may be empty there, too.
+func hollow(outputs any) bool {
+	switch v := outputs.(type) {
+	case string:
+		return v == ""
+	case map[string]any:
+		for key, value := range v {
+			if key != "feeds" && key != "access" && hollow(value) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func deployCountry(ctx *pulumi.Context, config *Config, country *Country, built artifacts, places map[string]*place, reached providers, people map[string]team, google *gcp.Provider) (*DeployedCountry, error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -152,5 +153,38 @@ func TestPlaceThatCannotBeOpenedStopsItsOwnCountriesOnly(t *testing.T) {
 	}
 	if len(of("uy", after))+len(of("ar", after)) != 0 {
 		t.Error("resources were registered where nothing can be")
+	}
+}
+
+// With --continue-on-error the program is told of a resource that failed, and of all that need it, as if AWS had said nothing of them.
+func TestCountryThatAWSRefusesStopsNoOtherAndKeepsItsOutputs(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	table := "  sluice:access: {trust: {account: '000011112222'}, operators: {}, people: [{who: ana, may: [{country: all, stage: curated, verbs: [query]}]}]}\n"
+	for _, driver := range []string{"push", "polling"} {
+		text := head + table + "  sluice:driver: " + driver + "\n  sluice:countries:\n" + strings.ReplaceAll(us+uy, "}", ", compute: {standing: true}}")
+		whole := &recorder{zones: 3}
+		if _, err := deployed(t, "test", text, root, whole); err != nil {
+			t.Fatal(err)
+		}
+		if len(whole.countries) != 2 {
+			t.Fatalf("%s: outputs %v", driver, whole.countries)
+		}
+		for _, before := range []map[string]any{nil, {"us": "an older one", "uy": "from before", "ar": "not there any more"}} {
+			r := &recorder{zones: 3, fails: "uy", before: before}
+			registered, err := deployed(t, "test", text, root, r)
+			if err != nil {
+				t.Fatalf("%s: %v", driver, err)
+			}
+			if changed := differ(of("us", whole.registered), of("us", registered)); len(changed) != 0 {
+				t.Errorf("%s: changed in us: %q", driver, changed)
+			}
+			want := map[string]any{"us": whole.countries["us"]}
+			if before != nil {
+				want["uy"] = "from before"
+			}
+			if !reflect.DeepEqual(r.countries, want) {
+				t.Errorf("%s: outputs %v, want %v", driver, r.countries, want)
+			}
+		}
 	}
 }
