@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -58,7 +59,7 @@ func playSchedule(t *testing.T, rt *rapid.T) {
 			}
 			return rapid.SampledFrom(runs).Draw(rt, "run")
 		}
-		switch rapid.SampledFrom([]string{"deliver", "event", "sweep", "start", "start", "progress", "progress", "progress", "fail", "vanish", "ended", "export", "time", "act"}).Draw(rt, "step") {
+		switch rapid.SampledFrom([]string{"deliver", "event", "sweep", "start", "start", "progress", "progress", "progress", "fail", "vanish", "ended", "export", "bigquery", "time", "act"}).Draw(rt, "step") {
 		case "deliver":
 			id := any()
 			if s.model.wanted[id] > 0 && s.model.closed(id) {
@@ -92,7 +93,13 @@ func playSchedule(t *testing.T, rt *rapid.T) {
 			}
 		case "export": // announced, again, in any order
 			if len(s.announced) > 0 {
+				s.slow = rapid.Bool().Draw(rt, "slow")
 				s.export(rapid.SampledFrom(s.announced).Draw(rt, "export"))
+				s.slow = false
+			}
+		case "bigquery": // a load that nobody waits for any more comes to its end
+			if len(s.loads) > 0 {
+				s.bigQuery(rapid.SampledFrom(slices.Sorted(maps.Keys(s.loads))).Draw(rt, "load"))
 			}
 		case "time":
 			s.now = s.now.Add(rapid.SampledFrom([]time.Duration{time.Minute, time.Hour, 24 * time.Hour, -time.Minute}).Draw(rt, "time"))

@@ -131,7 +131,9 @@ type stage struct {
 	runs    map[string]*played
 	version int
 
-	announced []job.ID // announced are the days that export-table was told of.
+	announced []job.ID         // announced are the days that export-table was told of.
+	loads     map[string]*load // loads are BigQuery's jobs by what they load.
+	slow      bool             // slow: BigQuery's jobs take longer than anybody waits for them.
 
 	asked     func() // asked happens when an engine is asked for a run, before it answers.
 	meanwhile func() // meanwhile happens after somebody looked at the landing bucket, before what was seen is used.
@@ -147,7 +149,7 @@ type stage struct {
 
 func newStage(t testing.TB, parallel int, feeds ...map[string]types.AttributeValue) *stage {
 	s := &stage{port: &port{}, db: emulator.NewMemory(), now: time.Date(2013, 1, 5, 12, 0, 0, 0, time.UTC), landed: map[string]job.File{}, objects: map[string][]byte{},
-		runs: map[string]*played{}}
+		runs: map[string]*played{}, loads: map[string]*load{}}
 	s.tables = emulator.Tables(t, s.db, "stage", feeds...)
 	s.ledger = ledger.New(s.db, s.tables)
 	known, err := s.ledger.Feeds(t.Context())
@@ -274,12 +276,58 @@ func (s *stage) Announce(_ context.Context, kind job.NoticeType, id job.ID, _ in
 	return err
 }
 
-// Load is BigQuery's.
-func (s *stage) Load(_ context.Context, m warehouse.Manifest, _ int64) (int64, error) {
-	return through(s.port, func() (int64, error) {
-		s.model.loaded[job.ID{Feed: m.Feed, Day: m.Day}] = m.Revision
-		return m.Rows, nil
+// load is a job of BigQuery's: it goes on when who asked for it has died.
+type load struct {
+	manifest warehouse.Manifest
+	fence    bool // fence: it only takes the id.
+	done     bool
+}
+
+func (s *stage) bigQuery(name string) {
+	l := s.loads[name]
+	id, m := job.ID{Feed: l.manifest.Feed, Day: l.manifest.Day}, l.manifest
+	if !l.done && !l.fence {
+		if m.Revision < s.model.loaded[id] {
+			s.model.wrong("%s revision %d replaces revision %d in BigQuery", id, m.Revision, s.model.loaded[id])
+		}
+		s.model.loaded[id] = m.Revision
+	}
+	l.done = true
+}
+
+// ask has BigQuery do a job unless it has one of that name, and waits for its end.
+func (s *stage) ask(id job.ID, token int64, wants load) (load, error) {
+	name := fmt.Sprintf("%s#%d", id, token)
+	if _, err := through(s.port, func() (any, error) {
+		if s.loads[name] == nil {
+			s.loads[name] = &wants
+		}
+		return nil, nil
+	}); err != nil {
+		return load{}, err
+	}
+	return through(s.port, func() (load, error) {
+		if s.slow {
+			return load{}, context.DeadlineExceeded
+		}
+		s.bigQuery(name)
+		return *s.loads[name], nil
 	})
+}
+
+// Load is the warehouse's.
+func (s *stage) Load(_ context.Context, m warehouse.Manifest) (int64, error) {
+	l, err := s.ask(job.ID{Feed: m.Feed, Day: m.Day}, m.Token, load{manifest: m})
+	if err == nil && l.fence {
+		err = ledger.ErrChanged
+	}
+	return m.Rows, err
+}
+
+// Fence is the warehouse's.
+func (s *stage) Fence(_ context.Context, id job.ID, token int64) error {
+	_, err := s.ask(id, token, load{fence: true})
+	return err
 }
 
 // export is export-table.
@@ -496,6 +544,11 @@ func (s *stage) sorted() []*played {
 // rest lets everything come to its end: no mishap any more, people let go what they stopped, and time passes.
 func (s *stage) rest() {
 	s.port = &port{}
+	defer func() {
+		for _, name := range slices.Sorted(maps.Keys(s.loads)) {
+			s.bigQuery(name)
+		}
+	}()
 	ctx := context.Background()
 	for range 60 {
 		s.now = s.now.Add(20 * time.Minute)

@@ -36,6 +36,7 @@ type Job struct {
 
 	Counts   Counts
 	Exported *int64 // Exported is how many rows BigQuery took of the output that readers have; nil until it did.
+	Loading  int64  // Loading is the run whose rows may be on their way to BigQuery; 0: none's are.
 	Manifest string // Manifest is the S3 URI of the list of the day's curated files.
 	Commit   Commit
 

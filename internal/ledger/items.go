@@ -94,6 +94,7 @@ type jobItem struct {
 	Duplicate      *int64          `dynamodbav:"duplicate"`
 	Deleted        *int64          `dynamodbav:"deleted"`
 	Exported       *int64          `dynamodbav:"exported"`
+	Loading        int64           `dynamodbav:"loading"`
 	Manifest       string          `dynamodbav:"manifest"`
 	CommitToken    int64           `dynamodbav:"commitToken"`
 	CommitRevision int64           `dynamodbav:"commitRevision"`
@@ -128,7 +129,7 @@ func (i jobItem) job() job.Job {
 			Input: i.Input, Validated: i.Validated, Invalid: i.Invalid, New: i.New, Changed: i.Changed,
 			Unchanged: i.Unchanged, Duplicate: i.Duplicate, Deleted: i.Deleted,
 		},
-		Exported: i.Exported, Manifest: i.Manifest,
+		Exported: i.Exported, Loading: i.Loading, Manifest: i.Manifest,
 		Commit:    job.Commit{Token: i.CommitToken, Revision: i.CommitRevision, State: job.CommitState(i.CommitState)},
 		Ticket:    job.Ticket{SentAt: moment(i.TicketAt), ID: i.TicketID, Receipt: i.Receipt, ReceivedAt: moment(i.ReceivedAt)},
 		CreatedAt: moment(i.CreatedAt), StartedAt: moment(i.StartedAt), FinishedAt: moment(i.FinishedAt),

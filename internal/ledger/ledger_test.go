@@ -398,6 +398,24 @@ func TestExportIsRecordedForThePresentOutputOnly(t *testing.T) {
 		}
 	}
 	commit(1, job.Committed)
+	if err := l.Loading(t.Context(), j); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, l, flights).Loading; got != 1 {
+		t.Errorf("the rows of run %d are on their way", got)
+	}
+	emulator.Set(t, db, l.tables.Jobs, jobKey(flights), map[string]types.AttributeValue{"loading": num(7)})
+	if err := l.Loading(t.Context(), j); !errors.Is(err, ErrChanged) {
+		t.Errorf("others' rows are on their way since the job was read: %v", err)
+	}
+	if err := l.Loading(t.Context(), get(t, l, flights)); err != nil {
+		t.Errorf("others' rows were on their way when the job was read: %v", err)
+	}
+	commit(2, job.Committed)
+	if err := l.Loading(t.Context(), j); !errors.Is(err, ErrChanged) {
+		t.Errorf("rows of an old output: %v", err)
+	}
+	commit(1, job.Committed)
 	if err := l.Exported(t.Context(), j, 837); err != nil {
 		t.Fatal(err)
 	}
@@ -410,8 +428,8 @@ func TestExportIsRecordedForThePresentOutputOnly(t *testing.T) {
 	if err := l.Exported(t.Context(), j, 838); err != nil {
 		t.Fatal(err)
 	}
-	if got := get(t, l, flights).Exported; got == nil || *got != 838 {
-		t.Errorf("exported: %v", got)
+	if got := get(t, l, flights); got.Exported == nil || *got.Exported != 838 || got.Loading != 0 {
+		t.Errorf("exported: %v, on their way: %d", got.Exported, got.Loading)
 	}
 	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 0 {
 		t.Errorf("outbox: %+v, %v", got, err)

@@ -302,12 +302,24 @@ func (l *Ledger) SaveTicket(ctx context.Context, j job.Job) error {
 	return wrap(l.transact(ctx, changes...), "ledger: ticket of job %s", j.ID)
 }
 
+// Loading records that the rows of a job's output are about to go to BigQuery, before they do: whoever brings a newer output there sees to it
+// first that those can come no more. It returns ErrChanged when readers have another output by now, or somebody else recorded another one.
+func (l *Ledger) Loading(ctx context.Context, j job.Job) error {
+	c := change{
+		table: l.tables.Jobs, key: jobKey(j.ID),
+		update:    "SET loading = :token",
+		condition: "commitState = :committed AND commitToken = :token AND (attribute_not_exists(loading) OR loading IN (:token, :was))",
+		values:    item{":committed": str(string(job.Committed)), ":token": num(j.Commit.Token), ":was": num(j.Loading)},
+	}
+	return wrap(l.write(ctx, c), "ledger: export of job %s", j.ID)
+}
+
 // Exported records that BigQuery holds the rows of a job's output, and takes its notice out of the outbox if it was told: whoever tells it
 // does more than have the rows exported. It returns ErrChanged when readers have another output by now, or a run is about to publish one.
 func (l *Ledger) Exported(ctx context.Context, j job.Job, rows int64) error {
 	err := l.write(ctx, change{
 		table: l.tables.Jobs, key: jobKey(j.ID),
-		update:    "SET exported = :rows",
+		update:    "SET exported = :rows REMOVE loading",
 		condition: "commitState = :committed AND commitToken = :token",
 		values:    item{":rows": num(rows), ":committed": str(string(job.Committed)), ":token": num(j.Commit.Token)},
 	})

@@ -13,6 +13,7 @@ import (
 // ExportLedger is the part of the ledger that an Exporter needs.
 type ExportLedger interface {
 	Get(ctx context.Context, id job.ID) (job.Job, error)
+	Loading(ctx context.Context, j job.Job) error
 	Exported(ctx context.Context, j job.Job, rows int64) error
 }
 
@@ -23,7 +24,8 @@ type Exporter struct {
 		ReadJSON(ctx context.Context, uri string, out any) error
 	}
 	Warehouse interface {
-		Load(ctx context.Context, m Manifest, after int64) (int64, error)
+		Load(ctx context.Context, m Manifest) (int64, error)
+		Fence(ctx context.Context, id job.ID, token int64) error
 	}
 }
 
@@ -31,8 +33,10 @@ type Exporter struct {
 const restatements = 3
 
 // Export loads what the ledger says is the day's published output, whichever run it is asked for: a message may be old.
+//
+// Rows of an older output never come after newer ones: whose rows may be on their way is recorded before they are, and whoever brings newer ones
+// fences those off first, be they of somebody who died or who is only slow.
 func (e Exporter) Export(ctx context.Context, id job.ID) error {
-	var after int64 // the run whose rows may have come after those of a newer one
 	for range restatements {
 		j, err := e.Ledger.Get(ctx, id)
 		if err != nil {
@@ -41,22 +45,20 @@ func (e Exporter) Export(ctx context.Context, id job.ID) error {
 		if !j.Exportable() {
 			return nil // a run publishes: its end will be announced
 		}
-		rows, err := e.rows(ctx, j, after)
-		if err != nil {
+		rows, err := e.rows(ctx, j)
+		if err == nil {
+			err = e.Ledger.Exported(ctx, j, rows)
+		}
+		if !errors.Is(err, ledger.ErrChanged) {
 			return err
 		}
-		if err := e.Ledger.Exported(ctx, j, rows); !errors.Is(err, ledger.ErrChanged) {
-			return err
-		}
-		// The day was restated while its rows were on their way, and they may have come after the newer ones, even if those are known to be
-		// there: look again, and bring the newer ones again.
-		after = j.Commit.Token
 	}
 	return fmt.Errorf("export of %s: it changed %d times meanwhile", id, restatements)
 }
 
-func (e Exporter) rows(ctx context.Context, j job.Job, after int64) (int64, error) {
-	if j.Exported != nil && after == 0 {
+// rows has BigQuery take the rows of a job's output, and returns how many it took. It returns ledger.ErrChanged when there is another output.
+func (e Exporter) rows(ctx context.Context, j job.Job) (int64, error) {
+	if j.Exported != nil {
 		return *j.Exported, nil
 	}
 	var m Manifest
@@ -66,7 +68,15 @@ func (e Exporter) rows(ctx context.Context, j job.Job, after int64) (int64, erro
 	if m.Feed != j.Feed || m.Day != j.Day || m.Revision != j.Commit.Revision {
 		return 0, fmt.Errorf("manifest %s is of %s/%s revision %d, not of %s revision %d", j.Manifest, m.Feed, m.Day, m.Revision, j.ID, j.Commit.Revision)
 	}
-	rows, err := e.Warehouse.Load(ctx, m, after)
+	if j.Loading != 0 && j.Loading != j.Commit.Token {
+		if err := e.Warehouse.Fence(ctx, j.ID, j.Loading); err != nil {
+			return 0, err
+		}
+	}
+	if err := e.Ledger.Loading(ctx, j); err != nil {
+		return 0, err
+	}
+	rows, err := e.Warehouse.Load(ctx, m)
 	if err == nil {
 		slog.InfoContext(ctx, "exported", "job", j.ID.String(), "token", m.Token, "rows", rows)
 	}

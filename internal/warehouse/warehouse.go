@@ -2,7 +2,7 @@
 //
 // The day's Parquet files are copied to Cloud Storage, several at a time, then one load job replaces the day's partition as a whole. The
 // job's id is made of the run and the try: asking for it again finds it instead of loading again. Who is called again after it ran out of
-// time goes on with what is not copied yet. After the load the ledger is asked once more whether the day has been restated meanwhile.
+// time goes on with what is not copied yet. Before a newer run's load the older one's id is waited for or taken, so that it can come no more.
 package warehouse
 
 import (
@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/settings"
 )
 
@@ -61,10 +62,10 @@ func New(g settings.Google, creds auth.TokenProvider, source Source) *Warehouse 
 	return &Warehouse{google{&http.Client{}, creds, pause}, g, source}
 }
 
-// Load replaces a day's rows by those of a manifest, and returns how many BigQuery says it has taken. It does so once for a manifest, and
-// once more after the rows of each other run that may have come later: after is that run's token, 0 for none.
-func (w *Warehouse) Load(ctx context.Context, m Manifest, after int64) (int64, error) {
-	rows, err := w.load(ctx, m, after)
+// Load replaces a day's rows by those of a manifest, once, and returns how many BigQuery says it has taken. It returns ledger.ErrChanged when
+// the run was fenced off.
+func (w *Warehouse) Load(ctx context.Context, m Manifest) (int64, error) {
+	rows, err := w.load(ctx, m)
 	if err == nil && rows != m.Rows {
 		err = fmt.Errorf("BigQuery took %d rows, the manifest has %d", rows, m.Rows)
 	}
@@ -74,10 +75,19 @@ func (w *Warehouse) Load(ctx context.Context, m Manifest, after int64) (int64, e
 	return rows, nil
 }
 
-func (w *Warehouse) load(ctx context.Context, m Manifest, after int64) (int64, error) {
+// Fence returns when the rows of a run are in BigQuery, or can never come there: then the id of its load is that of a query that reads nothing.
+func (w *Warehouse) Fence(ctx context.Context, id job.ID, token int64) error {
+	if _, err := w.run(ctx, id, token, configuration{Query: &queryConfiguration{Query: "SELECT 1"}}); err != nil {
+		return fmt.Errorf("warehouse: fence %s#%d: %w", id, token, err)
+	}
+	return nil
+}
+
+func (w *Warehouse) load(ctx context.Context, m Manifest) (int64, error) {
+	id := job.ID{Feed: m.Feed, Day: m.Day}
 	if len(m.Files) == 0 {
 		// A load job needs a file. Deleting a whole partition is one statement.
-		_, err := w.run(ctx, m, after, w.emptying(m))
+		_, err := w.run(ctx, id, m.Token, w.emptying(m))
 		return 0, err
 	}
 	folder := fmt.Sprintf("%s/%s/%d/", m.Feed, m.Day, m.Token)
@@ -92,9 +102,12 @@ func (w *Warehouse) load(ctx context.Context, m Manifest, after int64) (int64, e
 	if err := w.copyAll(ctx, m.Files, folder, names); err != nil {
 		return 0, err
 	}
-	done, err := w.run(ctx, m, after, w.loading(m, uris))
+	done, err := w.run(ctx, id, m.Token, w.loading(m, uris))
 	if err != nil {
 		return 0, err
+	}
+	if done.Statistics.Load.OutputRows == "" {
+		return 0, fmt.Errorf("load job: the day was restated meanwhile: %w", ledger.ErrChanged)
 	}
 	rows, err := strconv.ParseInt(done.Statistics.Load.OutputRows, 10, 64)
 	if err != nil {
@@ -273,12 +286,9 @@ func (w *Warehouse) emptying(m Manifest) configuration {
 var passingReasons = []string{"backendError", "internalError", "jobBackendError", "jobInternalError", "rateLimitExceeded", "jobRateLimitExceeded", "tableUnavailable"}
 
 // run has BigQuery do a job exactly once and waits for its end. An id whose job failed stays taken, so the next try has the next id.
-func (w *Warehouse) run(ctx context.Context, m Manifest, after int64, c configuration) (bqJob, error) {
+func (w *Warehouse) run(ctx context.Context, id job.ID, token int64, c configuration) (bqJob, error) {
 	// The bucket's name is another one in each deployment: job ids are remembered long after a dataset is gone.
-	name := fmt.Sprintf("%s_%s_%s_%d", w.settings.LoadBucket, m.Feed, m.Day.Compact(), m.Token)
-	if after > 0 {
-		name += fmt.Sprintf("_after_%d", after)
-	}
+	name := fmt.Sprintf("%s_%s_%s_%d", w.settings.LoadBucket, id.Feed, id.Day.Compact(), token)
 	fresh := 0
 	for try := 0; ; try++ {
 		done, found, err := w.once(ctx, bqJob{Configuration: c, Reference: jobReference{

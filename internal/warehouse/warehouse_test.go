@@ -18,6 +18,8 @@ import (
 	"cloud.google.com/go/auth"
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/sluice-data/sluice/internal/job"
+	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/settings"
 )
 
@@ -26,7 +28,9 @@ type played struct {
 	sync.Mutex
 	objects map[string]string
 	jobs    map[string]*bqJob
+	done    map[string]bool
 	ended   map[string]string // what a job ends with, by id: "" or a reason
+	loaded  []string          // loaded are the runs whose rows replaced those before, in this order
 	rows    string
 	calls   []string
 	fail    map[int]string // by number of the call: "before" or "after"
@@ -98,13 +102,27 @@ func (p *played) serve(r *http.Request) (int, any) {
 		p.jobs[j.Reference.ID] = &j
 		return http.StatusOK, map[string]any{"jobReference": j.Reference, "status": map[string]string{"state": "RUNNING"}}
 	case r.Method == http.MethodGet && p.jobs[id] != nil && r.URL.Query().Get("location") == "EU":
+		p.end(id)
 		status := map[string]any{"state": "DONE"}
 		if reason := p.ended[id]; reason != "" {
 			status["errorResult"] = map[string]string{"reason": reason, "message": "it said no"}
 		}
-		return http.StatusOK, map[string]any{"jobReference": p.jobs[id].Reference, "status": status, "statistics": map[string]any{"load": map[string]string{"outputRows": p.rows}}}
+		statistics := map[string]any{}
+		if p.jobs[id].Configuration.Load != nil {
+			statistics["load"] = map[string]string{"outputRows": p.rows}
+		}
+		return http.StatusOK, map[string]any{"jobReference": p.jobs[id].Reference, "status": status, "statistics": statistics}
 	}
 	return http.StatusNotFound, r.Method + " " + r.URL.String()
+}
+
+// end has a job take effect, once.
+func (p *played) end(id string) {
+	j := p.jobs[id]
+	if load := j.Configuration.Load; load != nil && !p.done[id] && p.ended[id] == "" {
+		p.loaded = append(p.loaded, strings.Split(load.SourceURIs[0], "/")[5])
+	}
+	p.done[id] = true
 }
 
 type token struct{}
@@ -124,7 +142,7 @@ func (f files) Read(_ context.Context, uri string) (io.ReadCloser, int64, error)
 }
 
 func newPlayed() (*played, *Warehouse) {
-	p := &played{objects: map[string]string{}, jobs: map[string]*bqJob{}, ended: map[string]string{}, rows: "3", fail: map[int]string{}}
+	p := &played{objects: map[string]string{}, jobs: map[string]*bqJob{}, done: map[string]bool{}, ended: map[string]string{}, rows: "3", fail: map[int]string{}}
 	w := New(settings.Google{Project: "prj", Dataset: "sluice_us", Location: "EU", LoadBucket: "loads-1"}, token{}, files{"s3://c/a.parquet": "AAA", "s3://c/b.parquet": "BB"})
 	w.http.Transport = p
 	w.pause = func(context.Context, int) error { return nil }
@@ -136,7 +154,7 @@ var manifest = Manifest{Feed: "flights", Day: "2013-01-01", Token: 2, Revision: 
 
 func TestLoadReplacesTheDaysPartition(t *testing.T) {
 	p, w := newPlayed()
-	rows, err := w.Load(t.Context(), manifest, 0)
+	rows, err := w.Load(t.Context(), manifest)
 	if err != nil || rows != 3 {
 		t.Fatalf("got %d, %v", rows, err)
 	}
@@ -157,7 +175,7 @@ func TestLoadReplacesTheDaysPartition(t *testing.T) {
 func TestLoadingAgainLoadsNothing(t *testing.T) {
 	p, w := newPlayed()
 	for range 3 {
-		if rows, err := w.Load(t.Context(), manifest, 0); err != nil || rows != 3 {
+		if rows, err := w.Load(t.Context(), manifest); err != nil || rows != 3 {
 			t.Fatalf("got %d, %v", rows, err)
 		}
 	}
@@ -170,7 +188,7 @@ func TestCopyingGoesOnWhereItWasInterrupted(t *testing.T) {
 	p, w := newPlayed()
 	p.objects["flights/2013-01-01/2/00000-a.parquet"] = "AAA"
 	p.objects["flights/2013-01-01/2/00001-b.parquet"] = "BB"
-	if rows, err := w.Load(t.Context(), manifest, 0); err != nil || rows != 3 {
+	if rows, err := w.Load(t.Context(), manifest); err != nil || rows != 3 {
 		t.Fatalf("got %d, %v", rows, err)
 	}
 	if slices.ContainsFunc(p.calls, func(c string) bool { return strings.Contains(c, "/upload/") }) {
@@ -195,7 +213,7 @@ func TestDayOfMoreFilesThanAJobCanNameIsLoadedByFolder(t *testing.T) {
 		}
 		return p.RoundTrip(r)
 	})
-	if rows, err := w.Load(t.Context(), m, 0); err != nil || rows != 3 {
+	if rows, err := w.Load(t.Context(), m); err != nil || rows != 3 {
 		t.Fatalf("got %d, %v", rows, err)
 	}
 	if uris := p.jobs["loads-1_flights_20130101_2_0"].Configuration.Load.SourceURIs; !slices.Equal(uris, []string{"gs://loads-1/flights/2013-01-01/2/*"}) {
@@ -203,29 +221,52 @@ func TestDayOfMoreFilesThanAJobCanNameIsLoadedByFolder(t *testing.T) {
 	}
 }
 
-func TestRowsAreLoadedOnceMoreAfterThoseOfAnotherRun(t *testing.T) {
+func TestRunThatIsFencedOffLoadsNothing(t *testing.T) {
 	p, w := newPlayed()
-	for _, after := range []int64{0, 1, 1} {
-		if rows, err := w.Load(t.Context(), manifest, after); err != nil || rows != 3 {
-			t.Fatalf("after %d: got %d, %v", after, rows, err)
+	for range 2 {
+		if err := w.Fence(t.Context(), job.ID{Feed: "flights", Day: "2013-01-01"}, 2); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if ids := slices.Sorted(maps.Keys(p.jobs)); !slices.Equal(ids, []string{"loads-1_flights_20130101_2_0", "loads-1_flights_20130101_2_after_1_0"}) {
-		t.Errorf("jobs: %v", ids)
+	if rows, err := w.Load(t.Context(), manifest); !errors.Is(err, ledger.ErrChanged) {
+		t.Errorf("got %d, %v", rows, err)
+	}
+	if j := p.jobs["loads-1_flights_20130101_2_0"]; len(p.jobs) != 1 || j.Configuration.Query == nil || j.Configuration.Query.Query != "SELECT 1" {
+		t.Errorf("jobs: %+v", p.jobs)
+	}
+}
+
+func TestFenceWaitsForALoadAndComesBehindThoseThatFailed(t *testing.T) {
+	p, w := newPlayed()
+	id := job.ID{Feed: "flights", Day: "2013-01-01"}
+	p.ended["loads-1_flights_20130101_2_0"] = "invalid"
+	if _, err := w.Load(t.Context(), manifest); err == nil {
+		t.Fatal("it loads")
+	}
+	if err := w.Fence(t.Context(), id, 2); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Load(t.Context(), manifest); !errors.Is(err, ledger.ErrChanged) || len(p.jobs) != 2 {
+		t.Errorf("%d jobs, %v", len(p.jobs), err)
+	}
+	p, w = newPlayed()
+	p.jobs["loads-1_flights_20130101_2_0"] = &bqJob{Configuration: configuration{Load: &loadConfiguration{SourceURIs: []string{"gs://loads-1/flights/2013-01-01/2/a"}}}}
+	if err := w.Fence(t.Context(), id, 2); err != nil || !slices.Equal(p.loaded, []string{"2"}) {
+		t.Errorf("loaded when it returned: %v, %v", p.loaded, err)
 	}
 }
 
 func TestLostCallsAndAnswersLoadOnce(t *testing.T) {
 	_, undisturbed := newPlayed()
 	p := undisturbed.http.Transport.(*played)
-	if _, err := undisturbed.Load(t.Context(), manifest, 0); err != nil {
+	if _, err := undisturbed.Load(t.Context(), manifest); err != nil {
 		t.Fatal(err)
 	}
 	for n := range p.calls {
 		for _, when := range []string{"before", "after"} {
 			p, w := newPlayed()
 			p.fail[n] = when
-			if rows, err := w.Load(t.Context(), manifest, 0); err != nil || rows != 3 {
+			if rows, err := w.Load(t.Context(), manifest); err != nil || rows != 3 {
 				t.Errorf("call %d lost %s: got %d, %v", n, when, rows, err)
 			}
 			if len(p.jobs) != 1 {
@@ -238,7 +279,7 @@ func TestLostCallsAndAnswersLoadOnce(t *testing.T) {
 func TestFailedJobIsFollowedByOneWithTheNextID(t *testing.T) {
 	p, w := newPlayed()
 	p.ended["loads-1_flights_20130101_2_0"] = "backendError"
-	if rows, err := w.Load(t.Context(), manifest, 0); err != nil || rows != 3 {
+	if rows, err := w.Load(t.Context(), manifest); err != nil || rows != 3 {
 		t.Fatalf("got %d, %v", rows, err)
 	}
 	if p.jobs["loads-1_flights_20130101_2_1"] == nil || len(p.jobs) != 2 {
@@ -249,14 +290,14 @@ func TestFailedJobIsFollowedByOneWithTheNextID(t *testing.T) {
 func TestJobThatCannotWorkIsTriedOncePerCall(t *testing.T) {
 	p, w := newPlayed()
 	p.ended["loads-1_flights_20130101_2_0"] = "invalid"
-	_, err := w.Load(t.Context(), manifest, 0)
+	_, err := w.Load(t.Context(), manifest)
 	if err == nil || err.Error() != "warehouse: flights/2013-01-01#2: job loads-1_flights_20130101_2_0: invalid: it said no" {
 		t.Fatalf("got %v", err)
 	}
 	if len(p.jobs) != 1 {
 		t.Errorf("%d jobs", len(p.jobs))
 	}
-	if rows, err := w.Load(t.Context(), manifest, 0); err != nil || rows != 3 { // somebody mended the table
+	if rows, err := w.Load(t.Context(), manifest); err != nil || rows != 3 { // somebody mended the table
 		t.Errorf("got %d, %v", rows, err)
 	}
 }
@@ -264,7 +305,7 @@ func TestJobThatCannotWorkIsTriedOncePerCall(t *testing.T) {
 func TestOtherNumberOfRowsIsAnError(t *testing.T) {
 	p, w := newPlayed()
 	p.rows = "2"
-	_, err := w.Load(t.Context(), manifest, 0)
+	_, err := w.Load(t.Context(), manifest)
 	if err == nil || err.Error() != "warehouse: flights/2013-01-01#2: BigQuery took 2 rows, the manifest has 3" {
 		t.Errorf("got %v", err)
 	}
@@ -274,7 +315,7 @@ func TestFileThatIsNotAsListedIsNotLoaded(t *testing.T) {
 	p, w := newPlayed()
 	m := manifest
 	m.Files = []ManifestFile{{"s3://c/a.parquet", 4, 2}}
-	_, err := w.Load(t.Context(), m, 0)
+	_, err := w.Load(t.Context(), m)
 	if err == nil || err.Error() != "warehouse: flights/2013-01-01#2: copy s3://c/a.parquet: it has 3 bytes, the manifest says 4" {
 		t.Errorf("got %v", err)
 	}
@@ -285,7 +326,7 @@ func TestFileThatIsNotAsListedIsNotLoaded(t *testing.T) {
 
 func TestDayWithoutRowsEmptiesItsPartition(t *testing.T) {
 	p, w := newPlayed()
-	rows, err := w.Load(t.Context(), Manifest{Feed: "flights", Day: "2013-01-01", Token: 1}, 0)
+	rows, err := w.Load(t.Context(), Manifest{Feed: "flights", Day: "2013-01-01", Token: 1})
 	if err != nil || rows != 0 {
 		t.Fatalf("got %d, %v", rows, err)
 	}
@@ -299,7 +340,7 @@ func TestDayWithoutRowsEmptiesItsPartition(t *testing.T) {
 func TestRefusalIsNotTriedAgain(t *testing.T) {
 	p, w := newPlayed()
 	w.settings.Project = "other"
-	_, err := w.Load(t.Context(), manifest, 0)
+	_, err := w.Load(t.Context(), manifest)
 	if err == nil || !strings.Contains(err.Error(), "404: POST https://bigquery.googleapis.com/bigquery/v2/projects/other/jobs") {
 		t.Errorf("got %v", err)
 	}

@@ -124,6 +124,21 @@ def test_repeated_job_id_runs_once(world: World, table: str) -> None:
         assert counts(client, table) == [["2013-01-01", "4"]]
 
 
+def test_load_whose_id_a_query_has_does_not_run(world: World, table: str) -> None:
+    with world.client() as client:
+        put(client, f"{table}.parquet", parquet(DAY, 4))
+        query = {"query": "SELECT 1", "useLegacySql": False}
+        name = {"projectId": PROJECT, "jobId": f"{table}-1", "location": "europe-west1"}
+        body = {"jobReference": name, "configuration": {"query": query}}
+        assert client.post(f"{BIGQUERY}/jobs", json=body).status_code == 200
+        assert load(client, table, f"{table}-1", f"{table}.parquet").status_code == 409
+        job = client.get(f"{BIGQUERY}/jobs/{table}-1?location=europe-west1").json()
+        assert job["status"]["state"] == "DONE"
+        assert "errorResult" not in job["status"]
+        assert "outputRows" not in job.get("statistics", {}).get("load", {})
+        assert counts(client, table) == []
+
+
 def test_job_of_a_regional_dataset_is_found_by_location(world: World, table: str) -> None:
     with world.client() as client:
         put(client, f"{table}.parquet", parquet(DAY, 1))
