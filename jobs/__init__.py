@@ -1,1 +1,1 @@
-"""Spark jobs, one folder a job. They need pyspark, boto3 and the standard library, and run as they are on EMR, EMR Serverless and Glue."""
+"""Spark jobs, one folder a job. They need PySpark, Iceberg and the standard library, and run as they are on EMR, EMR Serverless and Glue."""

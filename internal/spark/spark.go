@@ -24,8 +24,7 @@ func StepArgs(c settings.Country, order string) []string {
 	return append(args, jobArgs(c, order)...)
 }
 
-// jobArgs are the record job's own arguments. A node of a cluster does not tell Python its region, and S3 of another region, where boto3
-// would ask then, is out of its reach.
+// jobArgs are the record job's own arguments. The region is named, so that no engine is asked where it runs, in a way of its own.
 func jobArgs(c settings.Country, order string) []string {
 	return []string{"--order", order, "--aws-region", c.Region}
 }

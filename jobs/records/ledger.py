@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from jobs.aws import DynamoDB, Value
 from jobs.records.errors import ClaimError
 
 COUNTS = ("input", "validated", "invalid", "new", "changed", "unchanged", "duplicate", "deleted")
@@ -23,16 +23,16 @@ class Commit:
 
 
 class Ledger:
-    """The item of one job, as one run of it may change it. `client` is a boto3 DynamoDB client."""
+    """The item of one job, as one run of it may change it."""
 
-    def __init__(self, client: Any, table: str, feed: str, day: str, token: int, revision: int) -> None:
-        self._client, self._table, self._token, self._revision = client, table, token, revision
+    def __init__(self, dynamodb: DynamoDB, table: str, feed: str, day: str, token: int, revision: int) -> None:
+        self._dynamodb, self._table, self._token, self._revision = dynamodb, table, token, revision
         self._key = {"feed": {"S": feed}, "day": {"S": day}}
         self._job = f"{feed}/{day}"
 
     def commit(self) -> Commit | None:
         """The latest commit of the job, finished or not. Raises ClaimError where the job does not wait for this run."""
-        item = self._client.get_item(TableName=self._table, Key=self._key, ConsistentRead=True).get("Item", {})
+        item = self._dynamodb.get(self._table, self._key)
         state, token = item.get("state", {}).get("S"), item.get("token", {}).get("N")
         if state != "running" or token != str(self._token):
             raise ClaimError(
@@ -51,7 +51,7 @@ class Ledger:
     def claim(self, counts: Mapping[str, int], manifest: str) -> None:
         """Takes the right to publish. A run that was replaced, or whose day is closed, does not get it."""
         names = {f"#{name}": name for name in (*COUNTS, "state", "token")}
-        values: dict[str, Any] = {f":{name}": {"N": str(counts[name])} for name in COUNTS}
+        values = {f":{name}": {"N": str(counts[name])} for name in COUNTS}
         values[":manifest"] = {"S": manifest}
         self._change(
             "SET commitToken = :t, commitRevision = :r, commitState = :committing, manifest = :manifest, "
@@ -78,16 +78,8 @@ class Ledger:
         )
 
     def _change(
-        self, update: str, condition: str, names: Mapping[str, str], values: Mapping[str, Any], otherwise: str
+        self, update: str, condition: str, names: Mapping[str, str], values: Mapping[str, Value], otherwise: str
     ) -> None:
-        try:
-            self._client.update_item(
-                TableName=self._table,
-                Key=self._key,
-                UpdateExpression=update,
-                ConditionExpression=condition,
-                ExpressionAttributeNames=dict(names),
-                ExpressionAttributeValues={":running": {"S": "running"}, ":t": {"N": str(self._token)}, **values},
-            )
-        except self._client.exceptions.ConditionalCheckFailedException as error:
-            raise ClaimError(f"job {self._job}: token {self._token} may not publish: {otherwise}") from error
+        values = {":running": {"S": "running"}, ":t": {"N": str(self._token)}, **values}
+        if not self._dynamodb.update(self._table, self._key, update, condition, names, values):
+            raise ClaimError(f"job {self._job}: token {self._token} may not publish: {otherwise}")

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from typing import Any, Callable
 from urllib.parse import urlparse
 
-import boto3
-from botocore.exceptions import ClientError
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.aws import AWS
 from jobs.records import contract as contracts
 from jobs.records import files, sealed, transforms
 from jobs.records.contract import Contract
@@ -32,7 +31,7 @@ from jobs.records.lake import CATALOG, STAGES, Table
 from jobs.records.ledger import Ledger
 
 _HEADS = 10
-"""How many objects are asked for at once: as many as boto3 keeps connections for."""
+"""How many objects are asked for at once."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,6 @@ class Order:
     databases: Mapping[str, str]
     buckets: Mapping[str, str]
     jobs_table: str
-    region: str
     resume: int | None
 
     @staticmethod
@@ -67,7 +65,6 @@ class Order:
             databases=d["databases"],
             buckets=d["buckets"],
             jobs_table=d["jobsTable"],
-            region=d["region"],
             resume=(d.get("resume") or {}).get("token"),
         )
 
@@ -75,8 +72,8 @@ class Order:
 class Objects:
     """The objects that a run reads and writes besides its tables."""
 
-    def __init__(self, client: Any, kms: Any = None) -> None:
-        self._client, self._kms = client, kms
+    def __init__(self, aws: AWS) -> None:
+        self._aws = aws
 
     def uri(self, bucket: str, key: str) -> str:
         """What Spark reads an object by."""
@@ -85,28 +82,24 @@ class Objects:
     def read(self, uri: str) -> str:
         """Reads an object as text."""
         parts = urlparse(uri)
-        return str(
-            self._client.get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))["Body"].read().decode("utf-8")
-        )
+        return self._aws.s3.get(parts.netloc, parts.path.lstrip("/")).decode("utf-8")
 
     def version(self, bucket: str, key: str) -> str | None:
         """The version of an object that is read by its key now; None where there is no object, or its bucket keeps no versions."""
-        try:
-            version: str | None = self._client.head_object(Bucket=bucket, Key=key).get("VersionId")
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                return None
-            raise
-        return version
+        head = self._aws.s3.head(bucket, key)
+        return head.version if head else None
 
     def envelope(self, bucket: str, key: str) -> sealed.Envelope:
         """What opens an object that its sender encrypted."""
-        return sealed.envelope(self._kms, key, self._client.head_object(Bucket=bucket, Key=key)["Metadata"])
+        head = self._aws.s3.head(bucket, key)
+        if head is None:
+            raise ChangedError(f"{key} was deleted after the run was ordered: nothing was published")
+        return sealed.envelope(self._aws.kms, key, head.metadata)
 
     def write(self, bucket: str, key: str, document: Mapping[str, Any]) -> None:
         """Writes an object as JSON."""
         body = json.dumps(document, indent=1).encode("utf-8")
-        self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json")
+        self._aws.s3.put(bucket, key, body, "application/json")
 
 
 class Run:
@@ -458,20 +451,12 @@ def main(argv: Sequence[str]) -> int:
         "--aws-region", required=True, help="the region of the order, which a node may not know by itself"
     )
     args = parser.parse_known_args(argv)[0]  # Glue gives a script its own arguments too
-    client = boto3.client("s3", region_name=args.aws_region)
-    objects = Objects(client)
+    aws = AWS(args.aws_region)
+    objects = Objects(aws)
     order = None
     try:
         order = Order.parse(objects.read(args.order))
-        objects = Objects(client, boto3.client("kms", region_name=order.region))
-        ledger = Ledger(
-            boto3.client("dynamodb", region_name=order.region),
-            order.jobs_table,
-            order.feed,
-            order.day,
-            order.token,
-            order.revision,
-        )
+        ledger = Ledger(aws.dynamodb, order.jobs_table, order.feed, order.day, order.token, order.revision)
         result = {"ok": True, "counts": Run(order, ledger, objects, session).run()}
     except JobError as error:
         result = {"ok": False, "error": str(error), "kind": error.kind}

@@ -11,8 +11,8 @@ import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from jobs.aws import KMS, ServiceError
 from jobs.records.errors import InputError
 
 OBJECT = "sluice:object"
@@ -32,7 +32,7 @@ class Envelope:
     key: bytes = field(repr=False)  # never written anywhere
 
 
-def envelope(kms: Any, name: str, metadata: Mapping[str, str]) -> Envelope:
+def envelope(kms: KMS, name: str, metadata: Mapping[str, str]) -> Envelope:
     """Opens the envelope of the object called name; InputError says why it cannot be."""
     if "x-amz-key-v2" not in metadata:
         raise InputError(
@@ -48,7 +48,9 @@ def envelope(kms: Any, name: str, metadata: Mapping[str, str]) -> Envelope:
     if not isinstance(context, dict) or context.get(OBJECT) != name:
         raise InputError(f"{name} was encrypted as another object: put it again, then restate the day")
     try:
-        key = kms.decrypt(CiphertextBlob=wrapped, EncryptionContext=context)["Plaintext"]
-    except kms.exceptions.InvalidCiphertextException:
+        key = kms.decrypt(wrapped, context)
+    except ServiceError as error:
+        if error.kind != "InvalidCiphertextException":
+            raise
         raise InputError(f"{name} has lost what opens it: put it again, then restate the day") from None
     return Envelope(iv=iv, key=key)

@@ -11,22 +11,18 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
-import boto3
 from pyspark.sql import SparkSession
 
 CATALOG = "lake"
 KEEP = 10  # snapshots that are kept whatever their age: enough to see what the last runs did
 
 
-def iceberg_tables(glue: Any, databases: Sequence[str]) -> Iterator[str]:
-    """The names of the Iceberg tables in the databases, as Spark finds them."""
+def iceberg_tables(spark: SparkSession, databases: Sequence[str]) -> Iterator[str]:
+    """The names of the Iceberg tables in the databases, as Spark finds them. Iceberg's catalog leaves out what is no Iceberg table."""
     for database in databases:
-        for page in glue.get_paginator("get_tables").paginate(DatabaseName=database):
-            for table in page["TableList"]:
-                if table.get("Parameters", {}).get("table_type", "").upper() == "ICEBERG":
-                    yield f"`{database}`.`{table['Name']}`"
+        for row in spark.sql(f"show tables in {CATALOG}.`{database}`").collect():
+            yield f"`{database}`.`{row['tableName']}`"
 
 
 def expire(spark: SparkSession, table: str, before: datetime) -> int:
@@ -48,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     before = datetime.now(timezone.utc) - timedelta(days=args.days)
     spark = SparkSession.builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()
     failed = False
-    for table in iceberg_tables(boto3.client("glue"), args.databases.split(",")):
+    for table in iceberg_tables(spark, args.databases.split(",")):
         try:
             print(json.dumps({"table": table, "deletedFiles": expire(spark, table, before)}), flush=True)
         except Exception as error:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -246,7 +247,7 @@ def environment(work: Path, conf: Path, env: Mapping[str, str], java_options: st
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_SUBMIT_OPTS": f"{java_options} -Djava.io.tmpdir={work} -Dlog4j2.configurationFile={conf}/log4j2.properties",
         "SPARK_LAUNCHER_OPTS": JAVA_OPTIONS,
-        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_PYTHON": os.fspath(conf / "python"),
         "PYTHONDONTWRITEBYTECODE": "1",
         "AWS_EC2_METADATA_DISABLED": "true",
         **env,
@@ -259,11 +260,17 @@ def _java_options(jars: Path) -> str:
 
 
 def write_conf(work: Path, jars: Path, env: Mapping[str, str], cluster: Mapping[str, str]) -> Path:
-    """Writes Spark's configuration files for one run into a folder and returns it."""
+    """Writes what Spark finds on an engine for one run into a folder and returns it: its configuration, and a Python.
+
+    AWS says of no engine which packages its Python has, so this one has none: the standard library, and PySpark, which spark-submit adds.
+    """
     conf = work / "conf"
     conf.mkdir(exist_ok=True)
     settings = {**cluster, **_spark_defaults(jars, env["AWS_ENDPOINT_URL"], env["AWS_REGION"])}
     (conf / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+    python = conf / "python"
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S "$@"\n')
+    python.chmod(0o755)
     (conf / "log4j2.properties").write_text(
         "rootLogger.level = warn\n"
         "rootLogger.appenderRef.stderr.ref = console\n"

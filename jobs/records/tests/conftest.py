@@ -16,6 +16,7 @@ import boto3
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from jobs.aws import AWS
 from jobs.records.ledger import Ledger
 from jobs.records.main import Objects, Order, Run, session
 
@@ -29,12 +30,12 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def spark(lake: Path) -> Iterator[SparkSession]:
-    jars = sorted((CHECKOUT / ".jars").glob("iceberg-spark-runtime-*.jar"))
-    assert jars, "Spark's jars are missing: run `make test`, or local/jars.py, first"
+def spark(lake: Path, aws: boto3.Session) -> Iterator[SparkSession]:
+    jars = sorted((CHECKOUT / ".jars").glob("iceberg-*.jar"))
+    assert len(jars) == 2, "Spark's jars are missing: run `make test`, or local/jars.py, first"
     settings = {
         "spark.master": "local[2]",
-        "spark.jars": str(jars[0]),
+        "spark.jars": ",".join(map(str, jars)),
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
@@ -56,7 +57,7 @@ def spark(lake: Path) -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="package")
 def aws() -> Iterator[boto3.Session]:
-    """An AWS endpoint of the tests' own, set in the environment as the jobs find it."""
+    """An AWS endpoint of the tests' own, set in the environment as the jobs find it. Java reads that once, when Spark starts."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -100,8 +101,8 @@ def answers(url: str, server: subprocess.Popen[bytes]) -> None:
 class Folder(Objects):
     """Objects of S3, except that Spark finds the files of a day in a folder."""
 
-    def __init__(self, client: Any, root: Path) -> None:
-        super().__init__(client)
+    def __init__(self, aws: AWS, root: Path) -> None:
+        super().__init__(aws)
         self._root = root
 
     def uri(self, bucket: str, key: str) -> str:
@@ -114,7 +115,8 @@ class Country:
     def __init__(self, spark: SparkSession, aws: boto3.Session, lake: Path, name: str) -> None:
         self.spark, self._aws, self._lake = spark, aws, lake
         self.dynamodb, s3 = aws.client("dynamodb"), aws.client("s3")
-        self.objects = Folder(s3, lake)
+        self.services = AWS("us-east-1")
+        self.objects = Folder(self.services, lake)
         self.buckets = {stage: f"{name}-{stage}" for stage in (*STAGES, "landing", "artifacts")}
         for bucket in self.buckets.values():
             s3.create_bucket(Bucket=bucket)
@@ -193,12 +195,10 @@ class Country:
             databases={stage: self.buckets[stage] for stage in STAGES},
             buckets=self.buckets,
             jobs_table=self.jobs_table,
-            region="us-east-1",
             resume=resume,
         )
-        return Run(
-            order, ledger(self.dynamodb, self.jobs_table, feed, day, token, revision), self.objects, lambda: self.spark
-        )
+        item = ledger(self.services.dynamodb, self.jobs_table, feed, day, token, revision)
+        return Run(order, item, self.objects, lambda: self.spark)
 
     def run(
         self, contract: Mapping[str, Any], day: str, files: Mapping[str, str | bytes], **how: Any

@@ -503,16 +503,16 @@ def test_the_command_tells_its_result_in_three_ways(
 
 
 def test_the_order_is_read_in_the_region_that_the_arguments_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str | None]] = []
+    asked: list[str] = []
 
-    def client(service: str, region_name: str | None = None) -> None:
-        asked.append((service, region_name))
+    def aws(region: str) -> None:
+        asked.append(region)
         raise Died
 
-    monkeypatch.setattr("boto3.client", client)
+    monkeypatch.setattr(job, "AWS", aws)
     with pytest.raises(Died):
         job.main(["--order", "s3://artifacts/order.json", "--aws-region", "eu-west-1"])
-    assert asked == [("s3", "eu-west-1")]
+    assert asked == ["eu-west-1"]
 
 
 def test_what_nobody_foresaw_is_told_as_internal(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from jobs import aws
 from jobs.records import contract as contracts
 from jobs.records import files, transforms
 from jobs.records.errors import InputError
@@ -21,24 +23,20 @@ from jobs.records.tests.test_files import PAIR
 GOLDEN = json.loads((Path(__file__).parent / "data" / "sealed.json").read_text())
 
 
-class KMS:
+class KMS(aws.KMS):
     """Unwraps one data key for who may."""
-
-    class exceptions:
-        class InvalidCiphertextException(Exception):
-            pass
 
     def __init__(self, denied: bool = False) -> None:
         self.denied = denied
-        self.asked: dict[str, Any] = {}
+        self.asked: Mapping[str, str] = {}
 
-    def decrypt(self, **asked: Any) -> dict[str, bytes]:
-        self.asked = asked
+    def decrypt(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
+        self.asked = context
         if self.denied:
-            raise PermissionError("AccessDeniedException")
-        if asked["CiphertextBlob"] != b"wrapped":
-            raise self.exceptions.InvalidCiphertextException
-        return {"Plaintext": base64.b64decode(GOLDEN["dataKey"])}
+            raise aws.ServiceError("KmsException", "not authorized to perform: kms:Decrypt")
+        if wrapped != b"wrapped":
+            raise aws.ServiceError("InvalidCiphertextException", "no message")
+        return base64.b64decode(GOLDEN["dataKey"])
 
 
 def sealed(spark: SparkSession, plain: bytes, key: bytes) -> tuple[bytes, bytes]:
@@ -106,7 +104,7 @@ def test_encrypted_files_have_the_same_records_as_plain_ones(
 def test_file_of_the_official_client_opens(spark: SparkSession, tmp_path: Path) -> None:
     kms = KMS()
     opens = envelope(kms, GOLDEN["key"], GOLDEN["metadata"])
-    assert kms.asked["EncryptionContext"] == {
+    assert kms.asked == {
         "aws:x-amz-cek-alg": "AES/GCM/NoPadding",
         "sluice:object": "parcels/2013-01-01/a.csv",
     }
@@ -153,7 +151,7 @@ def test_envelope_that_does_not_fit_is_refused(change: dict[str, str | None], re
 
 
 def test_without_the_right_to_decrypt_nothing_opens() -> None:
-    with pytest.raises(PermissionError):
+    with pytest.raises(aws.ServiceError, match="not authorized"):
         envelope(KMS(denied=True), GOLDEN["key"], GOLDEN["metadata"])
 
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
@@ -68,17 +67,8 @@ def test_old_snapshots_go_and_what_somebody_needs_stays(spark: SparkSession) -> 
     assert spark.sql("select n from lake.db.t version as of 'run_1'").collect() == [(0,)]
 
 
-class Pages:
-    """Glue's paginator over tables in memory."""
-
-    def get_paginator(self, name: str) -> Pages:
-        assert name == "get_tables"
-        return self
-
-    def paginate(self, DatabaseName: str) -> list[dict[str, Any]]:
-        iceberg = {"Name": "a", "Parameters": {"table_type": "ICEBERG"}}
-        return [{"TableList": [iceberg, {"Name": "files"}]}, {"TableList": [{**iceberg, "Name": f"{DatabaseName}_b"}]}]
-
-
-def test_only_iceberg_tables_are_kept_small() -> None:
-    assert list(iceberg_tables(Pages(), ["x", "y"])) == ["`x`.`a`", "`x`.`x_b`", "`y`.`a`", "`y`.`y_b`"]
+def test_only_iceberg_tables_are_kept_small(spark: SparkSession, lake: Path) -> None:
+    for table in ("x.a", "x.b", "y.a"):
+        spark.sql(f"create table lake.{table} (n int) using iceberg")
+    spark.range(1).write.parquet(f"{lake}/x/files")
+    assert sorted(iceberg_tables(spark, ["x", "y"])) == ["`x`.`a`", "`x`.`b`", "`y`.`a`"]

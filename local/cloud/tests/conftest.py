@@ -24,6 +24,16 @@ from local.cloud.launcher import CHECKOUT
 
 JARS = CHECKOUT / ".jars"
 TRUST = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole"}]}
+IDENTITY = """
+import importlib.util, sys
+from pyspark import SparkContext
+
+assert importlib.util.find_spec("boto3") is None
+SparkContext._ensure_initialized()
+sts = SparkContext._jvm.software.amazon.awssdk.services.sts.StsClient.create()
+print(sts.getCallerIdentity().arn(), *sys.argv[1:])
+"""
+"""A job that says who it is and with which arguments, asking as jobs have to: its Python has PySpark only."""
 
 
 class Launched:

@@ -9,7 +9,7 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
-from .conftest import Account, assert_fits, wait_for
+from .conftest import IDENTITY, Account, assert_fits, wait_for
 from .test_serverless import event_queue
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT")
@@ -31,7 +31,7 @@ def role(root: Account, bucket: str) -> str:
     s3.put_object(
         Bucket=bucket,
         Key="glue/identity.py",
-        Body=b"import sys, boto3\nprint(boto3.client('sts').get_caller_identity()['Arn'], *sys.argv[1:])\n",
+        Body=IDENTITY.encode(),
     )
     s3.put_object(Bucket=bucket, Key="glue/sleep.py", Body=b"import time\ntime.sleep(600)\n")
     rights = {"Effect": "Allow", "Action": "s3:*", "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]}

@@ -10,9 +10,8 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
-from .conftest import Account, assert_fits, wait_for
+from .conftest import IDENTITY, Account, assert_fits, wait_for
 
-IDENTITY = b"import sys, boto3; print(boto3.client('sts').get_caller_identity()['Arn'], *sys.argv[1:])\n"
 ENDED = ("SUCCESS", "FAILED", "CANCELLED")
 
 
@@ -24,7 +23,7 @@ def serverless(root: Account) -> Any:
 @pytest.fixture(scope="module")
 def role(root: Account, bucket: str) -> str:
     rights = {"Effect": "Allow", "Action": "s3:*", "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]}
-    root.client("s3").put_object(Bucket=bucket, Key="jobs/identity.py", Body=IDENTITY)
+    root.client("s3").put_object(Bucket=bucket, Key="jobs/identity.py", Body=IDENTITY.encode())
     root.client("s3").put_object(Bucket=bucket, Key="jobs/sleep.py", Body=b"import time; time.sleep(600)\n")
     root.client("s3").put_object(Bucket=bucket, Key="jobs/fail.py", Body=b"import sys; sys.exit('the reason')\n")
     return root.role("serverless-job", "emr-serverless.amazonaws.com", rights)
