@@ -36,7 +36,7 @@ BUGS = [
     ),
     ("job/end.go", "case used < f.attempts():", "case used <= f.attempts():", "one attempt too many"),
     ("job/end.go", 'case j.Cancel != "" && !publishing:', 'case j.Cancel != "":', "cancels what began to publish"),
-    ("job/end.go", "e.Notice.Quiet = used > 1", "e.Notice.Quiet = false", "an alert for every attempt"),
+    ("job/end.go", "n.Quiet = used > 1", "n.Quiet = false", "an alert for every attempt"),
     ("job/act.go", "\t\tj.Revision++\n", "", "a restatement without a new revision"),
     ("job/act.go", "\t\tcase publishing:\n", "\t\tcase publishing && false:\n", "cancel is allowed while publishing"),
     ("job/feed.go", "return count >= f.ExpectedFiles", "return count > f.ExpectedFiles", "one file more than expected"),
@@ -118,6 +118,13 @@ BUGS = [
         "finishing twice is not noticed",
     ),
     ("driver/finish.go", "told.Kind == uselessKind", "false", "a bad file is tried three times"),
+    ("driver/finish.go", "told.Kind == uselessKind", 'told.Kind != ""', "a day whose files changed is not tried again"),
+    (
+        "driver/finish.go",
+        "if n.Tries == 0 {",
+        "if n.Tries == 1 {",
+        "files are settled after the day was announced",
+    ),
     (
         "job/key.go",
         'return strings.TrimRight(text, "0")',
