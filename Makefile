@@ -93,6 +93,7 @@ lint: build bin/staticcheck ## Check formatting, types and common mistakes of Go
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy local jobs
+	@$(PYTHON) internal/driver/mutants.py --check
 
 .PHONY: scan
 scan: $(judges) ## Let independent judges look at what would be deployed, at all policies and at the code
