@@ -3,6 +3,7 @@ package infra
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"reflect"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/emr"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/sluice-data/sluice/internal/settings"
@@ -253,26 +255,34 @@ func TestTablesAreWhatIAMSaysWhateverLakeFormationsDefault(t *testing.T) {
 	}
 }
 
-func TestBucketsReportTheirReadersOnceTheLogsBucketLetsThem(t *testing.T) {
-	r := &recorder{}
-	if err := pulumi.RunErr(func(ctx *pulumi.Context) error {
-		_, err := NewDataLake(ctx, "us", &DataLakeArgs{Prefix: "sluice-prod-us", Suffix: pulumi.String("1a2b3c4d"), Account: "111122223333", Region: "eu-west-1", KeyARN: pulumi.String("key")})
-		return err
-	}, pulumi.WithMocks("sluice", "prod", r)); err != nil {
-		t.Fatal(err)
+// refusing is a cloud that refuses one resource.
+type refusing struct {
+	*recorder
+	refused string
+}
+
+func (r refusing) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	if args.TypeToken+" "+args.Name == r.refused {
+		return "", nil, errors.New("refused")
 	}
-	admitted, reporting := false, 0
-	for _, one := range r.list { // in the order of registration
-		switch {
-		case one.Type == "aws:s3/bucketPolicy:BucketPolicy" && one.Name == "us-logs":
-			admitted = true
-		case one.Type == "aws:s3/bucketLoggingV2:BucketLoggingV2":
-			if reporting++; !admitted {
-				t.Errorf("%s reports before the logs bucket lets it", one.Name)
-			}
+	return r.recorder.NewResource(args)
+}
+
+// What AWS or a control wants to be there before something else is known by what is not asked for without it.
+func TestNothingIsAskedForBeforeWhatItNeeds(t *testing.T) {
+	for needed, waits := range map[string]string{
+		"aws:s3/bucketPolicy:BucketPolicy us-logs":                                                                "aws:s3/bucketLoggingV2:BucketLoggingV2", // S3 looks whether it may write
+		"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2 us-artifacts": "aws:s3/bucketObjectv2:BucketObjectv2",   // else it would be under S3's own key
+	} {
+		if len(only(record(t, newExample(t).all), waits)) == 0 {
+			t.Errorf("there is no %s", waits)
 		}
-	}
-	if reporting != 6 {
-		t.Errorf("%d buckets report who reads them", reporting)
+		r := &recorder{}
+		if err := pulumi.RunErr(newExample(t).all, pulumi.WithMocks("sluice", "prod", refusing{r, needed})); err == nil {
+			t.Errorf("%s was not refused", needed)
+		}
+		for _, early := range only(r.list, waits) {
+			t.Errorf("%s %s does not wait for %s", early.Type, early.Name, needed)
+		}
 	}
 }

@@ -83,13 +83,15 @@ func (l *DataLake) data(ctx *pulumi.Context, name, word string, args *DataLakeAr
 	if err != nil {
 		return err
 	}
-	if err := l.encrypt(ctx, name, b, &s3.BucketServerSideEncryptionConfigurationV2RuleArgs{
+	encrypted, err := l.encrypt(ctx, name, b, &s3.BucketServerSideEncryptionConfigurationV2RuleArgs{
 		BucketKeyEnabled: pulumi.Bool(true), // one call to KMS for many objects
 		ApplyServerSideEncryptionByDefault: &s3.BucketServerSideEncryptionConfigurationV2RuleApplyServerSideEncryptionByDefaultArgs{
 			SseAlgorithm: pulumi.String("aws:kms"), KmsMasterKeyId: args.KeyARN.ToStringOutput().ToStringPtrOutput()},
-	}); err != nil {
+	})
+	if err != nil {
 		return err
 	}
+	l.Names[word] = encrypted.Bucket // what a deployment puts there before would be under S3's own key
 	_, err = s3.NewBucketPolicy(ctx, name, &s3.BucketPolicyArgs{Bucket: b.Bucket,
 		Policy: document(func(s []string) policies.Document { return policies.Bucket(s[0], s[1]) }, b.Arn, args.KeyARN)}, pulumi.Parent(l))
 	return err
@@ -103,11 +105,12 @@ func (l *DataLake) logs(ctx *pulumi.Context, name string, args *DataLakeArgs) (*
 	if err != nil {
 		return nil, err
 	}
-	return b, l.encrypt(ctx, name, b, &s3.BucketServerSideEncryptionConfigurationV2RuleArgs{
+	_, err = l.encrypt(ctx, name, b, &s3.BucketServerSideEncryptionConfigurationV2RuleArgs{
 		BucketKeyEnabled: pulumi.Bool(false),
 		ApplyServerSideEncryptionByDefault: &s3.BucketServerSideEncryptionConfigurationV2RuleApplyServerSideEncryptionByDefaultArgs{
 			SseAlgorithm: pulumi.String("AES256")},
 	})
+	return b, err
 }
 
 // admitLogs lets S3 write the access logs of the source buckets to the logs bucket, and the network its flow logs.
@@ -151,10 +154,9 @@ func (l *DataLake) bucket(ctx *pulumi.Context, name, word string, args *DataLake
 	return b, err
 }
 
-func (l *DataLake) encrypt(ctx *pulumi.Context, name string, b *s3.BucketV2, rule *s3.BucketServerSideEncryptionConfigurationV2RuleArgs) error {
-	_, err := s3.NewBucketServerSideEncryptionConfigurationV2(ctx, name, &s3.BucketServerSideEncryptionConfigurationV2Args{Bucket: b.Bucket,
+func (l *DataLake) encrypt(ctx *pulumi.Context, name string, b *s3.BucketV2, rule *s3.BucketServerSideEncryptionConfigurationV2RuleArgs) (*s3.BucketServerSideEncryptionConfigurationV2, error) {
+	return s3.NewBucketServerSideEncryptionConfigurationV2(ctx, name, &s3.BucketServerSideEncryptionConfigurationV2Args{Bucket: b.Bucket,
 		Rules: s3.BucketServerSideEncryptionConfigurationV2RuleArray{rule}}, pulumi.Parent(l))
-	return err
 }
 
 func rules(r ...s3.BucketLifecycleConfigurationV2RuleInput) []s3.BucketLifecycleConfigurationV2RuleInput {
