@@ -39,10 +39,7 @@ func Deploy(ctx *pulumi.Context, config *Config) error {
 	if err != nil {
 		return err
 	}
-	before, err := lastOutputs(ctx)
-	if err != nil {
-		return err
-	}
+	before := lastOutputs(ctx)
 	outputs, err := deploy(ctx, config, built)
 	ctx.Export(countriesOutput, told(ctx, config, outputs, before))
 	return err
@@ -84,9 +81,9 @@ func deploy(ctx *pulumi.Context, config *Config, built artifacts) (pulumi.Map, e
 const countriesOutput = "countries"
 
 // lastOutputs are the outputs of each country at the end of the last deployment, by code. Previews, in which nothing fails, do without.
-func lastOutputs(ctx *pulumi.Context) (map[string]any, error) {
+func lastOutputs(ctx *pulumi.Context) map[string]any {
 	if ctx.DryRun() {
-		return nil, nil
+		return nil
 	}
 	type args struct {
 		Name string `pulumi:"name"`
@@ -97,10 +94,11 @@ func lastOutputs(ctx *pulumi.Context) (map[string]any, error) {
 	// The function behind StackReference; that itself would be one more resource.
 	name := ctx.Organization() + "/" + ctx.Project() + "/" + ctx.Stack()
 	if err := ctx.Invoke("pulumi:pulumi:readStackOutputs", &args{name}, &read); err != nil {
-		return nil, fmt.Errorf("outputs of the last deployment: %w", err)
+		_ = ctx.Log.Warn(fmt.Sprintf("the outputs of the last deployment: %v; a country that cannot be deployed now will have none", err), nil) // it is told, or nobody listens
+		return nil
 	}
 	countries, _ := read.Outputs[countriesOutput].(map[string]any) // nothing, before the first
-	return countries, nil
+	return countries
 }
 
 // told are the outputs of each country: of one that could not be deployed those of before, if there were any. With --continue-on-error

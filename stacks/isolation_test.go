@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/sluice-data/sluice/internal/compute"
 )
@@ -185,6 +189,39 @@ func TestCountryThatAWSRefusesStopsNoOtherAndKeepsItsOutputs(t *testing.T) {
 			if !reflect.DeepEqual(r.countries, want) {
 				t.Errorf("%s: outputs %v, want %v", driver, r.countries, want)
 			}
+		}
+	}
+}
+
+// engineWith stands for an engine that knows the outputs of the stack test, or cannot read them.
+type engineWith struct{ outputs map[string]any }
+
+func (e engineWith) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
+	if want := "organization/sluice/test"; args.Token != "pulumi:pulumi:readStackOutputs" || args.Args["name"].StringValue() != want || e.outputs == nil {
+		return nil, errors.New("refused")
+	}
+	return resource.PropertyMap{"outputs": resource.NewObjectProperty(resource.NewPropertyMapFromMap(e.outputs))}, nil
+}
+
+func (engineWith) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	return "id", args.Inputs, nil
+}
+
+func TestOutputsOfBeforeAreReadOrDoneWithout(t *testing.T) {
+	countries := map[string]any{"us": map[string]any{"region": "us-east-1"}}
+	for why, c := range map[string]struct {
+		outputs map[string]any
+		want    map[string]any
+	}{
+		"deployed before": {map[string]any{"countries": countries, "other": "x"}, countries},
+		"the first time":  {map[string]any{}, nil},
+		"nobody can tell": {nil, nil},
+	} {
+		var got map[string]any
+		err := pulumi.RunErr(func(ctx *pulumi.Context) error { got = lastOutputs(ctx); return nil },
+			pulumi.WithMocks("sluice", "test", engineWith{c.outputs}), func(info *pulumi.RunInfo) { info.Organization = "organization" })
+		if err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %v, %v", why, got, err)
 		}
 	}
 }
