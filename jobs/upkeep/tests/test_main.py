@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.upkeep.main import KEEP, expire, iceberg_tables
+from jobs.upkeep.main import KEEP, ORPHAN_DAYS, expire, iceberg_tables, sweep
 
 CHECKOUT = Path(__file__).parents[3]
 
@@ -65,6 +65,30 @@ def test_old_snapshots_go_and_what_somebody_needs_stays(spark: SparkSession) -> 
     assert len(left) == KEEP + 1
     assert spark.sql("select n from lake.db.t").collect() == [(KEEP + 3,)]
     assert spark.sql("select n from lake.db.t version as of 'run_1'").collect() == [(0,)]
+
+
+def test_old_files_without_a_snapshot_go_unless_a_run_may_commit_them(spark: SparkSession) -> None:
+    spark.sql("create table lake.db.o (n int, _day date) using iceberg partitioned by (_day)")
+    now = datetime.now(timezone.utc)
+    before, long_ago = now - timedelta(days=ORPHAN_DAYS), (now - timedelta(days=ORPHAN_DAYS + 1)).timestamp()
+    assert sweep(spark, "`db`.`o`", before) == 0  # there is no folder yet
+    spark.sql("insert into lake.db.o values (1, date'2013-01-01')")
+    kept = Path(spark.table("lake.db.o.files").first()["file_path"].removeprefix("file:"))
+    data = kept.parents[1]
+    manifest = data.parent / "manifests" / "2013-01-01" / "1.json"
+    manifest.parent.mkdir(parents=True)
+    young, old = kept.with_name("young.parquet"), [kept.with_name("old.parquet"), data / "old.parquet"]
+    for file in [manifest, young, *old]:
+        file.write_text("x")
+    for file in [manifest, kept, *old]:
+        os.utime(file, (long_ago, long_ago))
+    spark.sql("alter table lake.db.o create branch run_20130101_2")
+    assert sweep(spark, "`db`.`o`", before) == 0
+    assert all(file.exists() for file in old)
+    spark.sql("alter table lake.db.o drop branch run_20130101_2")
+    assert sweep(spark, "`db`.`o`", before) == len(old)
+    assert [file.exists() for file in [manifest, kept, young, *old]] == [True, True, True, False, False]
+    assert spark.sql("select n from lake.db.o").collect() == [(1,)]
 
 
 def test_only_iceberg_tables_are_kept_small(spark: SparkSession, lake: Path) -> None:
