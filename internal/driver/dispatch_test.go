@@ -296,11 +296,11 @@ func (s simulatedEngine) Start(_ context.Context, r job.Run, save func(job.Run) 
 	s.runs[name] = time.Now().Add(takes)
 	s.busy += takes
 	s.mu.Unlock()
-	go func() {
+	go func(r job.Run) { // its own: ours is changed below
 		elapse(takes)
 		s.commit(r)
 		s.invoke("finish-job", aRule, func(ctx context.Context) error { return s.ended(ctx, r.ID, r.Token) })
-	}()
+	}(r)
 	r.ClusterID, r.StepID = "j-1", name
 	return r, save(r)
 }
