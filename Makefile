@@ -158,7 +158,7 @@ help: ## List the targets
 
 # What must be on the machine is looked for before anything is fetched or built. A real environment needs neither Spark nor emulators.
 real := $(if $(filter up preview compute-off compute-on,$(MAKECMDGOALS)),$(filter-out local,$(STACK)))
-needs := go $(if $(real),,python java) \
+needs := go $(if $(real)$(filter bin/%,$(MAKECMDGOALS)),,python java) \
   $(if $(filter demo bench,$(MAKECMDGOALS))$(filter local,$(STACK)),aws) \
   $(if $(filter test test-go,$(MAKECMDGOALS)),provider terraform) $(if $(filter scan test-scan,$(MAKECMDGOALS)),provider)
 
