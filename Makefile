@@ -146,6 +146,9 @@ start_if_local = test "$(STACK)" != local || bin/sluice local up
 
 ## Parts -----------------------------------------------------------------------------------------------------------------------------
 
+.PHONY: commands
+commands: $(commands) bin/pulumi-cli ## Build bin/sluice and bin/pulumi, which is all that a real environment takes, with Go alone
+
 .PHONY: build
 build: deps $(commands) $(plugins) $(program) ## Build bin/sluice, bin/pulumi and the local plugins
 
@@ -158,7 +161,7 @@ help: ## List the targets
 
 # What must be on the machine is looked for before anything is fetched or built. A real environment needs neither Spark nor emulators.
 real := $(if $(filter up preview compute-off compute-on,$(MAKECMDGOALS)),$(filter-out local,$(STACK)))
-needs := go $(if $(real)$(filter bin/%,$(MAKECMDGOALS)),,python java) \
+needs := go $(if $(real)$(filter commands,$(MAKECMDGOALS)),,python java) \
   $(if $(filter demo bench,$(MAKECMDGOALS))$(filter local,$(STACK)),aws) \
   $(if $(filter test test-go,$(MAKECMDGOALS)),provider terraform) $(if $(filter scan test-scan,$(MAKECMDGOALS)),provider)
 
