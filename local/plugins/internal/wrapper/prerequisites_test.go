@@ -83,10 +83,12 @@ func TestOfficialPluginNeedsNoProviderBesideIt(t *testing.T) {
 }
 
 func TestRealEnvironmentNeedsGoOnly(t *testing.T) {
-	root, env := machine(t, map[string]string{"go": "case $1 in env) echo go1.24.1 ;; esac\n", "python3": pythonOld, "java": javaOld})
+	for _, goal := range [][]string{{"up", "STACK=dev"}, {"commands"}} {
+		root, env := machine(t, map[string]string{"go": "case $1 in env) echo go1.24.1 ;; esac\n", "python3": pythonOld, "java": javaOld})
 
-	said, calls := makeGoal(t, root, env, "up", "STACK=dev")
+		said, calls := makeGoal(t, root, env, goal...)
 
-	assert.Equal(t, "Go 1.25 or later is needed, found: go1.24.1. Install it from https://go.dev/dl/", said[0])
-	assert.Equal(t, []string{"go env GOVERSION"}, calls)
+		assert.Equal(t, "Go 1.25 or later is needed, found: go1.24.1. Install it from https://go.dev/dl/", said[0])
+		assert.Equal(t, []string{"go env GOVERSION"}, calls)
+	}
 }
