@@ -116,7 +116,7 @@ func partNames() []string {
 func partsHelp() string {
 	t := newTable("part", "costs", "when it is off, these are gone")
 	for _, p := range compute.Parts {
-		t.add("  "+p.Name, p.Cost, p.About)
+		t.add(p.Name, p.Cost, p.About)
 	}
 	return t.w.Render()
 }
