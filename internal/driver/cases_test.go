@@ -422,36 +422,67 @@ func TestOldAnnouncementThatComesAgainKeepsNoFileFromBeingMarked(t *testing.T) {
 	s.settled(t)
 }
 
-func TestFileThatCameDuringACancelledRestatementIsLate(t *testing.T) {
+func TestFileThatARestatementTakesIsNotLate(t *testing.T) {
 	s := twoFeeds(t)
-	act := s.acts(t, airports)
-	s.publishes(s.running(t, airports))
-	s.sweep()
-	s.export(airports)
-	act(job.Restate)
+	p := s.running(t, airports)
 	s.put(airports.String() + "/more.csv")
 	s.receive(airports.String() + "/more.csv")
-	act(job.Cancel)
-	s.announced = nil
+	s.progress(p)
+	s.progress(p)
+	s.function(func(ctx context.Context) error {
+		r, err := s.ledger.Run(ctx, airports, 1)
+		return errors.Join(err, s.starter.Finisher.Finish(ctx, r, p.status))
+	})
+	act := s.acts(t, airports)
+	act(job.Restate) // before anybody told of the end
 	s.sweep()
-	files, err := s.ledger.Files(t.Context(), airports)
-	if err != nil {
-		t.Fatal(err)
-	}
-	states := map[string]job.FileState{}
-	for _, f := range files {
-		states[f.Name] = f.State
-	}
-	if want := map[string]job.FileState{"data.csv": job.Processed, "_COMPLETE": job.Processed, "more.csv": job.Late}; !maps.Equal(states, want) {
-		t.Errorf("files: %v", states)
-	}
-	if want := []string{"file.late airports/2013-01-01#0 airports/2013-01-01/more.csv"}; !slices.Equal(s.alerts, want) {
+	s.start()
+	s.publishes(s.runs[airports.String()+"#2"])
+	if len(s.alerts) > 0 {
 		t.Errorf("alerts: %q", s.alerts)
 	}
-	if len(s.announced) != 0 { // BigQuery has its rows
-		t.Errorf("announced: %v", s.announced)
-	}
 	s.settled(t)
+}
+
+func TestFileThatCameDuringACancelledRestatementIsLate(t *testing.T) {
+	for _, runs := range []bool{false, true} {
+		s := twoFeeds(t)
+		act := s.acts(t, airports)
+		s.publishes(s.running(t, airports))
+		s.sweep()
+		s.export(airports)
+		act(job.Restate)
+		if runs {
+			s.sweep()
+			s.start()
+		}
+		s.put(airports.String() + "/more.csv")
+		s.receive(airports.String() + "/more.csv")
+		act(job.Cancel)
+		s.start() // a run is ended on its engine …
+		s.start() // … which says that it has ended
+		s.announced = nil
+		s.sweep()
+		s.has(t, airports, job.Cancelled, int64(len(s.runs)))
+		files, err := s.ledger.Files(t.Context(), airports)
+		if err != nil {
+			t.Fatal(err)
+		}
+		states := map[string]job.FileState{}
+		for _, f := range files {
+			states[f.Name] = f.State
+		}
+		if want := map[string]job.FileState{"data.csv": job.Processed, "_COMPLETE": job.Processed, "more.csv": job.Late}; !maps.Equal(states, want) {
+			t.Errorf("it runs %v: files: %v", runs, states)
+		}
+		if want := []string{"file.late airports/2013-01-01#0 airports/2013-01-01/more.csv"}; !slices.Equal(s.alerts, want) {
+			t.Errorf("it runs %v: alerts: %q", runs, s.alerts)
+		}
+		if len(s.announced) != 0 { // BigQuery has its rows
+			t.Errorf("it runs %v: announced: %v", runs, s.announced)
+		}
+		s.settled(t)
+	}
 }
 
 func TestFailingStepIsTriedAgain(t *testing.T) {
