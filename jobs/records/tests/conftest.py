@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
+from pyspark import SparkContext
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.aws import AWS
@@ -50,6 +51,9 @@ def spark(lake: Path, aws: boto3.Session) -> Iterator[SparkSession]:
         + " --driver-java-options '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC' pyspark-shell"
     )
     os.environ["PYSPARK_PYTHON"] = sys.executable
+    if SparkContext._gateway:  # a Java that other tests left behind knows neither these jars nor this AWS
+        SparkContext._gateway.shutdown()
+        SparkContext._gateway = SparkContext._jvm = None
     spark = session()
     yield spark
     spark.stop()
