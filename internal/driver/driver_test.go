@@ -60,7 +60,7 @@ func TestLandedDayBecomesRunAndSucceeds(t *testing.T) {
 		Files:     []OrderFile{{Bucket: w.country.Buckets.Landing, Key: "airports/2013-01-01/data.csv", Bytes: 20}},
 		Databases: map[string]string{"validated": "dv", "invalid": "di", "versioned": "dh", "curated": "dc"},
 		Buckets:   map[string]string{"validated": "v", "invalid": "i", "versioned": "h", "curated": "c", "artifacts": w.country.Buckets.Artifacts},
-		JobsTable: w.country.Tables.Jobs, Region: "us-east-1", StartedAt: w.now}
+		JobsTable: w.country.Tables.Jobs, StartedAt: w.now}
 	if !reflect.DeepEqual(o, wantOrder) {
 		t.Errorf("order:\ngot  %+v\nwant %+v", o, wantOrder)
 	}

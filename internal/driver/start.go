@@ -376,7 +376,6 @@ type Order struct {
 	Databases map[string]string `json:"databases"`
 	Buckets   map[string]string `json:"buckets"`
 	JobsTable string            `json:"jobsTable"`
-	Region    string            `json:"region"`
 	StartedAt time.Time         `json:"startedAt"` // StartedAt is when the run was recorded, so that an order of another ledger's run is known as that.
 	Resume    *Resume           `json:"resume"`    // Resume is set when an earlier run died while it published: its commit is finished first.
 }
@@ -454,7 +453,7 @@ func (s Starter) order(ctx context.Context, feed job.Feed, j job.Job, r job.Run)
 			"validated": c.Databases.Validated, "invalid": c.Databases.Invalid, "versioned": c.Databases.Versioned, "curated": c.Databases.Curated},
 		Buckets: map[string]string{"validated": c.Buckets.Validated, "invalid": c.Buckets.Invalid, "versioned": c.Buckets.Versioned,
 			"curated": c.Buckets.Curated, "artifacts": c.Buckets.Artifacts},
-		JobsTable: c.Tables.Jobs, Region: c.Region, StartedAt: began,
+		JobsTable: c.Tables.Jobs, StartedAt: began,
 	}
 	if j.Commit.State == job.Committing {
 		o.Resume = &Resume{j.Commit.Token}

@@ -487,7 +487,6 @@ def test_the_command_tells_its_result_in_three_ways(
         "databases": {stage: country.buckets[stage] for stage in STAGES},
         "buckets": country.buckets,
         "jobsTable": country.jobs_table,
-        "region": "us-east-1",
         "resume": None,
     }
     country.objects.write(country.buckets["artifacts"], "order.json", order)
