@@ -193,7 +193,7 @@ func (t Teller) succeeded(ctx context.Context, n job.Notice) error {
 	}
 	if n.Tries >= exportTries {
 		e := messages.Event{Type: "export.failed", Feed: n.ID.Feed, Day: string(n.ID.Day), Token: n.Token, Reason: fmt.Sprintf("no export ended well in %d tries", n.Tries),
-			Next: "look at the log of export-table; its last error says what BigQuery or Cloud Storage refused"}
+			Next: "look at the log of export-table; its last error says what BigQuery or Cloud Storage refused; once that is mended, sluice redrive exports the day"}
 		if err := t.Topics.Alert(ctx, e); err != nil {
 			return err
 		}
