@@ -12,9 +12,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/athena"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -35,7 +37,7 @@ func rolesDoWhatTheTableSays(t *testing.T, d deployment) {
 	deployed := decodeOutputs(t, d)
 	tried := 0
 	for _, who := range []string{"analysts", "feeder", "operator"} {
-		roles := map[string]*s3.Client{}
+		clients := map[string]*s3.Client{}
 		for _, key := range []string{"airlines/a.csv", "airlines2/a.csv", "Airlines/a.csv", "flights/a.csv", "airlines/../flights/a.csv", "airlines%2Fa.csv"} {
 			for _, p := range decode[[]permission](t, d, "access", who, key) {
 				if p.Role == "" { // who may nothing in a country has no role for it
@@ -44,10 +46,10 @@ func rolesDoWhatTheTableSays(t *testing.T, d deployment) {
 					}
 					continue
 				}
-				if roles[p.Role] == nil {
-					roles[p.Role] = s3.NewFromConfig(as(running, p.Role), func(o *s3.Options) { o.UsePathStyle = true })
+				if clients[p.Role] == nil {
+					clients[p.Role] = s3.NewFromConfig(as(running, p.Role), func(o *s3.Options) { o.UsePathStyle = true })
 				}
-				objects, bucket := roles[p.Role], deployed.Countries[p.Country].Buckets[p.Stage]
+				objects, bucket := clients[p.Role], deployed.Countries[p.Country].Buckets[p.Stage]
 				var err error
 				switch p.Verb {
 				case "list":
@@ -72,6 +74,8 @@ func rolesDoWhatTheTableSays(t *testing.T, d deployment) {
 		t.Error("these are not the table's people")
 	}
 
+	queriesDoWhatTheTableSays(t, running, deployed.Countries["us"].Access)
+
 	// An operator sees the ledger of every country.
 	for country, c := range deployed.Countries {
 		ledger := dynamodb.NewFromConfig(as(running, c.Access["operator"].Role))
@@ -89,6 +93,35 @@ func rolesDoWhatTheTableSays(t *testing.T, d deployment) {
 	owner := s3.NewFromConfig(account(running), func(o *s3.Options) { o.UsePathStyle = true })
 	if _, err := owner.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &bucket, Key: &key}); err != nil {
 		t.Errorf("%s: %v", key, err)
+	}
+}
+
+// queriesDoWhatTheTableSays asks Athena with the credentials of roles, in the workgroup of one of them: analysts may query what is curated.
+func queriesDoWhatTheTableSays(t *testing.T, running status, people map[string]struct{ Role string }) {
+	t.Helper()
+	for _, c := range []struct {
+		who, database string
+		may           bool
+	}{{"analysts", "curated", true}, {"analysts", "validated", false}, {"analysts", "landing", false}, {"feeder", "curated", false}, {"operator", "curated", false}} {
+		client := athena.NewFromConfig(as(running, people[c.who].Role))
+		sql := "select count(*) from sluice_local_us_" + c.database + ".airlines"
+		var state, why string
+		started, err := client.StartQueryExecution(t.Context(), &athena.StartQueryExecutionInput{QueryString: &sql, WorkGroup: aws.String("sluice_local_us_analysts")})
+		if err == nil {
+			err = poll(t.Context(), 100*time.Millisecond, func() (bool, error) {
+				got, err := client.GetQueryExecution(t.Context(), &athena.GetQueryExecutionInput{QueryExecutionId: started.QueryExecutionId})
+				if err == nil {
+					state, why = string(got.QueryExecution.Status.State), aws.ToString(got.QueryExecution.Status.StateChangeReason)
+				}
+				return state == "SUCCEEDED" || state == "FAILED", err
+			})
+		}
+		if err != nil {
+			why = err.Error()
+		}
+		if may := state == "SUCCEEDED"; may != c.may || !may && !strings.Contains(why, "AccessDenied") {
+			t.Errorf("%s asks what is %s: %v %s, want %v", c.who, c.database, may, why, c.may)
+		}
 	}
 }
 
