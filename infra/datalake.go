@@ -1,6 +1,9 @@
 package infra
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/s3"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -43,7 +46,7 @@ func NewDataLake(ctx *pulumi.Context, name string, args *DataLakeArgs, opts ...p
 	if err != nil {
 		return nil, err
 	}
-	sources, words := []pulumi.StringInput{}, []string{}
+	sources, buckets := []pulumi.StringInput{}, map[string]*s3.BucketV2{}
 	for _, b := range []struct {
 		word  string
 		rules []s3.BucketLifecycleConfigurationV2RuleInput
@@ -55,17 +58,17 @@ func NewDataLake(ctx *pulumi.Context, name string, args *DataLakeArgs, opts ...p
 		{"curated", rules(noncurrent, dropMarkers())},
 		{"artifacts", rules(noncurrent, dropMarkers(), expire("queries/", 30))},
 	} {
-		if err := l.data(ctx, name+"-"+b.word, b.word, args, b.rules); err != nil {
+		if buckets[b.word], err = l.data(ctx, name+"-"+b.word, b.word, args, b.rules); err != nil {
 			return nil, err
 		}
-		sources, words = append(sources, l.ARNs[b.word]), append(words, b.word)
+		sources = append(sources, l.ARNs[b.word])
 	}
 	admitted, err := l.admitLogs(ctx, name+"-logs", args, logs, sources)
 	if err != nil {
 		return nil, err
 	}
-	for _, word := range words {
-		if _, err := s3.NewBucketLoggingV2(ctx, name+"-"+word, &s3.BucketLoggingV2Args{Bucket: l.Names[word], TargetBucket: logs.Bucket, TargetPrefix: pulumi.String("access/" + word + "/")},
+	for _, word := range slices.Sorted(maps.Keys(buckets)) {
+		if _, err := s3.NewBucketLoggingV2(ctx, name+"-"+word, &s3.BucketLoggingV2Args{Bucket: buckets[word].Bucket, TargetBucket: logs.Bucket, TargetPrefix: pulumi.String("access/" + word + "/")},
 			pulumi.Parent(l), pulumi.DependsOn([]pulumi.Resource{admitted})); err != nil { // S3 looks whether it may write there (InvalidTargetBucketForLogging)
 			return nil, err
 		}
@@ -78,10 +81,10 @@ func NewDataLake(ctx *pulumi.Context, name string, args *DataLakeArgs, opts ...p
 }
 
 // data creates a bucket of a stage or of artifacts: encrypted with the country's key, refusing plain text and other keys.
-func (l *DataLake) data(ctx *pulumi.Context, name, word string, args *DataLakeArgs, lifecycle []s3.BucketLifecycleConfigurationV2RuleInput) error {
+func (l *DataLake) data(ctx *pulumi.Context, name, word string, args *DataLakeArgs, lifecycle []s3.BucketLifecycleConfigurationV2RuleInput) (*s3.BucketV2, error) {
 	b, err := l.bucket(ctx, name, word, args, lifecycle)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	encrypted, err := l.encrypt(ctx, name, b, &s3.BucketServerSideEncryptionConfigurationV2RuleArgs{
 		BucketKeyEnabled: pulumi.Bool(true), // one call to KMS for many objects
@@ -89,12 +92,12 @@ func (l *DataLake) data(ctx *pulumi.Context, name, word string, args *DataLakeAr
 			SseAlgorithm: pulumi.String("aws:kms"), KmsMasterKeyId: args.KeyARN.ToStringOutput().ToStringPtrOutput()},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l.Names[word] = encrypted.Bucket // what a deployment puts there before would be under S3's own key
 	_, err = s3.NewBucketPolicy(ctx, name, &s3.BucketPolicyArgs{Bucket: b.Bucket,
 		Policy: document(func(s []string) policies.Document { return policies.Bucket(s[0], s[1]) }, b.Arn, args.KeyARN)}, pulumi.Parent(l))
-	return err
+	return b, err
 }
 
 // logs creates the bucket that takes access, cluster and flow logs. S3 delivers access logs only to buckets with its own keys.
