@@ -16,6 +16,7 @@ from local.cloud import (
     access,
     alarms,
     athena,
+    buckets,
     descriptions,
     events,
     functions,
@@ -51,6 +52,7 @@ def main() -> None:
     descriptions.install()
     alarms.install()
     trails.install()
+    buckets.install()
     machines.install()
     networks.install()
     states.install()

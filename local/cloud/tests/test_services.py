@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
@@ -534,6 +535,34 @@ def test_endpoint_of_a_network_keeps_its_policy(root: Account) -> None:
     ec2.modify_vpc_endpoint(VpcEndpointId=created["VpcEndpointId"], PolicyDocument=changed)
     described = ec2.describe_vpc_endpoints(VpcEndpointIds=[created["VpcEndpointId"]])["VpcEndpoints"][0]
     assert described["PolicyDocument"] == changed
+
+
+# --- reports of who reads a bucket ------------------------------------------------------------------------------------
+
+
+def test_bucket_reports_its_readers_only_where_the_logs_bucket_lets_it(root: Account) -> None:
+    s3 = root.client("s3")
+    # The product's own policy, of another account.
+    golden = (Path(__file__).parents[3] / "policies/testdata/log-bucket.json").read_text()
+    policy = golden.replace("111122223333", "000000000000")
+    logs, landing, other = (f"sluice-prod-us-{word}-1a2b3c4d" for word in ("logs", "landing", "artifacts"))
+
+    def reports(bucket: str, prefix: str = "access/landing/") -> dict[str, Any]:
+        enabled = {"TargetBucket": logs, "TargetPrefix": prefix}
+        return {"Bucket": bucket, "BucketLoggingStatus": {"LoggingEnabled": enabled}}
+
+    s3.create_bucket(Bucket=landing)
+    s3.create_bucket(Bucket=other)
+    assert denied(s3.put_bucket_logging, **reports(landing)) == "InvalidTargetBucketForLogging"
+    s3.create_bucket(Bucket=logs)
+    assert denied(s3.put_bucket_logging, **reports(landing)) == "InvalidTargetBucketForLogging"
+    s3.put_bucket_policy(Bucket=logs, Policy=policy)
+    s3.put_bucket_logging(**reports(landing))
+    assert s3.get_bucket_logging(Bucket=landing)["LoggingEnabled"]["TargetBucket"] == logs
+    assert denied(s3.put_bucket_logging, **reports(landing, "elsewhere/")) == "InvalidTargetBucketForLogging"
+    assert denied(s3.put_bucket_logging, **reports(other)) == "InvalidTargetBucketForLogging"
+    s3.put_bucket_logging(Bucket=landing, BucketLoggingStatus={})
+    assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=landing)
 
 
 # --- the trail --------------------------------------------------------------------------------------------------------
