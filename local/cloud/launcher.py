@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from local import java
 from local.cloud import ports, processes
 
 ACCOUNT = "000000000000"
@@ -71,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"local cloud: one already runs on {home} (pid {pid}); stop it first", file=sys.stderr)
         return 1
     try:
+        java.use()
         _serve(home, args.jars.resolve(), args.fake_gcs_server.resolve(), not args.aws_only, args.metric_seconds)
     except Stopped:
         return 0

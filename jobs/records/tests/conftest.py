@@ -20,6 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.aws import AWS
 from jobs.records.ledger import Ledger
 from jobs.records.main import Objects, Order, Run, session
+from local import java
 
 CHECKOUT = Path(__file__).parents[3]
 STAGES = ("validated", "invalid", "versioned", "curated")
@@ -51,6 +52,7 @@ def spark(lake: Path, aws: boto3.Session) -> Iterator[SparkSession]:
         + " --driver-java-options '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC' pyspark-shell"
     )
     os.environ["PYSPARK_PYTHON"] = sys.executable
+    java.use()
     if SparkContext._gateway:  # a Java that other tests left behind knows neither these jars nor this AWS
         SparkContext._gateway.shutdown()
         SparkContext._gateway = SparkContext._jvm = None
