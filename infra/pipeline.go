@@ -140,7 +140,7 @@ func (p *Pipeline) push(ctx *pulumi.Context, name string, taken pulumi.Resource,
 		return err
 	}
 	// A job that ended frees a slot.
-	if err := p.onMessage(ctx, name+"-jobs", StartJobs, []string{"job.ready", "job.succeeded", "job.retry", "job.failed", "job.dead", "job.cancelled"}, args); err != nil {
+	if err := p.onMessage(ctx, name+"-jobs", StartJobs, []string{"job.ready", "job.succeeded", "job.retry", "job.failed", "job.dead", "job.cancelled", "job.cancel"}, args); err != nil {
 		return err
 	}
 	for _, wake := range []struct {

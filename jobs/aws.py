@@ -6,11 +6,13 @@ written nowhere (docs/adr/0014-sdk-of-the-engine.md). Iceberg makes the clients,
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Callable
 
 from py4j.protocol import Py4JJavaError
 from pyspark import SparkContext
@@ -86,11 +88,16 @@ class KMS:
             return bytes(self._client.decrypt(request).plaintext().asByteArray())
 
 
+CONFLICT_RETRIES = 8
+"""How often a write is repeated that DynamoDB refuses because a transaction touches the same item at that moment."""
+
+
 class DynamoDB:
     """Items of a table."""
 
-    def __init__(self, jvm: Any, client: Any) -> None:
+    def __init__(self, jvm: Any, client: Any, sleep: Callable[[float], None] = time.sleep) -> None:
         self._model, self._client = jvm.software.amazon.awssdk.services.dynamodb.model, client
+        self._sleep = sleep
 
     def get(self, table: str, key: Mapping[str, Value]) -> dict[str, Value]:
         """The texts and numbers of an item, as the last write left it; nothing where there is no item."""
@@ -114,18 +121,28 @@ class DynamoDB:
         names: Mapping[str, str],
         values: Mapping[str, Value],
     ) -> bool:
-        """Changes an item under a condition, in DynamoDB's expressions. Whether the condition held."""
+        """Changes an item under a condition, in DynamoDB's expressions. Whether the condition held.
+
+        The functions write the same items in transactions. DynamoDB refuses a single write that meets one with an error that the SDK does not
+        repeat, other than throttling, and that says that nothing was written:
+        https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
+        """
         request = self._model.UpdateItemRequest.builder().tableName(table).key(self._values(key))
         request = request.updateExpression(change).conditionExpression(condition)
         request = request.expressionAttributeNames(dict(names)).expressionAttributeValues(self._values(values))
-        try:
-            with _errors():
-                self._client.updateItem(request.build())
-        except ServiceError as error:
-            if error.kind == "ConditionalCheckFailedException":
-                return False
-            raise
-        return True
+        for attempt in range(CONFLICT_RETRIES + 1):
+            try:
+                with _errors():
+                    self._client.updateItem(request.build())
+                return True
+            except ServiceError as error:
+                if error.kind == "ConditionalCheckFailedException":
+                    return False
+                if error.kind != "TransactionConflictException" or attempt == CONFLICT_RETRIES:
+                    raise
+            # Longer each time, and never as long as that of the others that were refused with us.
+            self._sleep(random.uniform(0, 0.02 * 2 ** min(attempt + 1, 6)))
+        raise AssertionError("unreachable")
 
     def _values(self, values: Mapping[str, Value]) -> dict[str, Any]:
         made = self._model.AttributeValue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,10 +40,11 @@ are shown and taken away, and the landing bucket is swept for what they told.`,
 		`  sluice redrive flights/2013-01-01 --country us --reason "role mended"
   sluice redrive --dead-letters --country us`, false}
 	cancel = act{jobs.Cancel, "End a job, and its run",
-		`Ends a job for good: its run, if it has one, is ended on its engine, and the job is cancelled once the engine says so. Days that follow
-go on without it; what needs it as a prerequisite is blocked. A run that has begun to publish is not cancelled, but finished. A cancelled
-restatement leaves the day closed as it was, and its rows get to BigQuery if they have not yet.`,
-		`  sluice cancel flights/2013-01-01 --country us --reason "wrong delivery"`, false}
+		`Ends a job for good. From when the command returns, its run, if it has one, publishes nothing; the functions are woken to end it on
+its engine, and the job is cancelled once the engine says so: --wait returns then. A run that has begun to publish is not cancelled, but
+finished: exit code 3. Days that follow go on without the job; what needs it as a prerequisite is blocked. A cancelled restatement leaves the
+day closed as it was, and its rows get to BigQuery if they have not yet.`,
+		`  sluice cancel flights/2013-01-01 --country us --reason "wrong delivery" --wait`, false}
 	hold = act{jobs.Hold, "Keep a job from starting",
 		`Keeps a job that has not started from starting, until it is released. What needs it, waits.`,
 		`  sluice hold flights/2013-01-01 --country us --reason "until the contract is mended"`, false}
@@ -85,7 +87,7 @@ func (a *app) actAt(ctx context.Context, r *request) (place, outputs, error) {
 
 func newActCommand(a *app, what act) *cobra.Command {
 	var r request
-	var deadLetters, asJSON bool
+	var deadLetters, asJSON, wait bool
 	use, args := string(what.verb)+" JOB --country C", cobra.ExactArgs(1)
 	if what.reason {
 		use += " --reason R"
@@ -107,10 +109,13 @@ func newActCommand(a *app, what act) *cobra.Command {
 					return err
 				}
 			}
-			return a.act(ctx, &r, what.verb, args[0])
+			return a.act(ctx, &r, what.verb, args[0], wait)
 		}),
 	}
 	r.flags(cmd, what.reason)
+	if what.verb == jobs.Cancel {
+		cmd.Flags().BoolVar(&wait, "wait", false, "return when the run has ended")
+	}
 	if what.verb == jobs.Redrive {
 		cmd.Flags().BoolVar(&deadLetters, "dead-letters", false, "empty the queue of dead letters")
 		cmd.Flags().BoolVar(&asJSON, "json", false, "print the dead letters as JSON")
@@ -128,7 +133,7 @@ func (o outputs) parseJob(code, text string) (jobs.ID, error) {
 	return id, err
 }
 
-func (a *app) act(ctx context.Context, r *request, verb jobs.Verb, text string) error {
+func (a *app) act(ctx context.Context, r *request, verb jobs.Verb, text string, wait bool) error {
 	if _, err := jobs.ParseID(text); err != nil {
 		return usageError{err.Error()}
 	}
@@ -152,20 +157,44 @@ func (a *app) act(ctx context.Context, r *request, verb jobs.Verb, text string) 
 	}
 	switch {
 	case j.State == jobs.Running:
-		fprintf(a.out, "%s %s: its run is ended; the job is cancelled once the engine says so\n", r.country, id)
+		fprintf(a.out, "%s %s: cancel is recorded: run %d is being ended, and publishes nothing\n", r.country, id, j.Token)
 	case verb == jobs.Redrive && j.State.Ended():
-		fprintf(a.out, "%s %s: its export is tried again at the next sweep\n", r.country, id)
+		fprintf(a.out, "%s %s: its export is tried again\n", r.country, id)
 	default:
 		fprintf(a.out, "%s %s is %s, revision %d\n", r.country, id, j.State, j.Revision)
 	}
-	a.wake(ctx, p)
+	a.wake(ctx, p, j)
+	if wait && j.State == jobs.Running {
+		return a.awaitEnd(ctx, p, id)
+	}
 	return nil
 }
 
-// wake makes the jobs go on at once. Who may not do that has done what was asked all the same.
-func (a *app) wake(ctx context.Context, p place) {
-	if err := p.desk.Wake(ctx); err != nil {
-		fprintf(a.err, "it goes on at the next sweep, and not at once: %v\n", err)
+// awaitEnd returns when a job does not run any more, and says what it is then.
+func (a *app) awaitEnd(ctx context.Context, p place, id jobs.ID) error {
+	every := time.NewTicker(jobsPoll)
+	defer every.Stop()
+	for {
+		found, err := p.ledger.Jobs(ctx, id.Feed, string(id.Day))
+		if err != nil {
+			return err
+		}
+		if len(found) == 1 && found[0].State != string(jobs.Running) {
+			fprintf(a.out, "%s %s is %s\n", p.code, id, found[0].State)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the run has not ended yet, cancel stays recorded: %w", ctx.Err())
+		case <-every.C:
+		}
+	}
+}
+
+// wake makes the jobs go on at once. Whoever may not do that has done what was asked all the same.
+func (a *app) wake(ctx context.Context, p place, j jobs.Job) {
+	if err := p.desk.Wake(ctx, j); err != nil {
+		fprintf(a.err, "it goes on at the next tick, within a minute or at the next sweep, and not at once: %v\n", err)
 	}
 }
 
@@ -178,7 +207,7 @@ func (a *app) redriveLetters(ctx context.Context, r *request, asJSON bool) error
 	if err != nil {
 		return fmt.Errorf("country %q: %w", r.country, err)
 	}
-	a.wake(ctx, p)
+	a.wake(ctx, p, jobs.Job{})
 	if asJSON {
 		return printJSON(a.out, append([]messages.DeadLetter{}, letters...))
 	}
@@ -248,7 +277,7 @@ The days run in order, one at a time, within the country's limit, and only in sl
 			if err != nil {
 				return fmt.Errorf("country %q: %w; days before it are under way, and the same command goes on with the others", r.country, err)
 			}
-			a.wake(ctx, p)
+			a.wake(ctx, p, jobs.Job{})
 			return nil
 		}),
 	}

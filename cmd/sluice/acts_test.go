@@ -54,7 +54,10 @@ func (d *fakeDesk) Explain(_ context.Context, id jobs.ID) (jobs.State, []jobs.Wh
 
 func (d *fakeDesk) DeadLetters(context.Context) ([]messages.DeadLetter, error) { return d.letters, nil }
 
-func (d *fakeDesk) Wake(context.Context) error { d.log = append(d.log, "wake"); return d.asleep }
+func (d *fakeDesk) Wake(_ context.Context, j jobs.Job) error {
+	d.log = append(d.log, fmt.Sprintf("wake %s %s", j.ID, j.State))
+	return d.asleep
+}
 
 func stagedDesk(state jobs.State) *stage {
 	s := newStage()
@@ -66,14 +69,15 @@ func TestActsSayWhatBecameOfTheJobAndWakeIt(t *testing.T) {
 	for _, c := range []struct {
 		state jobs.State
 		args  []string
+		left  jobs.State // as the act leaves the job
 		out   string
 	}{
-		{jobs.Succeeded, []string{"restate", "--reason", "late"}, "us flights/2013-01-01 is waiting, revision 2\n"},
-		{jobs.Dead, []string{"redrive"}, "us flights/2013-01-01 is waiting, revision 1\n"},
-		{jobs.Waiting, []string{"cancel"}, "us flights/2013-01-01 is cancelled, revision 1\n"},
-		{jobs.Running, []string{"cancel"}, "us flights/2013-01-01: its run is ended; the job is cancelled once the engine says so\n"},
-		{jobs.Ready, []string{"hold"}, "us flights/2013-01-01 is held, revision 1\n"},
-		{jobs.Held, []string{"release", "--by", "bob"}, "us flights/2013-01-01 is waiting, revision 1\n"},
+		{jobs.Succeeded, []string{"restate", "--reason", "late"}, jobs.Waiting, "us flights/2013-01-01 is waiting, revision 2\n"},
+		{jobs.Dead, []string{"redrive"}, jobs.Waiting, "us flights/2013-01-01 is waiting, revision 1\n"},
+		{jobs.Waiting, []string{"cancel"}, jobs.Cancelled, "us flights/2013-01-01 is cancelled, revision 1\n"},
+		{jobs.Running, []string{"cancel"}, jobs.Running, "us flights/2013-01-01: cancel is recorded: run 1 is being ended, and publishes nothing\n"},
+		{jobs.Ready, []string{"hold"}, jobs.Held, "us flights/2013-01-01 is held, revision 1\n"},
+		{jobs.Held, []string{"release", "--by", "bob"}, jobs.Waiting, "us flights/2013-01-01 is waiting, revision 1\n"},
 	} {
 		s := stagedDesk(c.state)
 		code, out, errOut := s.run(t, append(c.args, "flights/2013-01-01", "--country", "us")...)
@@ -87,9 +91,22 @@ func TestActsSayWhatBecameOfTheJobAndWakeIt(t *testing.T) {
 		if i := slices.Index(c.args, "--reason"); i > 0 {
 			reason = c.args[i+1]
 		}
-		if want := []string{c.args[0] + " flights/2013-01-01 by " + by + ": " + reason, "wake"}; !slices.Equal(s.desk.log, want) {
+		if want := []string{c.args[0] + " flights/2013-01-01 by " + by + ": " + reason, "wake flights/2013-01-01 " + string(c.left)}; !slices.Equal(s.desk.log, want) {
 			t.Errorf("%v: asked %q", c.args, s.desk.log)
 		}
+	}
+}
+
+func TestCancelWaitsForTheEndOfTheRunWhenItIsAskedTo(t *testing.T) {
+	jobsPoll = time.Millisecond
+	defer func() { jobsPoll = 2 * time.Second }()
+	s := stagedDesk(jobs.Running)
+	s.us.jobs = []job{{Country: "us", Feed: "flights", Day: "2013-01-01", State: "running"}}
+	s.us.closeAfter = 3
+	code, out, errOut := s.run(t, "cancel", "flights/2013-01-01", "--country", "us", "--wait")
+	want := "us flights/2013-01-01: cancel is recorded: run 1 is being ended, and publishes nothing\nus flights/2013-01-01 is succeeded\n" // as the ledger has it
+	if code != exitDone || out != want || errOut != "" || s.us.readings != 4 {
+		t.Errorf("exit %d, %q, %q after %d readings", code, out, errOut, s.us.readings)
 	}
 }
 
@@ -97,7 +114,7 @@ func TestActsThatTheRulesRefuseExitWith3(t *testing.T) {
 	s := stagedDesk(jobs.Running)
 	code, _, errOut := s.run(t, "restate", "flights/2013-01-01", "--country", "us", "--reason", "x")
 	want := "sluice: refused: job flights/2013-01-01 is running: only a closed day, or one earlier than the feed's last, can be restated\n"
-	if code != exitRefused || errOut != want || slices.Contains(s.desk.log, "wake") {
+	if code != exitRefused || errOut != want || len(s.desk.log) != 1 {
 		t.Errorf("exit %d, %q, %v", code, errOut, s.desk.log)
 	}
 }
@@ -138,7 +155,7 @@ func TestActIsDoneAlsoWhenTheJobCannotBeWoken(t *testing.T) {
 	s := stagedDesk(jobs.Dead)
 	s.desk.asleep = errors.New("AccessDenied")
 	code, _, errOut := s.run(t, "redrive", "flights/2013-01-01", "--country", "us")
-	if want := "it goes on at the next sweep, and not at once: AccessDenied\n"; code != exitDone || errOut != want {
+	if want := "it goes on at the next tick, within a minute or at the next sweep, and not at once: AccessDenied\n"; code != exitDone || errOut != want {
 		t.Errorf("exit %d, %q", code, errOut)
 	}
 }

@@ -37,8 +37,8 @@ type desk interface {
 	Explain(ctx context.Context, id jobs.ID) (jobs.State, []jobs.Why, error)
 	// DeadLetters takes up what was given up.
 	DeadLetters(ctx context.Context) ([]messages.DeadLetter, error)
-	// Wake makes jobs go on that would do so at the next sweep.
-	Wake(ctx context.Context) error
+	// Wake makes jobs go on that would do so at the next tick, given one as Do left it.
+	Wake(ctx context.Context, j jobs.Job) error
 }
 
 // countryDesk applies the rules with the caller's own credentials, as the functions do with theirs.
@@ -143,4 +143,4 @@ func (d countryDesk) DeadLetters(ctx context.Context) ([]messages.DeadLetter, er
 	return letters, err
 }
 
-func (d countryDesk) Wake(ctx context.Context) error { return d.promoter.Promote(ctx) }
+func (d countryDesk) Wake(ctx context.Context, j jobs.Job) error { return d.promoter.Wake(ctx, j) }

@@ -163,7 +163,7 @@ func TestDeskExplainsByBoardAndSwitch(t *testing.T) {
 	c := openCountry(t)
 	c.create(airports)
 	c.create(flights)
-	if err := c.Wake(t.Context()); err != nil {
+	if err := c.Wake(t.Context(), jobs.Job{}); err != nil {
 		t.Fatal(err)
 	}
 	c.off["emr"] = "emr is switched off"
@@ -201,7 +201,7 @@ func TestWakeQueuesWhatNothingIsInTheWayOf(t *testing.T) {
 	c.create(airports)
 	c.create(flights)
 	for range 2 { // the second time there is nothing to do
-		if err := c.Wake(t.Context()); err != nil {
+		if err := c.Wake(t.Context(), jobs.Job{}); err != nil {
 			t.Fatal(err)
 		}
 	}

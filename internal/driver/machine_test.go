@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -21,8 +22,8 @@ import (
 // steps is how many steps a schedule has.
 const steps = 100
 
-// TestNoScheduleBreaksAPromise plays random schedules of deliveries, events, ticks, ends, deaths, lost answers, zombies and acts of
-// people on the functions, the rules and the ledger, and holds what the outside shows against the model. Whatever happened, in the end
+// TestNoScheduleBreaksAPromise plays random schedules of deliveries, events, ticks, ends, deaths, lost answers, conflicts of writes, zombies
+// and acts of people on the functions, the rules and the ledger, and holds what the outside shows against the model. Whatever happened, in the end
 // every day that was delivered is read, once, and BigQuery has the newest revision that readers have.
 func TestNoScheduleBreaksAPromise(t *testing.T) {
 	t.Parallel()
@@ -45,6 +46,8 @@ func playSchedule(t *testing.T, rt *rapid.T) {
 	any := func() job.ID {
 		return job.ID{Feed: rapid.SampledFrom(feeds).Draw(rt, "feed"), Day: rapid.SampledFrom(days).Draw(rt, "day")}
 	}
+	touched := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "conflicts"), 0)) //nolint:gosec // played again from its seed
+	s.conflict = func() bool { return touched.IntN(8) == 0 }
 	var told []string
 	for range steps {
 		s.port = &port{}

@@ -22,11 +22,13 @@ type model struct {
 	stopped  map[job.ID]bool            // held or cancelled before it started
 	unwanted map[job.ID]bool            // cancelled: its last output may stay the one
 	faults   []string
+
+	cancelled map[job.ID]int64 // the run that somebody was told publishes nothing, because it was cancelled
 }
 
 func newModel(feeds map[string]job.Feed, parallel int) *model {
 	return &model{feeds: feeds, parallel: parallel, wanted: map[job.ID]int64{}, readable: map[job.ID]map[int64]int64{}, said: map[job.ID]int64{}, loaded: map[job.ID]int64{},
-		active: map[job.ID]int64{}, tokens: map[job.ID]int64{}, stopped: map[job.ID]bool{}, unwanted: map[job.ID]bool{}}
+		active: map[job.ID]int64{}, tokens: map[job.ID]int64{}, stopped: map[job.ID]bool{}, unwanted: map[job.ID]bool{}, cancelled: map[job.ID]int64{}}
 }
 
 func (m *model) wrong(format string, args ...any) {
@@ -73,8 +75,11 @@ func (m *model) ended(id job.ID, token int64) {
 	}
 }
 
-// published: a run made its output, or that of a dead run which it resumes, what readers see.
-func (m *model) published(id job.ID, revision, token int64) {
+// published: a run made its output, or that of a dead run which it resumes and whose token is given, what readers see.
+func (m *model) published(id job.ID, revision, token, run int64) {
+	if run == m.cancelled[id] {
+		m.wrong("%s#%d publishes, after it was said that it is cancelled", id, run)
+	}
 	if m.readable[id] == nil {
 		m.readable[id] = map[int64]int64{}
 	}

@@ -17,8 +17,8 @@ type OperateLedger interface {
 	Note(ctx context.Context, n job.Notice) error
 }
 
-// Operator does what people ask of jobs, as far as the rules allow it. Jobs go on by themselves afterwards; a Promoter makes them go on
-// at once.
+// Operator does what people ask of jobs, as far as the rules allow it. Jobs go on by themselves afterwards, at the functions' next tick; Wake
+// makes them go on at once.
 type Operator struct {
 	Ledger OperateLedger
 	By     string // By is who asks.
@@ -45,6 +45,21 @@ func (o Operator) Do(ctx context.Context, id job.ID, verb job.Verb, reason strin
 			return is, err
 		}
 	}
+}
+
+// Wake makes jobs go on at once, given one as Do left it: it promotes, which announces what became ready, and announces what nothing else
+// does: a run that is to be ended, which start-jobs asks its engine for, and a closed day whose export is due.
+func (p Promoter) Wake(ctx context.Context, j job.Job) error {
+	if err := p.Promote(ctx); err != nil {
+		return err
+	}
+	switch {
+	case j.State == job.Running && j.Cancel != "":
+		return p.Topics.Announce(ctx, job.NoticeCancel, j.ID, j.Token)
+	case j.Done() && j.Exported == nil && j.Exportable():
+		return p.Topics.Announce(ctx, job.NoticeSucceeded, j.ID, j.Commit.Token)
+	}
+	return nil
 }
 
 // Filled is what a backfill did with one day.

@@ -1,6 +1,9 @@
 package driver
 
 import (
+	"cmp"
+	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -8,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"github.com/sluice-data/sluice/internal/emulator"
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/messages"
@@ -138,7 +142,7 @@ func TestCancelledRunEndsWhenItsEngineSaysSo(t *testing.T) {
 	w.work()
 	w.do(airports, job.Cancel)
 	w.is(airports, job.Running, "")
-	w.refused(airports, job.Cancel, "job airports/2013-01-01 is running: there is nothing to cancel")
+	w.refused(airports, job.Cancel, "job airports/2013-01-01: run 1 is being ended already: cancel by ann: because")
 	w.work()
 	if want := []string{"airports/2013-01-01#1"}; !slices.Equal(w.engine.cancelled, want) {
 		t.Errorf("cancelled: %v", w.engine.cancelled)
@@ -155,6 +159,32 @@ func TestCancelledRunEndsWhenItsEngineSaysSo(t *testing.T) {
 	w.is(airports, job.Waiting, "waits for airports 2013-01-02, which runs")
 }
 
+func TestActsWakeTheFunctions(t *testing.T) {
+	w := newWorld(t)
+	act := func(verb job.Verb, want ...string) {
+		t.Helper()
+		j, err := w.operator.Do(t.Context(), airports, verb, "because")
+		w.check(err)
+		w.check(w.promoter.Wake(t.Context(), j))
+		w.heard("jobs", want...)
+	}
+	w.land(airports, "x\n")
+	w.told("jobs")
+	act(job.Hold)
+	act(job.Release, "job.ready airports 2013-01-01")
+	w.work()
+	act(job.Cancel, "job.cancel airports 2013-01-01") // start-jobs asks the engine to end the run
+	w.finish(airports, 1, engine.Status{State: engine.Cancelled})
+	w.told("jobs")
+	act(job.Redrive, "job.ready airports 2013-01-01")
+	w.work()
+	w.publish(airports)
+	w.told("jobs")
+	act(job.Redrive, "job.succeeded airports 2013-01-01") // its export is missing
+	act(job.Restate, "job.ready airports 2013-01-01")
+	act(job.Cancel, "job.succeeded airports 2013-01-01") // the day is closed as it was, and its export is due
+}
+
 func TestCancelledRunThatNeverStartedIsNotStarted(t *testing.T) {
 	w := newWorld(t)
 	w.land(airports, "x\n")
@@ -169,14 +199,71 @@ func TestCancelledRunThatNeverStartedIsNotStarted(t *testing.T) {
 	}
 }
 
-func TestRunThatPublishedBeforeItWasCancelledHasSucceeded(t *testing.T) {
-	w := newWorld(t)
-	w.land(airports, "x\n")
-	w.work()
-	w.do(airports, job.Cancel)
-	w.publish(airports)
-	if j := w.job(airports); j.Cancel != "" {
-		t.Errorf("still to be cancelled: %+v", j)
+// actsAfter is a ledger in which something happens between an operator's reading and writing.
+type actsAfter struct {
+	OperateLedger
+	happens func()
+}
+
+func (l actsAfter) Act(ctx context.Context, was, is job.Job) error {
+	l.happens()
+	return l.OperateLedger.Act(ctx, was, is)
+}
+
+// TestCancelAndPublishExcludeEachOther plays cancel and the steps of a run in each order, also where the person who cancels read the job before a
+// step and wrote after it: what is recorded first counts, and nobody is told that nothing is published of what was.
+func TestCancelAndPublishExcludeEachOther(t *testing.T) {
+	const publishing, published = "job airports/2013-01-01 has begun to publish, and is finished: cancelling would leave half of it",
+		"job airports/2013-01-01 has published its day: there is nothing left to cancel; sluice restate does the day again"
+	for _, restated := range []bool{false, true} {
+		for read := range 3 { // the steps that the run took before the job was read, and before the act was written
+			for written := read; written < 3; written++ {
+				s := newStage(t, 5, emulator.Feed("airports"))
+				s.receive(s.deliver(airports)...)
+				s.start()
+				p := s.sorted()[0]
+				if restated {
+					s.progress(p)
+					s.progress(p)
+					s.end(p)
+					is, err := s.operator.Do(t.Context(), airports, job.Restate, "because")
+					if err != nil {
+						t.Fatal(err)
+					}
+					s.wants(is)
+					s.start()
+					p = s.runs["airports/2013-01-01#2"]
+				}
+				for range read {
+					s.progress(p)
+				}
+				left := written - read
+				s.operator.Ledger = actsAfter{s.ledger, func() {
+					for ; left > 0; left-- {
+						s.progress(p)
+					}
+				}}
+				is, err := s.operator.Do(t.Context(), airports, job.Cancel, "because")
+				// What the rules refuse is not written, so that the run goes no further meanwhile.
+				at := fmt.Sprintf("restated %v, read after %d steps, written after %d", restated, read, written)
+				if want := []string{"", publishing, published}[cmp.Or(read, written)]; (err == nil) != (want == "") || err != nil && err.Error() != want {
+					t.Errorf("%s: %v, not %q", at, err, want)
+				}
+				if err == nil {
+					s.wants(is)
+				}
+				for range 3 {
+					s.progress(p)
+				}
+				s.end(p)
+				if j := s.job(airports); err == nil && (j.State != job.Cancelled || j.Published()) || err != nil && (j.State != job.Succeeded || !j.Published()) {
+					t.Errorf("%s: %v, and the job is %s", at, err, j.State)
+				}
+				if len(s.model.faults) > 0 {
+					t.Errorf("%s: %q", at, s.model.faults)
+				}
+			}
+		}
 	}
 }
 

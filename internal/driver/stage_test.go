@@ -135,8 +135,9 @@ type stage struct {
 	loads     map[string]*load // loads are BigQuery's jobs by what they load.
 	slow      bool             // slow: BigQuery's jobs take longer than anybody waits for them.
 
-	asked     func() // asked happens when an engine is asked for a run, before it answers.
-	meanwhile func() // meanwhile happens after somebody looked at the landing bucket, before what was seen is used.
+	conflict  func() bool // conflict tells of a write whether a transaction touches its item at that moment; nil: never.
+	asked     func()      // asked happens when an engine is asked for a run, before it answers.
+	meanwhile func()      // meanwhile happens after somebody looked at the landing bucket, before what was seen is used.
 
 	ledger   *ledger.Ledger
 	intake   Intake
@@ -160,6 +161,8 @@ func newStage(t testing.TB, parallel int, feeds ...map[string]types.AttributeVal
 	for name := range known {
 		s.objects["contracts/"+name+".json"] = []byte("{}")
 	}
+	s.ledger.Pause = func(context.Context, int) error { return nil }
+	s.db.Conflict = func() bool { return s.conflict != nil && s.conflict() }
 	s.db.Before, s.db.After = func() (int, error) { return s.port.before() }, func(call int) error { return s.port.after(call) }
 	clock := func() time.Time { return s.now }
 	country := settings.Country{Stack: "test", Country: "us", Parallel: parallel, Tables: s.tables}
@@ -470,11 +473,15 @@ func (s *stage) progress(p *played) {
 			return
 		}
 		write := func(update, condition string, values map[string]types.AttributeValue) bool {
-			_, err := s.db.UpdateItem(context.Background(), &dynamodb.UpdateItemInput{TableName: &s.tables.Jobs, Key: map[string]types.AttributeValue{
-				"feed": &types.AttributeValueMemberS{Value: p.run.ID.Feed}, "day": &types.AttributeValueMemberS{Value: string(p.run.ID.Day)}},
-				UpdateExpression: aws.String(update), ConditionExpression: aws.String(condition),
-				ExpressionAttributeNames: map[string]string{"#state": "state", "#token": "token"}, ExpressionAttributeValues: values})
-			return err == nil
+			for {
+				_, err := s.db.UpdateItem(context.Background(), &dynamodb.UpdateItemInput{TableName: &s.tables.Jobs, Key: map[string]types.AttributeValue{
+					"feed": &types.AttributeValueMemberS{Value: p.run.ID.Feed}, "day": &types.AttributeValueMemberS{Value: string(p.run.ID.Day)}},
+					UpdateExpression: aws.String(update), ConditionExpression: aws.String(condition),
+					ExpressionAttributeNames: map[string]string{"#state": "state", "#token": "token", "#cancel": "cancel"}, ExpressionAttributeValues: values})
+				if conflict := (*types.TransactionConflictException)(nil); !errors.As(err, &conflict) { // else the job tries again
+					return err == nil
+				}
+			}
 		}
 		text := func(v string) types.AttributeValue { return &types.AttributeValueMemberS{Value: v} }
 		number := func(n int64) types.AttributeValue { return &types.AttributeValueMemberN{Value: fmt.Sprint(n)} }
@@ -489,7 +496,7 @@ func (s *stage) progress(p *played) {
 			j := s.job(p.run.ID)
 			p.revision, p.publishes = o.Revision, token
 			switch {
-			case j.State != job.Running || j.Token != token:
+			case j.State != job.Running || j.Token != token || j.Cancel != "":
 				fails()
 				return
 			case j.Commit.State == job.Committed && j.Commit.Revision == o.Revision:
@@ -504,9 +511,10 @@ func (s *stage) progress(p *played) {
 			default:
 				manifest := fmt.Sprintf("manifests/%s/%d.json", p.run.ID, token)
 				s.objects[manifest], _ = json.Marshal(warehouse.Manifest{Feed: p.run.ID.Feed, Day: p.run.ID.Day, Token: token, Revision: o.Revision, Rows: 1})
+				values[":nobody"] = text("")
 				values[":r"], values[":committing"], values[":manifest"] = number(o.Revision), text("committing"), text(manifest)
 				if !write("SET commitToken = :t, commitRevision = :r, commitState = :committing, manifest = :manifest",
-					"#state = :running AND #token = :t AND (attribute_not_exists(commitState) OR commitState <> :committed OR commitRevision < :r)", values) {
+					"#state = :running AND #token = :t AND (attribute_not_exists(#cancel) OR #cancel = :nobody) AND (attribute_not_exists(commitState) OR commitState <> :committed OR commitRevision < :r)", values) {
 					fails()
 					return
 				}
@@ -514,7 +522,7 @@ func (s *stage) progress(p *played) {
 			p.claimed = true
 			return
 		}
-		s.model.published(p.run.ID, p.revision, p.publishes)
+		s.model.published(p.run.ID, p.revision, p.publishes, token)
 		values[":c"] = number(p.publishes)
 		if !write("SET commitState = :committed", "#state = :running AND #token = :t AND commitToken = :c", values) {
 			fails()
@@ -543,7 +551,7 @@ func (s *stage) sorted() []*played {
 
 // rest lets everything come to its end: no mishap any more, people let go what they stopped, and time passes.
 func (s *stage) rest() {
-	s.port = &port{}
+	s.port, s.conflict = &port{}, nil
 	defer func() {
 		for _, name := range slices.Sorted(maps.Keys(s.loads)) {
 			s.bigQuery(name)
@@ -596,4 +604,7 @@ func (s *stage) wants(j job.Job) {
 	s.model.stopped[j.ID] = j.State == job.Held || j.State == job.Cancelled
 	s.model.unwanted[j.ID] = j.State == job.Cancelled || j.Cancel != ""
 	s.model.wanted[j.ID] = j.Revision
+	if j.State == job.Running && j.Cancel != "" {
+		s.model.cancelled[j.ID] = j.Token
+	}
 }

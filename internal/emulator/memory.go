@@ -25,6 +25,9 @@ type Memory struct {
 	// operation's answer.
 	Before func() (int, error)
 	After  func(int) error
+	// Conflict, where it is set, tells of each write whether a transaction touches its item at that moment: it is refused then, as DynamoDB
+	// refuses it.
+	Conflict func() bool
 }
 
 type attributes = map[string]types.AttributeValue
@@ -32,6 +35,14 @@ type attributes = map[string]types.AttributeValue
 // NewMemory is an empty database. Tables are made by their first item.
 func NewMemory() *Memory {
 	return &Memory{tables: map[string]map[string]attributes{}, Before: func() (int, error) { return 0, nil }, After: func(int) error { return nil }}
+}
+
+func (m *Memory) conflict() bool { return m.Conflict != nil && m.Conflict() }
+
+// errConflict is how a single write is refused that meets a transaction.
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
+func errConflict() error {
+	return &types.TransactionConflictException{Message: aws.String("Transaction is ongoing for the item")}
 }
 
 // call runs one operation as a whole.
@@ -155,6 +166,9 @@ func (m *Memory) BatchGetItem(_ context.Context, in *dynamodb.BatchGetItemInput,
 // PutItem replaces an item.
 func (m *Memory) PutItem(_ context.Context, in *dynamodb.PutItemInput, _ ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error) {
 	return call(m, func() (*dynamodb.PutItemOutput, error) {
+		if m.conflict() {
+			return nil, errConflict()
+		}
 		key := keyOf(*in.TableName, in.Item)
 		if !holds(aws.ToString(in.ConditionExpression), m.table(in.TableName)[key], in.ExpressionAttributeNames, in.ExpressionAttributeValues) {
 			return nil, &types.ConditionalCheckFailedException{}
@@ -167,6 +181,9 @@ func (m *Memory) PutItem(_ context.Context, in *dynamodb.PutItemInput, _ ...func
 // UpdateItem changes one item.
 func (m *Memory) UpdateItem(_ context.Context, in *dynamodb.UpdateItemInput, _ ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error) {
 	return call(m, func() (*dynamodb.UpdateItemOutput, error) {
+		if m.conflict() {
+			return nil, errConflict()
+		}
 		if !m.update(&types.Update{TableName: in.TableName, Key: in.Key, UpdateExpression: in.UpdateExpression, ConditionExpression: in.ConditionExpression,
 			ExpressionAttributeNames: in.ExpressionAttributeNames, ExpressionAttributeValues: in.ExpressionAttributeValues}, true) {
 			return nil, &types.ConditionalCheckFailedException{}
@@ -178,6 +195,13 @@ func (m *Memory) UpdateItem(_ context.Context, in *dynamodb.UpdateItemInput, _ .
 // TransactWriteItems changes several items, or none.
 func (m *Memory) TransactWriteItems(_ context.Context, in *dynamodb.TransactWriteItemsInput, _ ...func(*dynamodb.Options)) (*dynamodb.TransactWriteItemsOutput, error) {
 	return call(m, func() (*dynamodb.TransactWriteItemsOutput, error) {
+		if m.conflict() { // the reasons are in the order of the items
+			reasons := []types.CancellationReason{{Code: aws.String("TransactionConflict")}}
+			for range len(in.TransactItems) - 1 {
+				reasons = append(reasons, types.CancellationReason{Code: aws.String("None")})
+			}
+			return nil, &types.TransactionCanceledException{CancellationReasons: reasons}
+		}
 		seen := map[string]bool{}
 		for _, i := range in.TransactItems {
 			place := *i.Update.TableName + keyOf(*i.Update.TableName, i.Update.Key)

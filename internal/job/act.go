@@ -33,7 +33,7 @@ func (r Refused) Error() string { return string(r) }
 func refused(format string, args ...any) error { return Refused(fmt.Sprintf(format, args...)) }
 
 // Apply returns the job as an act leaves it, or says why the act is refused. The last day is that of the feed. A running job that is
-// cancelled goes on running until its engine says that the run ended.
+// cancelled goes on running until its engine says that the run ended; from then on the ledger gives its run no right to publish.
 func (j Job) Apply(a Act, last Day) (Job, error) {
 	if a.By == "" || a.Verb == Restate && a.Reason == "" {
 		return j, refused("job %s: say who does it, and why", j.ID)
@@ -77,11 +77,15 @@ func (j Job) Apply(a Act, last Day) (Job, error) {
 		switch {
 		case publishing:
 			return j, refused("job %s has begun to publish, and is finished: cancelling would leave half of it", j.ID)
-		case j.State == Running && j.Cancel == "":
+		case j.State == Running && j.Published():
+			return j, refused("job %s has published its day: there is nothing left to cancel; sluice restate does the day again", j.ID)
+		case j.State == Running && j.Cancel != "":
+			return j, refused("job %s: run %d is being ended already: %s", j.ID, j.Token, j.Cancel)
+		case j.State == Running:
 			j.Cancel = by
 			j.Acts = append(j.Acts[:len(j.Acts):len(j.Acts)], a)
 			return j, nil
-		case j.State == Running, !j.State.CanBecome(Cancelled):
+		case !j.State.CanBecome(Cancelled):
 			return j, refused("job %s is %s: there is nothing to cancel", j.ID, j.State)
 		}
 		to = Cancelled

@@ -98,6 +98,21 @@ func TestWhatBeganToPublishIsNotCancelled(t *testing.T) {
 	}
 }
 
+func TestRunIsCancelledOnceAndNotWhenItHasPublished(t *testing.T) {
+	published := in(Running, "a", d1)
+	published.Revision, published.Commit = 2, Commit{2, 2, Committed}
+	ending := in(Running, "a", d1)
+	ending.Token, ending.Cancel = 3, "cancel by bob"
+	for want, j := range map[string]Job{
+		"job a/2013-01-01 has published its day: there is nothing left to cancel; sluice restate does the day again": published,
+		"job a/2013-01-01: run 3 is being ended already: cancel by bob":                                              ending,
+	} {
+		if is, err := j.Apply(Act{Verb: Cancel, By: "ann"}, ""); err == nil || err.Error() != want || !reflect.DeepEqual(is, j) {
+			t.Errorf("%+v, %v, not %s", is, err, want)
+		}
+	}
+}
+
 func TestCancelledRestatementLeavesTheDayClosed(t *testing.T) {
 	j := in(Waiting, "a", d1)
 	j.Revision, j.Commit = 2, Commit{1, 1, Committed}

@@ -195,6 +195,7 @@ const (
 	NoticeFailed    NoticeType = "job.failed"
 	NoticeDead      NoticeType = "job.dead"
 	NoticeCancelled NoticeType = "job.cancelled"
+	NoticeCancel    NoticeType = "job.cancel" // somebody wants the run ended; it wakes the functions and is kept nowhere
 	NoticeBlocked   NoticeType = "job.blocked"
 	NoticeHeld      NoticeType = "job.held"
 	NoticeOverdue   NoticeType = "job.overdue" // a run takes longer than it should; it goes on

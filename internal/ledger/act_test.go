@@ -69,6 +69,12 @@ func TestActDecidedOnAnOldStateIsRefused(t *testing.T) {
 	if err := l.Act(t.Context(), was, is); !errors.Is(err, ErrChanged) {
 		t.Errorf("a run that began to publish meanwhile: %v", err)
 	}
+	emulator.Set(t, db, l.tables.Jobs, jobKey(flights), map[string]types.AttributeValue{"commitState": str("committed"), "commitToken": num(1), "commitRevision": num(0)})
+	was, is = apply(t, l, flights, job.Cancel) // of a restatement
+	emulator.Set(t, db, l.tables.Jobs, jobKey(flights), map[string]types.AttributeValue{"commitToken": num(2), "commitRevision": num(1)})
+	if err := l.Act(t.Context(), was, is); !errors.Is(err, ErrChanged) {
+		t.Errorf("a run that published meanwhile: %v", err)
+	}
 }
 
 func TestRestatedDayIsOnTheBoardAndItsExportStaysDue(t *testing.T) {

@@ -52,10 +52,14 @@ type DB interface {
 type Ledger struct {
 	db     DB
 	tables settings.Tables
+
+	// Pause waits before a call is repeated that DynamoDB refused for others: the attempt is 1 before the first repetition. It returns the
+	// context's error when that ends first. Tests that play millions of calls replace it.
+	Pause func(ctx context.Context, attempt int) error
 }
 
 // New opens a ledger. It does not touch the network.
-func New(db DB, tables settings.Tables) *Ledger { return &Ledger{db, tables} }
+func New(db DB, tables settings.Tables) *Ledger { return &Ledger{db: db, tables: tables, Pause: pause} }
 
 type item = map[string]types.AttributeValue
 
@@ -136,8 +140,10 @@ func batchGet[T any](ctx context.Context, l *Ledger, table string, keys []item) 
 		ask := map[string]types.KeysAndAttributes{table: {Keys: keys[:n], ConsistentRead: aws.Bool(true)}}
 		keys = keys[n:]
 		for attempt := 0; len(ask) > 0; attempt++ {
-			if err := pause(ctx, attempt); err != nil {
-				return nil, err
+			if attempt > 0 {
+				if err := l.Pause(ctx, attempt); err != nil {
+					return nil, err
+				}
 			}
 			got, err := l.db.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: ask})
 			if err != nil {
@@ -164,19 +170,75 @@ type change struct {
 	values    item
 }
 
-// write does one conditional update. A failed condition is ErrChanged.
+// conflictRetries is how often a write is repeated that DynamoDB refuses because another one touches the same item at that moment.
+const conflictRetries = 8
+
+// retried makes a write, and repeats it while it meets a transaction that touches the same item. DynamoDB refuses a transaction then with a
+// reason of its own, and a single PutItem, UpdateItem or DeleteItem with TransactionConflictException, which the SDK does not repeat; reads
+// other than TransactGetItems, which nothing here uses, are never refused for it.
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
+func (l *Ledger) retried(ctx context.Context, write func() error) error {
+	for attempt := 0; ; attempt++ {
+		if attempt > 0 {
+			if err := l.Pause(ctx, attempt); err != nil {
+				return err
+			}
+		}
+		if err := write(); attempt == conflictRetries || !isConflict(err) {
+			return err
+		}
+	}
+}
+
+// isConflict reports whether a write had no effect only because of another one at that moment, or because too many came at once.
+func isConflict(err error) bool {
+	if conflict := (*types.TransactionConflictException)(nil); errors.As(err, &conflict) {
+		return true
+	}
+	cancelled := (*types.TransactionCanceledException)(nil)
+	if !errors.As(err, &cancelled) {
+		return false // the SDK repeats calls that are throttled
+	}
+	found := false
+	for _, reason := range cancelled.CancellationReasons {
+		switch aws.ToString(reason.Code) {
+		case "ConditionalCheckFailed":
+			return false
+		case "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded":
+			found = true
+		}
+	}
+	return found
+}
+
+// write does one conditional update. A failed condition is ErrChanged; a conflict with a transaction is tried again.
 func (l *Ledger) write(ctx context.Context, c change) error {
-	_, err := l.db.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+	in := &dynamodb.UpdateItemInput{
 		TableName: &c.table, Key: c.key, UpdateExpression: &c.update, ConditionExpression: optional(c.condition),
 		ExpressionAttributeNames: c.allNames(), ExpressionAttributeValues: c.values,
-	})
+	}
+	return unmet(l.retried(ctx, func() error {
+		_, err := l.db.UpdateItem(ctx, in)
+		return err
+	}))
+}
+
+// unmet makes ErrChanged of a condition that does not hold.
+func unmet(err error) error {
 	if failed := (*types.ConditionalCheckFailedException)(nil); errors.As(err, &failed) {
 		return ErrChanged
+	}
+	if cancelled := (*types.TransactionCanceledException)(nil); errors.As(err, &cancelled) {
+		for _, reason := range cancelled.CancellationReasons {
+			if aws.ToString(reason.Code) == "ConditionalCheckFailed" {
+				return ErrChanged
+			}
+		}
 	}
 	return err
 }
 
-// transact does several conditional writes as one. A failed condition is ErrChanged; a conflict with another transaction is tried again.
+// transact does several conditional writes as one. A failed condition is ErrChanged; a conflict with another write is tried again.
 func (l *Ledger) transact(ctx context.Context, changes ...change) error {
 	if len(changes) == 1 {
 		return l.write(ctx, changes[0])
@@ -188,35 +250,14 @@ func (l *Ledger) transact(ctx context.Context, changes ...change) error {
 			ExpressionAttributeNames: c.allNames(), ExpressionAttributeValues: c.values,
 		}})
 	}
-	for attempt := 0; ; attempt++ {
-		if err := pause(ctx, attempt); err != nil {
-			return err
-		}
+	return unmet(l.retried(ctx, func() error {
 		_, err := l.db.TransactWriteItems(ctx, in)
-		cancelled := (*types.TransactionCanceledException)(nil)
-		if !errors.As(err, &cancelled) {
-			return err
-		}
-		conflict := false
-		for _, reason := range cancelled.CancellationReasons {
-			switch aws.ToString(reason.Code) {
-			case "ConditionalCheckFailed":
-				return ErrChanged
-			case "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded":
-				conflict = true
-			}
-		}
-		if !conflict || attempt == 8 {
-			return err
-		}
-	}
+		return err
+	}))
 }
 
-// pause waits before an attempt that is not the first: longer each time, and never as long as the others that were refused with us.
+// pause is longer before each attempt, and never as long as that of the others that were refused with us.
 func pause(ctx context.Context, attempt int) error {
-	if attempt == 0 {
-		return nil
-	}
 	limit := 20 * time.Millisecond << min(attempt, 6)
 	select {
 	case <-ctx.Done():

@@ -52,13 +52,13 @@ func (l *Ledger) Act(ctx context.Context, was, is job.Job) error {
 		table: l.tables.Jobs, key: jobKey(is.ID),
 		update: "SET #state = :to, reason = :reason, revision = :revision, opened = :opened, retryAt = :retry, trouble = :trouble, #cancel = :cancel, " +
 			"acts = list_append(if_not_exists(acts, :empty), :act)",
-		// A commit that began meanwhile must not be lost sight of, nor an act of somebody else.
+		// A commit that began meanwhile, or came to its end, must not be lost sight of, nor an act of somebody else.
 		condition: "#state = :from AND #token = :token AND revision = :was AND (attribute_not_exists(acts) OR size(acts) = :acts) AND " +
-			"(attribute_not_exists(commitState) OR commitState = :commit)",
+			"(attribute_not_exists(commitState) OR commitState = :commit AND commitToken = :committer)",
 		values: item{
 			":to": str(string(is.State)), ":reason": str(is.Reason), ":revision": num(is.Revision), ":opened": num(is.Opened), ":retry": str(stamp(is.RetryAt)),
 			":trouble": str(is.Trouble), ":cancel": str(is.Cancel), ":from": str(string(was.State)), ":token": num(was.Token), ":was": num(was.Revision),
-			":acts": num(int64(len(was.Acts))), ":commit": str(string(was.Commit.State)), ":empty": &types.AttributeValueMemberL{},
+			":acts": num(int64(len(was.Acts))), ":commit": str(string(was.Commit.State)), ":committer": num(was.Commit.Token), ":empty": &types.AttributeValueMemberL{},
 			":act": &types.AttributeValueMemberL{Value: []types.AttributeValue{&types.AttributeValueMemberM{Value: item{
 				"verb": str(string(act.Verb)), "by": str(act.By), "reason": str(act.Reason), "at": str(stamp(act.At))}}}},
 		},
@@ -415,8 +415,11 @@ func (l *Ledger) RecordFile(ctx context.Context, f, was job.File) (bool, error) 
 	if len(values) > 0 {
 		in.ExpressionAttributeValues = values
 	}
-	_, err = l.db.PutItem(ctx, in)
-	if failed := (*types.ConditionalCheckFailedException)(nil); errors.As(err, &failed) {
+	err = unmet(l.retried(ctx, func() error {
+		_, err := l.db.PutItem(ctx, in)
+		return err
+	}))
+	if errors.Is(err, ErrChanged) {
 		return false, nil
 	}
 	return err == nil, wrap(err, "ledger: file %s", f.Key)

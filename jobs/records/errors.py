@@ -27,6 +27,12 @@ class ClaimError(JobError):
     kind = "claim"
 
 
+class CancelledError(ClaimError):
+    """Somebody cancelled the job before its run took the right to publish; nothing was published."""
+
+    kind = "cancelled"
+
+
 class AuditError(JobError):
     """The sums do not add up, so nothing was published."""
 

@@ -178,6 +178,16 @@ class Country:
             },
         )
 
+    def cancel(self, feed: str, day: str, by: str) -> None:
+        """Records that somebody wants the run ended, as `sluice cancel` does."""
+        self.dynamodb.update_item(
+            TableName=self.jobs_table,
+            Key={"feed": {"S": feed}, "day": {"S": day}},
+            UpdateExpression="SET #cancel = :by",
+            ExpressionAttributeNames={"#cancel": "cancel"},
+            ExpressionAttributeValues={":by": {"S": by}},
+        )
+
     def attempt(
         self,
         contract: Mapping[str, Any],

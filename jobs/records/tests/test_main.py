@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from jobs.records import files, transforms
 from jobs.records import main as job
-from jobs.records.errors import AuditError, ChangedError, ClaimError, InputError, JobError
+from jobs.records.errors import AuditError, CancelledError, ChangedError, ClaimError, InputError, JobError
 from jobs.records.lake import Table
 from jobs.records.ledger import Ledger
 from jobs.records.main import Run
@@ -419,6 +419,34 @@ def test_a_commit_that_the_order_does_not_resume_is_left_alone(
         country.run(SHOPS, D1, FIRST)
     with pytest.raises(ClaimError, match="run 1 has begun to publish, and this run's order does not resume it"):
         country.run(SHOPS, D1, FIRST, token=2)
+
+
+def test_a_run_that_is_cancelled_while_it_works_publishes_nothing(
+    country: Country, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    country.run(SHOPS, D1, FIRST)
+    before = everything(country)
+    audit = job._audit
+
+    def audit_and_cancel(*args: Any) -> None:
+        audit(*args)
+        country.cancel("shops", D2, "cancel by ann: wrong delivery")
+
+    monkeypatch.setattr(job, "_audit", audit_and_cancel)
+    with pytest.raises(CancelledError) as error:
+        country.run(SHOPS, D2, SECOND)
+    assert str(error.value) == f"job shops/{D2}: cancel by ann: wrong delivery; nothing was published"
+    assert error.value.kind == "cancelled"
+    assert everything(country) == before
+    assert "commitState" not in country.job("shops", D2)
+    with pytest.raises(CancelledError):
+        country.run(SHOPS, D2, SECOND, token=2)  # as it stands: it does not begin
+
+    monkeypatch.setattr(job, "_audit", audit)
+    country.cancel("shops", D2, "")  # what the ledger has where an act left nobody who wants it ended
+    assert country.run(SHOPS, D2, SECOND, token=3) == counts(
+        input=4, validated=2, invalid=2, changed=1, unchanged=1, deleted=1
+    )
 
 
 def test_a_closed_day_is_not_done_again(country: Country) -> None:
