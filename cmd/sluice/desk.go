@@ -126,6 +126,9 @@ func (d countryDesk) explainNoJob(ctx context.Context, id jobs.ID) (jobs.State, 
 			files = append(files, f)
 		}
 	}
+	if err := id.Day.Check(time.Now(), d.intake.Zone); err != nil {
+		return "", []jobs.Why{{Kind: jobs.WhyNoDay, Text: err.Error(), Next: "put its files under the day that they are of"}}, nil
+	}
 	missing := feeds[id.Feed].Missing(id.Day, files, time.Now(), d.intake.Zone)
 	if missing == "" {
 		return "", []jobs.Why{{Kind: jobs.WhyNoDay, Text: "the day is complete, and its job not yet there",

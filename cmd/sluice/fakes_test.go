@@ -237,8 +237,10 @@ func (s *stage) run(t *testing.T, args ...string) (code int, out, errOut string)
 func (s *stage) runContext(ctx context.Context, args ...string) (code int, out, errOut string) {
 	var o, e bytes.Buffer
 	a := newApp(&o, &e)
+	a.now = func() time.Time { return *at("2013-01-04T16:00:00Z") } // already the fifth in Tokyo
 	named := func(code string) country {
 		return country{
+			TimeZone:  "Asia/Tokyo",
 			Buckets:   settings.Buckets{Landing: "landing-" + code},
 			Databases: settings.Databases{Curated: "sluice_local_" + code + "_curated"},
 			Workgroup: "group-" + code,

@@ -8,10 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	jobs "github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/seal"
 )
 
@@ -32,6 +32,8 @@ func newPutCommand(a *app) *cobra.Command {
 		Long: `Uploads the files to <feed>/<day>/<file name> in the country's landing bucket. Where the feed's contract waits for a marker,
 the marker is written last, so that the day is complete when the command ends. Where the contract says sluice.clientSide, each file is
 encrypted under the country's key before it leaves this machine.
+
+The day is one from 1960-01-01 to tomorrow in the country's time zone; another one is refused before anything is uploaded.
 
 A day that succeeded is closed. A file for it still lands, and is recorded as late, but no job takes it up until the day is restated:
 the command then exits with 3.`,
@@ -63,6 +65,13 @@ func (a *app) put(ctx context.Context, r putRequest) error {
 	f, err := o.feed(r.country, r.feed)
 	if err != nil {
 		return err
+	}
+	zone, err := places[0].zone()
+	if err != nil {
+		return err
+	}
+	if err := jobs.Day(r.day).Check(a.now(), zone); err != nil {
+		return usageError{err.Error()}
 	}
 	if f.ClientSide {
 		if err := r.checkSealed(); err != nil {
@@ -113,8 +122,8 @@ func (r putRequest) check() error {
 }
 
 func checkDay(day string) error {
-	if _, err := time.Parse(time.DateOnly, day); err != nil {
-		return usagef("day %q is not a date of the form yyyy-mm-dd", day)
+	if _, err := jobs.ParseDay(day); err != nil {
+		return usageError{err.Error()}
 	}
 	return nil
 }

@@ -94,12 +94,16 @@ func TestWrongPutIsRefusedBeforeAnythingIsUploaded(t *testing.T) {
 		args    []string
 		message string
 	}{
-		"no file":            {right, "requires at least 1 arg"},
-		"missing flag":       {[]string{files[0], "--country", "us"}, `required flag(s) "day", "feed" not set`},
-		"unknown flag":       {[]string{files[0], "--nation", "us"}, "unknown flag: --nation"},
-		"unknown country":    {append(flags("uy", "flights", "2013-01-01"), files[0]), `no country "uy" in the stack; it has pr, us`},
-		"unknown feed":       {append(flags("us", "trains", "2013-01-01"), files[0]), `no feed "trains" in country "us"; it has airports, flights`},
-		"impossible day":     {append(flags("us", "flights", "2013-02-30"), files[0]), `day "2013-02-30" is not a date of the form yyyy-mm-dd`},
+		"no file":         {right, "requires at least 1 arg"},
+		"missing flag":    {[]string{files[0], "--country", "us"}, `required flag(s) "day", "feed" not set`},
+		"unknown flag":    {[]string{files[0], "--nation", "us"}, "unknown flag: --nation"},
+		"unknown country": {append(flags("uy", "flights", "2013-01-01"), files[0]), `no country "uy" in the stack; it has pr, us`},
+		"unknown feed":    {append(flags("us", "trains", "2013-01-01"), files[0]), `no feed "trains" in country "us"; it has airports, flights`},
+		"impossible day":  {append(flags("us", "flights", "2013-02-30"), files[0]), `day "2013-02-30" is not a date of the form yyyy-mm-dd`},
+		"day of the next century": {append(flags("us", "flights", "2099-01-01"), files[0]),
+			"day 2099-01-01 is in the future: the latest day that is accepted now is 2013-01-06, which is tomorrow in Asia/Tokyo"},
+		"day before all partitions": {append(flags("us", "flights", "1959-12-31"), files[0]),
+			"day 1959-12-31 is too early: the earliest day that is accepted is 1960-01-01"},
 		"absent file":        {append(right, files[0]+".gone"), "no such file or directory"},
 		"folder":             {append(right, filepath.Dir(files[0])), "is not a regular file"},
 		"same name twice":    {append(right, files[0], files[1]), "have the same name"},

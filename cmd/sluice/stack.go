@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -45,6 +46,11 @@ type country struct {
 	DataKey   string             `json:"dataKey"` // DataKey is the ARN of the key that records are encrypted with.
 
 	Application string `json:"application"` // Application is the id of the application on EMR Serverless.
+}
+
+// zone is the country's time zone.
+func (c country) zone() (*time.Location, error) {
+	return settings.Country{TimeZone: c.TimeZone}.Location()
 }
 
 // granted is what the access table lets somebody do in a country.

@@ -28,6 +28,7 @@ type IntakeLedger interface {
 	File(ctx context.Context, f job.File) (job.File, bool, error)
 	RecordFile(ctx context.Context, f, was job.File) (bool, error)
 	MarkFile(ctx context.Context, f job.File, from job.FileState) (bool, error)
+	Accept(ctx context.Context, key string) error
 	FileLedger
 }
 
@@ -156,6 +157,9 @@ func (i Intake) check(feeds map[string]job.Feed, key string) (job.ID, string, er
 	id, name, err := job.ParseKey(key)
 	if err != nil {
 		return job.ID{}, "", err
+	}
+	if err := id.Day.Check(i.Now(), i.Zone); err != nil {
+		return job.ID{}, "", fmt.Errorf("%w; put the object under the day that it is of", err)
 	}
 	if _, known := feeds[id.Feed]; !known {
 		return job.ID{}, "", fmt.Errorf("feed %q is not deployed in this country; add it to the stack, or put the file under one of %s", id.Feed,
@@ -343,6 +347,13 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 		}
 		if closed {
 			f.State, f.Reason = job.Late, LateReason
+		}
+		if id.Day.Check(f.LandedAt, i.Zone) != nil {
+			// It was rejected while its day was in the future, and is not any more.
+			if err := i.Ledger.Accept(ctx, f.Key); err != nil {
+				faults = append(faults, err)
+				continue
+			}
 		}
 		wrote, err := i.Ledger.RecordFile(ctx, f, old)
 		faults = append(faults, err)

@@ -102,7 +102,7 @@ func (p Promoter) landed(ctx context.Context, b job.Board) (map[string][]job.Day
 	}
 	var files []job.File
 	for _, f := range slices.Concat(found...) {
-		if id, name, err := job.ParseKey(f.Key); err == nil && id.Day < until[id.Feed] {
+		if id, name, err := job.ParseKey(f.Key); err == nil && id.Day.Check(b.Now, b.Zone) == nil && id.Day < until[id.Feed] {
 			f.ID, f.Name = id, name
 			files = append(files, f)
 		}

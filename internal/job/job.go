@@ -167,7 +167,7 @@ type FileState string
 const (
 	Landed    FileState = "landed"
 	Late      FileState = "late"      // Late files came to a closed day: nothing reads them until a restatement.
-	Rejected  FileState = "rejected"  // Rejected files have a key that names no feed, day and file.
+	Rejected  FileState = "rejected"  // Rejected files have a key that names no feed, day and file, or a day that is not accepted.
 	Processed FileState = "processed" // Processed files are in the day's published output.
 	Removed   FileState = "removed"   // Removed files were deleted from the landing bucket before a run took them.
 )

@@ -26,6 +26,27 @@ func ParseDay(text string) (Day, error) {
 	return Day(text), nil
 }
 
+// FirstDay is the earliest day that a delivery may be of: rows of earlier days have no partition of their own in BigQuery, they all fall into
+// one, __UNPARTITIONED__ (https://cloud.google.com/bigquery/docs/partitioned-tables), which no load of a single day can replace.
+const FirstDay Day = "1960-01-01"
+
+// LatestDay is the latest day that a delivery may be of: tomorrow, as the calendar of a zone has it. A sender's clock may be ahead by a day,
+// but not by a year: a day that succeeded closes its feed to all days before it.
+func LatestDay(now time.Time, zone *time.Location) Day {
+	return Day(now.In(zone).Format(time.DateOnly)).Next()
+}
+
+// Check refuses a day that a delivery cannot be of now: one before FirstDay, or after LatestDay. The error says which days are accepted.
+func (d Day) Check(now time.Time, zone *time.Location) error {
+	switch latest := LatestDay(now, zone); {
+	case d < FirstDay:
+		return fmt.Errorf("day %s is too early: the earliest day that is accepted is %s", d, FirstDay)
+	case d > latest:
+		return fmt.Errorf("day %s is in the future: the latest day that is accepted now is %s, which is tomorrow in %s", d, latest, zone)
+	}
+	return nil
+}
+
 // End is the midnight that ends the day in a zone, as its clocks show it: a day may have 23 or 25 hours.
 func (d Day) End(zone *time.Location) time.Time {
 	start, err := time.Parse(time.DateOnly, string(d))

@@ -158,3 +158,34 @@ func TestIDIsReadBackAsWritten(t *testing.T) {
 		}
 	}
 }
+
+func TestDayIsAcceptedFromTheFirstPartitionUntilTomorrowInItsZone(t *testing.T) {
+	now := at("2013-01-04T16:00:00Z")
+	for _, c := range []struct {
+		day  Day
+		zone string
+		want string
+	}{
+		{"1960-01-01", "UTC", ""},
+		{"1959-12-31", "UTC", "day 1959-12-31 is too early: the earliest day that is accepted is 1960-01-01"},
+		{"0001-01-01", "UTC", "day 0001-01-01 is too early: the earliest day that is accepted is 1960-01-01"},
+		{"2013-01-05", "UTC", ""},
+		{"2013-01-06", "UTC", "day 2013-01-06 is in the future: the latest day that is accepted now is 2013-01-05, which is tomorrow in UTC"},
+		{"2013-01-06", "Asia/Tokyo", ""},
+		{"2013-01-07", "Asia/Tokyo", "day 2013-01-07 is in the future: the latest day that is accepted now is 2013-01-06, which is tomorrow in Asia/Tokyo"},
+		{"2013-01-06", "Pacific/Kiritimati", ""},
+		{"9999-12-31", "UTC", "day 9999-12-31 is in the future: the latest day that is accepted now is 2013-01-05, which is tomorrow in UTC"},
+	} {
+		zone, err := time.LoadLocation(c.zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if err := c.day.Check(now, zone); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s in %s: %q, not %q", c.day, c.zone, got, c.want)
+		}
+	}
+}

@@ -92,9 +92,10 @@ func (l *Ledger) Files(ctx context.Context, id job.ID) ([]job.File, error) {
 	return l.files(ctx, id.String())
 }
 
-// Rejected returns the objects whose key names no feed, day and file.
+// Rejected returns the objects whose key names no feed, day and file, or a day that is not accepted.
 func (l *Ledger) Rejected(ctx context.Context) ([]job.File, error) {
-	return l.files(ctx, rejectedFiles)
+	files, err := l.files(ctx, rejectedFiles)
+	return slices.DeleteFunc(files, func(f job.File) bool { return f.State != job.Rejected }), err
 }
 
 func (l *Ledger) files(ctx context.Context, key string) ([]job.File, error) {

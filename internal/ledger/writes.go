@@ -453,6 +453,19 @@ func (l *Ledger) MarkFile(ctx context.Context, f job.File, from job.FileState) (
 	return err == nil, wrap(err, "ledger: file %s", f.Key)
 }
 
+// Accept takes an object out of those that were rejected, because its day has come. An object that was not among them is no error.
+func (l *Ledger) Accept(ctx context.Context, key string) error {
+	err := l.write(ctx, change{
+		table: l.tables.Files, key: item{"job": str(rejectedFiles), "file": str(key)},
+		update: "SET #state = :landed, reason = :reason", condition: "attribute_exists(job)",
+		values: item{":landed": str(string(job.Landed)), ":reason": str("it was taken in when its day had come")},
+	})
+	if errors.Is(err, ErrChanged) {
+		return nil
+	}
+	return wrap(err, "ledger: file %s", key)
+}
+
 // FileAlerted records that somebody was told of a rejected or late file.
 func (l *Ledger) FileAlerted(ctx context.Context, f job.File, now time.Time) error {
 	return wrap(l.write(ctx, change{
