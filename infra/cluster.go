@@ -13,6 +13,7 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/vpc"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"github.com/sluice-data/sluice/internal/spark"
 	"github.com/sluice-data/sluice/policies"
 )
 
@@ -277,10 +278,13 @@ func securityConfiguration(keyARN, artifactsBucket pulumi.StringInput) pulumi.St
 	}).(pulumi.StringOutput)
 }
 
-// The parts of the definition that the launch template and the standing cluster write each in its own way.
-var (
-	applications  = []string{"Hive", "Spark"}
-	configuration = []map[string]any{
+// applications are what EMR installs.
+var applications = []string{"Hive", "Spark"}
+
+// configuration is what the applications' files say. The launch template and the standing cluster write it each in its own way.
+func (args *ClusterArgs) configuration() []map[string]any {
+	return []map[string]any{
+		{"Classification": "core-site", "Properties": spark.Hadoop(args.Region)},
 		{"Classification": "iceberg-defaults", "Properties": map[string]string{"iceberg.enabled": "true"}},
 		// Hive, and Spark where it is asked for Hive's tables, have the catalog that Athena has.
 		{"Classification": "hive-site", "Properties": map[string]string{"hive.metastore.client.factory.class": glueMetastore, "iceberg.engine.hive.enabled": "true"}},
@@ -294,7 +298,7 @@ var (
 			"spark.speculation":              "true",
 		}},
 	}
-)
+}
 
 const (
 	scaleDown = "TERMINATE_AT_TASK_COMPLETION"
@@ -353,7 +357,7 @@ func (c *Cluster) template(id map[string]string, subnets []string) (string, erro
 		"StepConcurrencyLevel":  c.args.steps(),
 		"AutoTerminationPolicy": object{"IdleTimeout": 60 * withDefault(c.args.IdleMinutes, 15)},
 		"VisibleToAllUsers":     true,
-		"Configurations":        configuration,
+		"Configurations":        c.args.configuration(),
 		"Instances": object{
 			"Ec2SubnetIds":                  subnets,
 			"EmrManagedMasterSecurityGroup": id["primary"],

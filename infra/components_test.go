@@ -152,6 +152,27 @@ func TestLaunchTemplateIsTheInputOfRunJobFlow(t *testing.T) {
 	t.Fatal("no template was uploaded")
 }
 
+// Without it S3A asks us-east-2, wherever it runs.
+func TestClustersAndUpkeepReadS3InTheirRegion(t *testing.T) {
+	all := record(t, newExample(t).all)
+	found := map[string]bool{}
+	for _, r := range all {
+		text, err := json.Marshal(r.Inputs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case r.Name == "us-template":
+			found["template"] = strings.Contains(string(text), `{"Classification":"core-site","Properties":{"fs.s3a.endpoint.region":"eu-west-1"}}`)
+		case r.Type == "aws:glue/job:Job" && r.Name == "us-upkeep":
+			found["upkeep"] = strings.Contains(r.Inputs["defaultArguments"].(map[string]any)["--conf"].(string), "spark.hadoop.fs.s3a.endpoint.region=eu-west-1 --conf ")
+		}
+	}
+	if want := map[string]bool{"template": true, "upkeep": true}; !reflect.DeepEqual(found, want) {
+		t.Errorf("named by: %v", found)
+	}
+}
+
 func TestFunctionsReadTheirSettingsBack(t *testing.T) {
 	for _, r := range only(record(t, newExample(t).all), "aws:lambda/function:Function") {
 		variables := r.Inputs["environment"].(map[string]any)["variables"].(map[string]any)

@@ -87,7 +87,7 @@ func (s *Standing) cluster(ctx *pulumi.Context, name string, args *StandingArgs)
 		return fmt.Errorf("standing cluster %q: no size %q", name, sizeName)
 	}
 	c := args.Cluster
-	configurations, err := json.Marshal(configuration)
+	configurations, err := json.Marshal(c.args.configuration())
 	if err != nil {
 		return err
 	}

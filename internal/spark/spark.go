@@ -77,11 +77,26 @@ func artifact(c settings.Country, key string) string {
 	return "s3://" + c.Buckets.Artifacts + "/" + key
 }
 
-// Catalog is the Spark configuration under which the record job finds the country's tables: Iceberg on the Glue catalog, objects
-// encrypted with the country's key. It is rendered here for every engine.
+// s3aRegion is the setting of Hadoop that names the region of S3.
+//
+// From EMR 7.10 on, on clusters and Serverless, and from Glue 5.1 on, s3:// is read by S3A. Without an endpoint and a region S3A asks us-east-2,
+// wherever it runs, and is redirected from there; a private subnet without NAT has no route to another region's S3.
+// https://docs.aws.amazon.com/emr/latest/ReleaseGuide/emr-s3a-migrate.html
+// https://docs.aws.amazon.com/glue/latest/dg/migrating-version-51.html
+// https://hadoop.apache.org/docs/stable/hadoop-aws/tools/hadoop-aws/connecting.html
+const s3aRegion = "fs.s3a.endpoint.region"
+
+// Hadoop is what core-site.xml says on the nodes of a cluster in a region, for whatever reads S3 there and is not one of our jobs.
+func Hadoop(region string) map[string]string {
+	return map[string]string{s3aRegion: region}
+}
+
+// Catalog is the Spark configuration under which the jobs find the country's files and tables: S3 in the country's region, Iceberg on the
+// Glue catalog, objects encrypted with the country's key. It is rendered here for every engine.
 func Catalog(c settings.Country) [][2]string {
 	const lake = "spark.sql.catalog.lake"
 	return [][2]string{
+		{"spark.hadoop." + s3aRegion, c.Region},
 		{"spark.sql.extensions", "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"},
 		{lake, "org.apache.iceberg.spark.SparkCatalog"},
 		{lake + ".catalog-impl", "org.apache.iceberg.aws.glue.GlueCatalog"},

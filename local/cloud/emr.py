@@ -32,7 +32,7 @@ from ministack.core.router import extract_access_key_id
 from ministack.services import cloudwatch, ec2
 
 from local.cloud import certificates, events, machines, models, roles
-from local.cloud.steps import Result, Step
+from local.cloud.steps import Result, Step, engine_defaults
 
 _log = logging.getLogger(__name__)
 
@@ -452,7 +452,7 @@ class Emr:
             args=config["Args"],
             folder=self._home / "cloud/emr" / cluster["Id"] / step["Id"],
             jars=self._jars,
-            defaults=_spark_defaults(cluster["Configurations"]),
+            defaults=engine_defaults(cluster["ReleaseLabel"], region, cluster["Configurations"]),
             env={
                 **credentials,
                 "AWS_ENDPOINT_URL": self._endpoint,
@@ -1123,15 +1123,6 @@ def _closed_to_emr(attributes: Data) -> str:
         if (everything or port) and any(pair.get("GroupId") == primary for pair in rule["UserIdGroupPairs"]):
             return ""
     return "ServiceAccessSecurityGroup is missing ingress rule from EmrManagedMasterSecurityGroup on port 9443"
-
-
-def _spark_defaults(configurations: list[Data]) -> dict[str, str]:
-    """What a cluster's configurations say for spark-defaults.conf; nobody reads Hadoop's and YARN's here."""
-    settings: dict[str, str] = {}
-    for configuration in configurations:
-        if configuration.get("Classification") == "spark-defaults":
-            settings |= configuration.get("Properties", {})
-    return settings
 
 
 def _public_access(configuration: Data) -> Data:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import secrets
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.exceptions
@@ -18,7 +21,7 @@ from ministack.services import glue as catalog
 
 from local.cloud import events, roles
 from local.cloud.services import Data, Refused, Service, now, page
-from local.cloud.steps import Result, Step
+from local.cloud.steps import Result, Step, engine_defaults
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +39,27 @@ class GlueStep(Step):
 
     log_group: str = ""
     stream: str = ""
+    objects: Mapping[str, Path] = field(default_factory=dict)
+    """Where Glue brings the script and the Python files that it names, by their S3 addresses: Spark does not read them from S3."""
+
+    def _execute(self, controller: list[str]) -> int:
+        s3 = boto3.client(
+            "s3",
+            endpoint_url=self.env["AWS_ENDPOINT_URL"],
+            region_name=self.env["AWS_REGION"],
+            aws_access_key_id=self.env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=self.env["AWS_SESSION_TOKEN"],
+        )
+        for uri, path in self.objects.items():
+            address = urlsplit(uri)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.write_bytes(s3.get_object(Bucket=address.netloc, Key=address.path.lstrip("/"))["Body"].read())
+            except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+                (self.folder / "stderr").write_text(f"LAUNCH ERROR | {uri}: {error}\n")
+                return 1
+        return super()._execute(controller)
 
     def _keep_logs(self, controller: list[str]) -> str:
         logs = boto3.client(
@@ -233,15 +257,22 @@ class Jobs(Service):
 
     def _execute(self, job: Data, run: Data) -> Result:
         arguments = {**job.get("DefaultArguments", {}), **run["Arguments"], **job.get("NonOverridableArguments", {})}
-        command = _command(job, run, arguments)
+        folder = self._home / "cloud/glue" / job["Name"] / run["Id"]
+        objects: dict[str, Path] = {}
+
+        def bring(uri: str) -> str:
+            return os.fspath(objects.setdefault(uri, folder / f"work/glue/{len(objects)}" / uri.rpartition("/")[2]))
+
+        command = _command(job, run, arguments, bring)
         if isinstance(command, Result):
             return command
         region = get_region()
         work = GlueStep(
             args=command,
-            folder=self._home / "cloud/glue" / job["Name"] / run["Id"],
+            objects=objects,
+            folder=folder,
             jars=self._jars,
-            defaults={},
+            defaults=engine_defaults(run["GlueVersion"], region),
             env={
                 **roles.assume(roles.role(job["Role"]), _SERVICE, "GlueJobRunnerSession"),
                 "AWS_ENDPOINT_URL": self._endpoint,
@@ -336,18 +367,19 @@ def _check_workers(data: Data) -> None:
         raise Refused("A Spark job needs at least two workers.", "InvalidInputException")
 
 
-def _command(job: Data, run: Data, arguments: dict[str, str]) -> list[str] | Result:
-    """The spark-submit for a run, as Glue's own runner has it: every argument is the script's too."""
+def _command(job: Data, run: Data, arguments: dict[str, str], bring: Callable[[str], str]) -> list[str] | Result:
+    """The spark-submit for a run, as Glue's own runner has it: every argument is the script's too. `bring` has Glue fetch a file."""
     settings = [setting.strip() for setting in arguments.get("--conf", "").split(" --conf ") if setting.strip()]
     formats = arguments.get("--datalake-formats", "").split(",")
     if any("org.apache.iceberg" in setting for setting in settings) and "iceberg" not in formats:
         return Result(1, "java.lang.ClassNotFoundException: org.apache.iceberg.spark.SparkCatalog", None)
+    files = arguments.get("--extra-py-files", "")
     own: dict[str, Any] = {"--JOB_NAME": job["Name"], "--JOB_RUN_ID": run["Id"], "--JOB_ID": "j_" + run["Id"][3:]}
     return [
         "spark-submit",
         *[part for setting in settings for part in ("--conf", setting)],
         *(["--jars", _ICEBERG] if "iceberg" in formats else []),
-        *(["--py-files", arguments["--extra-py-files"]] if "--extra-py-files" in arguments else []),
-        arguments.get("--scriptLocation", job["Command"]["ScriptLocation"]),
+        *(["--py-files", ",".join(map(bring, files.split(",")))] if files else []),
+        bring(arguments.get("--scriptLocation", job["Command"]["ScriptLocation"])),
         *[part for item in {**arguments, **own}.items() for part in item],
     ]

@@ -24,7 +24,7 @@ from ministack.services import kms
 
 from local.cloud import access, events, models, roles
 from local.cloud.services import Data, Refused, Service, now, page, parse
-from local.cloud.steps import Result, Step
+from local.cloud.steps import Result, Step, engine_defaults
 
 _log = logging.getLogger(__name__)
 
@@ -372,7 +372,9 @@ class Serverless(Service):
             ],
             folder=self._home / "cloud/emr-serverless" / run["applicationId"] / run["jobRunId"],
             jars=self._jars,
-            defaults=_defaults(run["configurationOverrides"].get("applicationConfiguration", [])),
+            defaults=engine_defaults(
+                run["releaseLabel"], region, run["configurationOverrides"].get("applicationConfiguration", [])
+            ),
             env={
                 **roles.assume(roles.role(run["executionRole"]), _SERVICE, run["jobRunId"]),
                 "AWS_ENDPOINT_URL": self._endpoint,
@@ -529,14 +531,6 @@ def _number(text: str) -> float:
     if match is None:
         raise Refused(f"{text!r} has no number.")
     return float(match[0])
-
-
-def _defaults(configurations: list[Data]) -> dict[str, str]:
-    settings: dict[str, str] = {}
-    for configuration in configurations:
-        if configuration.get("classification") == "spark-defaults":
-            settings |= configuration.get("properties", {})
-    return settings
 
 
 def _application_event(application: Data) -> None:

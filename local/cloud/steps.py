@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -46,6 +47,7 @@ _HOST_OPTIONS = frozenset(
 )
 # Settings that do the same.
 _HOST_SETTINGS = re.compile(r"spark\.(driver|executor)\.(cores|memory|instances)=|spark\.dynamicAllocation\.")
+_S3_REGION = "spark.hadoop.fs.s3a.endpoint.region"
 
 
 @dataclass
@@ -68,7 +70,7 @@ class Step:
     """Where it works and writes its logs."""
     jars: Path
     defaults: Mapping[str, str]
-    """The cluster's own `spark-defaults`."""
+    """What its engine has in `spark-defaults`: `engine_defaults`."""
     env: Mapping[str, str]
     """Credentials, endpoint and region."""
     logs: str | None
@@ -207,8 +209,27 @@ def _local_paths(arg: str, jars: Path) -> str:
     return arg
 
 
-def _spark_defaults(jars: Path, endpoint: str, region: str) -> dict[str, str]:
-    """What EMR's own spark-defaults.conf would say on this machine: where S3 is, and no more than it needs to start."""
+def engine_defaults(version: str, region: str, configurations: Iterable[Mapping[str, Any]] = ()) -> dict[str, str]:
+    """What an engine's files say for Spark: its own, then what a cluster or a run is configured with.
+
+    From EMR 7.10 and Glue 5.1 on, s3:// is S3A, which without endpoint and region asks us-east-2 wherever it runs
+    (AWS_S3_DEFAULT_REGION in Hadoop's DefaultS3ClientFactory); older versions have EMRFS, which asks the region that it is in.
+    https://docs.aws.amazon.com/emr/latest/ReleaseGuide/emr-s3a-migrate.html
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    s3a = numbers >= ((7, 10) if version.startswith("emr-") else (5, 1))
+    settings = {_S3_REGION: "us-east-2" if s3a else region}
+    for name, prefix in (("core-site", "spark.hadoop."), ("spark-defaults", "")):
+        for configuration in configurations:
+            # Clusters and EMR Serverless spell it differently.
+            if name == configuration.get("Classification", configuration.get("classification")):
+                properties = configuration.get("Properties", configuration.get("properties", {}))
+                settings |= {f"{prefix}{key}": value for key, value in properties.items()}
+    return settings
+
+
+def _spark_defaults(jars: Path, endpoint: str) -> dict[str, str]:
+    """What stands for an engine's network on this machine: where S3 is, and no more than Spark needs to start."""
     return {
         "spark.driver.extraClassPath": f"{jars}/*",
         "spark.driver.host": "127.0.0.1",
@@ -218,7 +239,6 @@ def _spark_defaults(jars: Path, endpoint: str, region: str) -> dict[str, str]:
         "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
         "spark.hadoop.fs.s3n.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
         "spark.hadoop.fs.s3a.endpoint": endpoint,
-        "spark.hadoop.fs.s3a.endpoint.region": region,
         "spark.hadoop.fs.s3a.path.style.access": "true",
         "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
         "spark.hadoop.fs.s3a.aws.credentials.provider": "com.amazonaws.auth.EnvironmentVariableCredentialsProvider",
@@ -259,14 +279,14 @@ def _java_options(jars: Path) -> str:
     return f"{JAVA_OPTIONS} -XX:SharedArchiveFile={archive}" if archive.exists() else JAVA_OPTIONS
 
 
-def write_conf(work: Path, jars: Path, env: Mapping[str, str], cluster: Mapping[str, str]) -> Path:
+def write_conf(work: Path, jars: Path, env: Mapping[str, str], engine: Mapping[str, str]) -> Path:
     """Writes what Spark finds on an engine for one run into a folder and returns it: its configuration, and a Python.
 
     AWS says of no engine which packages its Python has, so this one has none: the standard library, and PySpark, which spark-submit adds.
     """
     conf = work / "conf"
     conf.mkdir(exist_ok=True)
-    settings = {**cluster, **_spark_defaults(jars, env["AWS_ENDPOINT_URL"], env["AWS_REGION"])}
+    settings = {**engine, **_spark_defaults(jars, env["AWS_ENDPOINT_URL"])}
     (conf / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
     python = conf / "python"
     python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S "$@"\n')

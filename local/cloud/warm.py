@@ -95,7 +95,7 @@ def _run(endpoint: str, jars: Path, work: Path, archive: Path) -> None:
         glue.create_database(DatabaseInput={"Name": _DATABASE})
         bucket.put_object(Key="in/a.csv", Body=b"k,v,d,t\na,1,2024-01-01,2024-01-01 00:00:00\nb,,2024-01-02,\n")
         bucket.put_object(Key="job.py", Body=_JOB.encode())
-        conf = steps.write_conf(work, jars, env, {})
+        conf = steps.write_conf(work, jars, env, {"spark.hadoop.fs.s3a.endpoint.region": env["AWS_REGION"]})
         subprocess.run(
             steps.command(
                 [

@@ -12,6 +12,7 @@ from .test_emr import finished
 
 LAKE = "spark.sql.catalog.lake"
 CONF = {
+    "spark.hadoop.fs.s3a.endpoint.region": "us-east-1",
     "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
     LAKE: "org.apache.iceberg.spark.SparkCatalog",
     f"{LAKE}.catalog-impl": "org.apache.iceberg.aws.glue.GlueCatalog",

@@ -96,6 +96,30 @@ def test_steps_run_as_many_at_once_as_the_cluster_allows(emr: Any, cluster: str)
     assert [info["Status"] for info in again] == ["FAILED"]
 
 
+def test_step_reads_s3_where_the_cluster_says_and_else_asks_another_region(
+    root: Account, emr: Any, service_role: str, job_profile: str, bucket: str
+) -> None:
+    root.client("s3").put_object(Bucket=bucket, Key="jobs/nothing.py", Body=b"")
+    core_site = {"Classification": "core-site", "Properties": {"fs.s3a.endpoint.region": "us-east-1"}}
+    submit = step("spark-submit", f"s3://{bucket}/jobs/nothing.py")
+    ended = {}
+    for release, configurations in (("emr-7.13.0", []), ("emr-7.13.0", [core_site]), ("emr-7.9.0", [])):
+        request = run_job_flow(root, service_role, job_profile, Configurations=configurations, Steps=[submit])
+        request |= {"ReleaseLabel": release, "LogUri": f"s3://{bucket}/logs/"}
+        cluster = emr.run_job_flow(**request)["JobFlowId"]
+        status = finished(emr, cluster, emr.list_steps(ClusterId=cluster)["Steps"][0]["Id"])
+        ended[release, bool(configurations)] = status
+        emr.terminate_job_flows(JobFlowIds=[cluster])
+    assert {which: status["State"] for which, status in ended.items()} == {
+        ("emr-7.13.0", False): "FAILED",
+        ("emr-7.13.0", True): "COMPLETED",
+        ("emr-7.9.0", False): "COMPLETED",
+    }
+    log = ended["emr-7.13.0", False]["FailureDetails"]["LogFile"].removeprefix(f"s3://{bucket}/")
+    stderr = gzip.decompress(root.client("s3").get_object(Bucket=bucket, Key=log)["Body"].read()).decode()
+    assert "Status Code: 301; Error Code: 301 Moved Permanently" in stderr
+
+
 def test_transient_cluster_ends_with_its_last_step(
     root: Account, emr: Any, service_role: str, job_profile: str
 ) -> None:

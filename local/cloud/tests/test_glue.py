@@ -98,6 +98,18 @@ def test_run_has_its_jobs_role_its_arguments_and_its_log(root: Account, glue: An
     assert [found["Id"] for found in glue.get_job_runs(JobName=job)["JobRuns"]] == [run["Id"]]
 
 
+def test_job_reads_s3_where_its_settings_say_and_else_asks_another_region(
+    root: Account, glue: Any, job: str, bucket: str
+) -> None:
+    read = f"from pyspark.sql import SparkSession\nSparkSession.builder.getOrCreate().read.text('s3://{bucket}/glue').count()\n"
+    root.client("s3").put_object(Bucket=bucket, Key="read.py", Body=read.encode())
+    script = {"--scriptLocation": f"s3://{bucket}/read.py"}  # which Glue brings itself
+    without = ended(glue, job, glue.start_job_run(JobName=job, Arguments=script)["JobRunId"])
+    setting = {"--conf": "spark.hadoop.fs.s3a.endpoint.region=us-east-1"}
+    within = ended(glue, job, glue.start_job_run(JobName=job, Arguments=script | setting)["JobRunId"])
+    assert [without["JobRunState"], within["JobRunState"]] == ["FAILED", "SUCCEEDED"]
+
+
 def test_encrypted_logs_are_in_groups_named_after_what_encrypts_them_and_the_role(
     root: Account, glue: Any, job: str
 ) -> None:

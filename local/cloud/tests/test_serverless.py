@@ -78,6 +78,7 @@ def ended(serverless: Any, application: str, run: str) -> dict[str, Any]:
 
 def request(application: str, role: str, bucket: str, script: str, **options: Any) -> dict[str, Any]:
     submit = "--conf spark.driver.cores=4 --conf spark.driver.memory=14g --conf spark.executor.instances=1"
+    submit += " --conf spark.hadoop.fs.s3a.endpoint.region=us-east-1"
     return {
         "applicationId": application,
         "clientToken": uuid.uuid4().hex,
