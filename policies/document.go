@@ -102,6 +102,10 @@ func allow(sid string, actions, resources Strings) Statement {
 	return Statement{Sid: sid, Effect: "Allow", Action: actions, Resource: resources}
 }
 
+func deny(sid string, actions, resources Strings) Statement {
+	return Statement{Sid: sid, Effect: "Deny", Action: actions, Resource: resources}
+}
+
 // each appends suffix to every ARN.
 func each(arns []string, suffix string) Strings {
 	out := make(Strings, len(arns))

@@ -37,6 +37,35 @@ func calls(t *testing.T, file string) []string {
 	return found
 }
 
+// What EMR asks before a cluster has an id names the resource cluster/*; every cluster that is there has an id of its own.
+func TestStartJobsTagsAndLimitsNoClusterThatIsThere(t *testing.T) {
+	c := country()
+	clusters := "arn:aws:elasticmapreduce:" + c.Region + ":" + c.Account + ":cluster/"
+	document, _ := Function("start-jobs", "arn", c)
+	for _, action := range []string{"elasticmapreduce:AddTags", "elasticmapreduce:PutAutoTerminationPolicy", "elasticmapreduce:PutManagedScalingPolicy"} {
+		var allowed, denied []Statement
+		for _, s := range document.Statement {
+			if slices.Contains(s.Action, action) && s.Effect == "Allow" {
+				allowed = append(allowed, s)
+			} else if slices.Contains(s.Action, action) {
+				denied = append(denied, s)
+			}
+		}
+		if len(allowed) != 1 || !slices.Equal(allowed[0].Resource, Strings{clusters + "*"}) {
+			t.Errorf("%s is allowed by %+v", action, allowed)
+		}
+		if len(denied) != 1 || !slices.Equal(denied[0].Resource, Strings{clusters + "j-*"}) || denied[0].Condition != nil {
+			t.Errorf("%s is denied by %+v", action, denied)
+		}
+		for _, s := range allowed { // limits know no request's tags, and a statement that wants one would never allow them
+			_, tags := s.Condition["StringEquals"]["aws:RequestTag/Country"]
+			if tags != (action == "elasticmapreduce:AddTags") {
+				t.Errorf("%s is allowed where %v", action, s.Condition)
+			}
+		}
+	}
+}
+
 // A role that may less fails where nobody looks, when a run is to be cancelled; one that may more is more than it needs.
 func TestStartJobsMayExactlyWhatTheEnginesCall(t *testing.T) {
 	want := []string{"elasticmapreduce:AddTags", "elasticmapreduce:PutAutoTerminationPolicy", "elasticmapreduce:PutManagedScalingPolicy", "emr-serverless:TagResource"} // what is started is tagged, and has limits
@@ -48,6 +77,9 @@ func TestStartJobsMayExactlyWhatTheEnginesCall(t *testing.T) {
 	document, _ := Function("start-jobs", "arn", country())
 	var may []string
 	for _, s := range document.Statement {
+		if s.Effect != "Allow" {
+			continue
+		}
 		for _, action := range s.Action {
 			if service, _, _ := strings.Cut(action, ":"); slices.Contains([]string{"elasticmapreduce", "emr-serverless", "glue"}, service) {
 				may = append(may, action)

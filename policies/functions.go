@@ -74,15 +74,21 @@ func queueJobs(c Country) []Statement {
 
 // startJobs takes tickets and sends them anew, readies the jobs whose time has come, and finds or starts the clusters, steps and job runs of their jobs.
 func startJobs(c Country) []Statement {
-	start := allow("StartTaggedClusters", Strings{"elasticmapreduce:AddTags", "elasticmapreduce:RunJobFlow"}, Strings{"*"}) // RunJobFlow knows no resource before the cluster exists
-	// A cluster that has another country's tags keeps them: whoever may replace them makes it one of its own, with the roles of its nodes.
-	start.Condition = Condition{"StringEquals": {"aws:RequestTag/Stack": {c.Stack}, "aws:RequestTag/Country": {c.Code}},
-		"StringEqualsIfExists": {"aws:ResourceTag/Stack": {c.Stack}, "aws:ResourceTag/Country": {c.Code}}}
-	// A cluster is started with both, and who gives them to one wants these, by the pages on them.
-	// https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-auto-termination-policy.html
-	limit := allow("LimitStartedClusters", Strings{"elasticmapreduce:PutAutoTerminationPolicy", "elasticmapreduce:PutManagedScalingPolicy"},
-		Strings{"arn:aws:elasticmapreduce:" + c.Region + ":" + c.Account + ":cluster/*"})
-	limit.Condition = start.Condition // of no cluster that is there already
+	clusters := "arn:aws:elasticmapreduce:" + c.Region + ":" + c.Account + ":cluster/"
+	ownTags := Condition{"StringEquals": {"aws:RequestTag/Stack": {c.Stack}, "aws:RequestTag/Country": {c.Code}}}
+	start := allow("StartTaggedClusters", Strings{"elasticmapreduce:RunJobFlow"}, Strings{"*"}) // RunJobFlow knows no resource before the cluster exists
+	start.Condition = ownTags
+	// Who starts a cluster with tags and limits may also give it these. EMR asks that before the cluster has an id, of the resource cluster/*,
+	// and knows the request's tags for AddTags only; limits know those of a cluster that is there.
+	// https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-fine-grained-cluster-access.html
+	// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticmapreduce.html
+	tag := allow("TagStartedClusters", Strings{"elasticmapreduce:AddTags"}, Strings{clusters + "*"})
+	tag.Condition = ownTags
+	limits := Strings{"elasticmapreduce:PutAutoTerminationPolicy", "elasticmapreduce:PutManagedScalingPolicy"}
+	limit := allow("LimitStartedClusters", limits, Strings{clusters + "*"})
+	// Every cluster that is there has an id that begins so, and keeps tags and limits: a role that may tag one makes it the country's own, and may
+	// then run code on it, with the role of its nodes.
+	leave := deny("LeaveTagsAndLimitsOfClusters", append(Strings{"elasticmapreduce:AddTags"}, limits...), Strings{clusters + "j-*"})
 	pass := allow("PassClusterRoles", Strings{"iam:PassRole"}, Strings{c.ClusterServiceRoleARN, c.ClusterNodeRoleARN})
 	pass.Condition = Condition{"StringEquals": {"iam:PassedToService": {"ec2.amazonaws.com", "elasticmapreduce.amazonaws.com"}}}
 	passServerless := allow("PassServerlessRole", Strings{"iam:PassRole"}, Strings{c.ServerlessRoleARN})
@@ -98,7 +104,9 @@ func startJobs(c Country) []Statement {
 		allow("WriteOrders", Strings{"s3:PutObject"}, Strings{c.ArtifactsARN + "/runs/*"}),
 		findClusters(),
 		start,
+		tag,
 		limit,
+		leave,
 		ownClusters(c, "RunStepsOnOwnClusters", "elasticmapreduce:AddJobFlowSteps", "elasticmapreduce:CancelSteps", "elasticmapreduce:DescribeCluster",
 			"elasticmapreduce:DescribeStep", "elasticmapreduce:ListSteps"),
 		pass,

@@ -157,7 +157,7 @@ func TestEachDocumentIsItsGolden(t *testing.T) {
 
 func TestRolesNameWhatTheyTouch(t *testing.T) {
 	// Actions of AWS that know no resource: the only ones that a role may have on "*".
-	unbound := map[string]bool{"elasticmapreduce:ListClusters": true, "elasticmapreduce:RunJobFlow": true, "elasticmapreduce:AddTags": true,
+	unbound := map[string]bool{"elasticmapreduce:ListClusters": true, "elasticmapreduce:RunJobFlow": true,
 		"cloudwatch:GetMetricData": true, "cloudwatch:PutMetricData": true,
 		"cloudwatch:DescribeAlarmHistory": true, "cloudwatch:DescribeAlarms": true, "cloudwatch:GetDashboard": true, "cloudwatch:GetMetricStatistics": true,
 		"cloudwatch:ListDashboards": true, "cloudwatch:ListMetrics": true, "logs:CreateLogDelivery": true, "logs:DeleteLogDelivery": true, "logs:DescribeResourcePolicies": true, "logs:GetLogDelivery": true, "logs:ListLogDeliveries": true,

@@ -231,6 +231,7 @@ class Emr:
         job_role = roles.role_of_profile(data["JobFlowRole"])
         roles.check_trust(job_role, "ec2.amazonaws.com")
         roles.check_pass(self._caller, job_role, "ec2.amazonaws.com")
+        self._check_rights(data)
         if data.get("AutoScalingRole"):
             roles.check_pass(self._caller, roles.role(data["AutoScalingRole"]), "elasticmapreduce.amazonaws.com")
         if bool(instances.get("Ec2SubnetId")) == bool(instances.get("Ec2SubnetIds")):
@@ -260,6 +261,25 @@ class Emr:
         if "ManagedScalingPolicy" in data:
             _check_managed_scaling(data["ManagedScalingPolicy"], fleets="InstanceFleets" in instances)
         _check_steps(data.get("Steps", []), data.get("StepConcurrencyLevel", 1))
+
+    def _check_rights(self, data: Data) -> None:
+        """Refuses who may not give a cluster what it is to have: tags, which are the request's, and limits, which know no request's tags.
+
+        The cluster has no id yet: EMR asks for `cluster/*`.
+        https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-fine-grained-cluster-access.html
+        """
+        tags = {f"aws:requesttag/{tag['Key']}": tag.get("Value", "") for tag in data.get("Tags", [])}
+        for member, action, keys in (
+            ("Tags", "AddTags", tags),
+            ("AutoTerminationPolicy", "PutAutoTerminationPolicy", {}),
+            ("ManagedScalingPolicy", "PutManagedScalingPolicy", {}),
+        ):
+            if data.get(member):
+                arn = f"arn:aws:elasticmapreduce:{get_region()}:{get_account_id()}:cluster/*"
+                try:
+                    roles.check_may(self._caller, f"elasticmapreduce:{action}", arn, keys)
+                except roles.Refused as error:
+                    raise Refused(str(error), "AccessDeniedException") from error
 
     def _do_DescribeCluster(self, data: Data) -> Data:
         return {"Cluster": self._record(data["ClusterId"])["Cluster"]}

@@ -6,10 +6,14 @@ import gzip
 import json
 import os
 import time
+import uuid
+from functools import partial
 from typing import Any
 
 import botocore.exceptions
 import pytest
+
+from local.cloud.launcher import CHECKOUT
 
 from .conftest import Account, assert_fits, run_job_flow, step, wait_for
 
@@ -338,7 +342,7 @@ def test_wrong_casing_is_refused(root: Account) -> None:
 def test_caller_must_be_allowed_to_pass_the_roles(root: Account, service_role: str, job_profile: str) -> None:
     start = {
         "Effect": "Allow",
-        "Action": "elasticmapreduce:RunJobFlow",
+        "Action": ["elasticmapreduce:AddTags", "elasticmapreduce:RunJobFlow"],
         "Resource": "*",
         "Condition": {"StringEquals": {"aws:RequestTag/Stack": "local", "elasticmapreduce:RequestTag/Country": "us"}},
     }
@@ -384,24 +388,67 @@ def test_tags_of_a_cluster_decide_who_may_use_it(root: Account, service_role: st
         with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
             us.terminate_job_flows(JobFlowIds=both)
     us.terminate_job_flows(JobFlowIds=[clusters["us"]])
-    tags = {
-        "Effect": "Allow",
-        "Action": ["elasticmapreduce:AddTags", "elasticmapreduce:RunJobFlow"],
-        "Resource": "*",
-        "Condition": {
-            "StringEquals": {"aws:RequestTag/country": "us"},
-            "StringEqualsIfExists": {"aws:ResourceTag/country": "us"},
-        },
-    }
-    passes = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": "*"}
-    starter = root.as_role(root.role("us-starts", "lambda.amazonaws.com", tags, passes)).client("emr")
-    us_tags = [{"Key": "country", "Value": "us"}]
-    own_cluster = starter.run_job_flow(**run_job_flow(root, service_role, job_profile, Tags=us_tags))["JobFlowId"]
-    starter.add_tags(ResourceId=own_cluster, Tags=us_tags)
-    with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
-        starter.add_tags(ResourceId=clusters["pr"], Tags=us_tags)
-    emr.terminate_job_flows(JobFlowIds=[own_cluster])
     emr.terminate_job_flows(JobFlowIds=[clusters["pr"]])
+
+
+def start_jobs(root: Account, *without: str) -> Any:
+    """EMR with the rights that the function start-jobs has, as the golden of its policy has them; without some of its statements."""
+    golden = (CHECKOUT / "policies/testdata/function-start-jobs.json").read_text()
+    document = golden.replace("eu-west-1:111122223333", "us-east-1:000000000000")
+    statements = [s for s in json.loads(document)["Statement"] if "elasticmapreduce" in json.dumps(s)]
+    assert set(without) < {s["Sid"] for s in statements}
+    passes = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": "*"}
+    name = f"start-jobs-{uuid.uuid4().hex[:8]}"
+    rights = [s for s in statements if s["Sid"] not in without]
+    return root.as_role(root.role(name, "lambda.amazonaws.com", *rights, passes)).client("emr")
+
+
+LIMITS = {
+    "AutoTerminationPolicy": {"IdleTimeout": 600},
+    "ManagedScalingPolicy": {
+        "ComputeLimits": {"UnitType": "Instances", "MinimumCapacityUnits": 1, "MaximumCapacityUnits": 2}
+    },
+}
+OWN_TAGS = [{"Key": "Stack", "Value": "prod"}, {"Key": "Country", "Value": "us"}]
+
+
+def test_start_jobs_starts_clusters_of_its_country_with_tags_and_limits(
+    root: Account, service_role: str, job_profile: str
+) -> None:
+    request = run_job_flow(root, service_role, job_profile, Tags=OWN_TAGS, **LIMITS)
+    starter = start_jobs(root)
+    cluster = starter.run_job_flow(**request)["JobFlowId"]
+    assert len(starter.add_job_flow_steps(JobFlowId=cluster, Steps=[step("true")])["StepIds"]) == 1
+    root.client("emr").terminate_job_flows(JobFlowIds=[cluster])
+    for tags in ([], [*OWN_TAGS[:1], {"Key": "Country", "Value": "pr"}]):
+        with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
+            starter.run_job_flow(**{**request, "Tags": tags})
+    for statement, action in (("TagStartedClusters", "AddTags"), ("LimitStartedClusters", "PutAutoTerminationPolicy")):
+        with pytest.raises(botocore.exceptions.ClientError, match=f"elasticmapreduce:{action} on resource: .*cluster/"):
+            start_jobs(root, statement).run_job_flow(**request)
+
+
+@pytest.mark.parametrize("tags", [[], OWN_TAGS, [{"Key": "Stack", "Value": "prod"}, {"Key": "Country", "Value": "pr"}]])
+def test_start_jobs_leaves_tags_and_limits_of_clusters_that_are_there(
+    root: Account, service_role: str, job_profile: str, tags: list[dict[str, str]]
+) -> None:
+    emr, starter = root.client("emr"), start_jobs(root)
+    cluster = emr.run_job_flow(**run_job_flow(root, service_role, job_profile, Tags=tags))["JobFlowId"]
+    for call in (
+        lambda: starter.add_tags(ResourceId=cluster, Tags=OWN_TAGS),
+        *[partial(getattr(starter, name), ClusterId=cluster, **limit) for name, limit in PUT_LIMITS.items()],
+        *([] if tags == OWN_TAGS else [lambda: starter.add_job_flow_steps(JobFlowId=cluster, Steps=[step("true")])]),
+    ):
+        with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
+            call()
+    assert emr.describe_cluster(ClusterId=cluster)["Cluster"]["Tags"] == tags
+    emr.terminate_job_flows(JobFlowIds=[cluster])
+
+
+PUT_LIMITS = {
+    "put_auto_termination_policy": {"AutoTerminationPolicy": LIMITS["AutoTerminationPolicy"]},
+    "put_managed_scaling_policy": {"ManagedScalingPolicy": LIMITS["ManagedScalingPolicy"]},
+}
 
 
 def fleets(task_spot: int = 1) -> list[dict[str, Any]]:
