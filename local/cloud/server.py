@@ -20,6 +20,7 @@ from local.cloud import (
     descriptions,
     events,
     functions,
+    holds,
     machines,
     networks,
     processes,
@@ -81,7 +82,7 @@ async def _serve(port: int, engines: list[Emr | Serverless | Glue], unsaved: Pat
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
     await hypercorn.asyncio.serve(
-        answered_once(_with_lifetime(engines, unsaved)), config, shutdown_trigger=stopped.wait
+        answered_once(holds.keeping(_with_lifetime(engines, unsaved))), config, shutdown_trigger=stopped.wait
     )
 
 

@@ -23,7 +23,7 @@ import boto3
 import botocore.exceptions
 import pyspark
 
-from local.cloud import processes
+from local.cloud import holds, processes
 
 SPARK_HOME = Path(pyspark.__file__).parent
 # Flags that suit a short job on two cores: the quick compiler only, no parallel collector, classes from an archive.
@@ -103,8 +103,9 @@ class Step:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def cancel(self, terminate: bool) -> None:
-        """Interrupts the step's processes, or kills them; what ignores the interrupt is killed later."""
+        """Interrupts the step's processes, or kills them; what ignores the interrupt is killed later. A step that is held never starts."""
         self._cancelled.set()
+        holds.wake()
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -117,6 +118,9 @@ class Step:
         timer.start()
 
     def _execute(self, controller: list[str]) -> int:
+        if not holds.step(" ".join(self.args), self._cancelled.is_set):
+            controller.append(f"{_now()} INFO cancelled before its process started")
+            return -signal.SIGTERM
         work = self.folder / "work"
         work.mkdir(exist_ok=True)
         conf = write_conf(work, self.jars, self.env, self.defaults)
