@@ -15,7 +15,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 func TestEachComponentRegistersExactlyItsInventory(t *testing.T) {
@@ -176,7 +176,7 @@ func TestClustersAndUpkeepReadS3InTheirRegion(t *testing.T) {
 func TestFunctionsReadTheirSettingsBack(t *testing.T) {
 	for _, r := range only(record(t, newExample(t).all), "aws:lambda/function:Function") {
 		variables := r.Inputs["environment"].(map[string]any)["variables"].(map[string]any)
-		country, err := settings.Parse([]byte(variables[settings.EnvVar].(string)))
+		country, err := discovery.Parse([]byte(variables[discovery.EnvVar].(string)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 var tags = map[string]string{"Product": "sluice", "Stack": "prod", "Country": "us"}
@@ -156,8 +156,8 @@ func (e example) pipeline(ctx *pulumi.Context, p parts) (*Pipeline, *Cluster, er
 		}
 	}
 	pipeline, err := NewPipeline(ctx, "us", &PipelineArgs{Prefix: "sluice-prod-us", StepPrefix: "sluice/prod/us/", Packages: packages, Architecture: "arm64", Polling: e.polling, Network: p.network, Access: p.access, Engines: engines,
-		Settings: Settings(SettingsArgs{Country: settings.Country{Stack: "prod", Country: "us", Region: "eu-west-1", TimeZone: "UTC", Parallel: 5,
-			Google: settings.Google{Project: "sluice-prod", Location: "EU"}},
+		Settings: Settings(SettingsArgs{Country: discovery.Country{Stack: "prod", Country: "us", Region: "eu-west-1", TimeZone: "UTC", Parallel: 5,
+			Google: discovery.Google{Project: "sluice-prod", Location: "EU"}},
 			Lake: p.lake, Ledger: p.ledger, Messaging: p.messaging, Catalog: catalog, Keys: p.keys, Warehouse: p.warehouse, Jobs: jobs, Engines: engines}), Tags: tags})
 	return pipeline, engines.Cluster, err
 }

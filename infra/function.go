@@ -12,7 +12,7 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/sns"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/policies"
 )
 
@@ -91,7 +91,7 @@ func NewFunction(ctx *pulumi.Context, name string, args *FunctionArgs, opts ...p
 		MemorySize:       pulumi.Int(withDefault(args.MemoryMB, 256)),
 		Timeout:          pulumi.Int(f.TimeoutSeconds),
 		KmsKeyArn:        args.KeyARN.ToStringOutput().ToStringPtrOutput(),
-		Environment:      &lambda.FunctionEnvironmentArgs{Variables: pulumi.StringMap{settings.EnvVar: args.Settings}},
+		Environment:      &lambda.FunctionEnvironmentArgs{Variables: pulumi.StringMap{discovery.EnvVar: args.Settings}},
 		DeadLetterConfig: &lambda.FunctionDeadLetterConfigArgs{TargetArn: args.DeadLettersARN},
 		LoggingConfig:    &lambda.FunctionLoggingConfigArgs{LogFormat: pulumi.String("JSON"), LogGroup: log.Name},
 		Tags:             tagged(args.Tags),

@@ -5,7 +5,7 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/sqs"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/policies"
 )
 
@@ -57,7 +57,7 @@ func NewMessaging(ctx *pulumi.Context, name string, args *MessagingArgs, opts ..
 	}
 	landed, err := m.queue(ctx, name+"-landed", args, &sqs.QueueArgs{
 		VisibilityTimeoutSeconds: pulumi.Int(eventHiddenFactor * withDefault(needs[ReceiveFile].TimeoutSeconds, DefaultTimeoutSeconds)),
-		RedrivePolicy:            givenUp(settings.EventReceives),
+		RedrivePolicy:            givenUp(discovery.EventReceives),
 	}, func(s []string) policies.Document { return policies.EventQueue(s[0], args.Account, s[1]) }, args.LandingARN)
 	if err != nil {
 		return nil, err

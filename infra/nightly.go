@@ -9,8 +9,8 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/glue"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/job"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/spark"
 )
 
@@ -126,7 +126,7 @@ func (n *Nightly) crawler(ctx *pulumi.Context, name string, args *NightlyArgs) (
 // upkeep creates the job that drops old snapshots.
 func (n *Nightly) upkeep(ctx *pulumi.Context, name string, args *NightlyArgs) (*glue.Job, error) {
 	conf := pulumi.StringMap{"curated": args.Curated, "key": args.Glue.args.KeyARN}.ToStringMapOutput().ApplyT(func(v map[string]string) string {
-		return spark.GlueConf(settings.Country{Region: args.Glue.args.Region, Buckets: settings.Buckets{Curated: v["curated"]}, Compute: settings.Compute{KMSKeyARN: v["key"]}})
+		return spark.GlueConf(discovery.Country{Region: args.Glue.args.Region, Buckets: discovery.Buckets{Curated: v["curated"]}, Compute: discovery.Compute{KMSKeyARN: v["key"]}})
 	}).(pulumi.StringOutput)
 	return args.Glue.job(ctx, name, &glueJob{
 		name: args.Prefix + "-upkeep", description: "Drops old snapshots of the stages' tables", key: args.Jobs.UpkeepKey, policy: args.UpkeepPolicy,

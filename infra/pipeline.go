@@ -9,7 +9,7 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/s3"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // The functions of a country: folders below lambdas.
@@ -299,7 +299,7 @@ func failedPattern(source, kind, field, prefix, stateField string, states ...str
 
 // SettingsArgs is what a country's settings are made of; each part says what it is in package settings.
 type SettingsArgs struct {
-	Country   settings.Country // Country has what is known without any resource.
+	Country   discovery.Country // Country has what is known without any resource.
 	Lake      *DataLake
 	Ledger    *Ledger
 	Messaging *Messaging
@@ -331,15 +331,15 @@ func Settings(args SettingsArgs) pulumi.StringOutput {
 	}
 	return values.ToStringMapOutput().ApplyT(func(v map[string]string) (string, error) {
 		c := args.Country
-		c.Buckets = settings.Buckets{Landing: v["bucket/landing"], Validated: v["bucket/validated"], Invalid: v["bucket/invalid"], Versioned: v["bucket/versioned"],
+		c.Buckets = discovery.Buckets{Landing: v["bucket/landing"], Validated: v["bucket/validated"], Invalid: v["bucket/invalid"], Versioned: v["bucket/versioned"],
 			Curated: v["bucket/curated"], Artifacts: v["bucket/artifacts"], Logs: v["bucket/logs"]}
-		c.Databases = settings.Databases{Landing: v["database/landing"], Validated: v["database/validated"], Invalid: v["database/invalid"],
+		c.Databases = discovery.Databases{Landing: v["database/landing"], Validated: v["database/validated"], Invalid: v["database/invalid"],
 			Versioned: v["database/versioned"], Curated: v["database/curated"]}
-		c.Tables = settings.Tables{Feeds: v["table/feeds"], Jobs: v["table/jobs"], Runs: v["table/runs"], Files: v["table/files"], Progress: v["table/progress"]}
-		c.Queues = settings.Queues{Tickets: v["tickets"], DeadLetters: v["deadLetters"]}
-		c.Topics = settings.Topics{Jobs: v["jobsTopic"], Alerts: v["alertsTopic"]}
-		c.Compute = settings.Compute{TemplateKey: TemplateKey, MainKey: args.Jobs.MainKey, PackageKey: args.Jobs.PackageKey, KMSKeyARN: v["key"], LogKeyARN: v["logsKey"],
-			Serverless: settings.Serverless{ApplicationID: v["serverless"], RoleARN: v["serverlessRole"]}, GlueJob: v["glueJob"],
+		c.Tables = discovery.Tables{Feeds: v["table/feeds"], Jobs: v["table/jobs"], Runs: v["table/runs"], Files: v["table/files"], Progress: v["table/progress"]}
+		c.Queues = discovery.Queues{Tickets: v["tickets"], DeadLetters: v["deadLetters"]}
+		c.Topics = discovery.Topics{Jobs: v["jobsTopic"], Alerts: v["alertsTopic"]}
+		c.Compute = discovery.Compute{TemplateKey: TemplateKey, MainKey: args.Jobs.MainKey, PackageKey: args.Jobs.PackageKey, KMSKeyARN: v["key"], LogKeyARN: v["logsKey"],
+			Serverless: discovery.Serverless{ApplicationID: v["serverless"], RoleARN: v["serverlessRole"]}, GlueJob: v["glueJob"],
 			CertificateKey: CertificateKey, QuietMinutes: withDefault(args.QuietMinutes, DefaultQuietMinutes)}
 		c.Google.Dataset, c.Google.LoadBucket, c.Google.Audience, c.Google.ServiceAccount = v["dataset"], v["loadBucket"], v["audience"], v["serviceAccount"]
 		text, err := json.Marshal(c)

@@ -1,6 +1,6 @@
 package policies
 
-import "github.com/sluice-data/sluice/internal/settings"
+import "github.com/sluice-data/sluice/internal/discovery"
 
 // The keys of a country are three, so that who may read one kind of thing needs no right on another: its data, its state, its logs.
 //
@@ -16,7 +16,7 @@ func DataKey(account, region, stack, country, operatorRoleARN string) Document {
 		Statement{Sid: "ServerlessEncryptsDisks", Effect: "Allow", Principal: &Principal{Service: Strings{"emr-serverless.amazonaws.com"}},
 			Action: Strings{"kms:Decrypt", "kms:GenerateDataKey"}, Resource: Strings{"*"},
 			Condition: Condition{
-				"StringEquals": {"aws:SourceAccount": {account}, "kms:EncryptionContext:" + settings.WorkerDisks: {settings.DisksOf(stack, country)}},
+				"StringEquals": {"aws:SourceAccount": {account}, "kms:EncryptionContext:" + discovery.WorkerDisks: {discovery.DisksOf(stack, country)}},
 				"ArnLike":      {"aws:SourceArn": {"arn:aws:emr-serverless:" + region + ":" + account + ":/applications/*"}},
 			}},
 		Statement{Sid: "DenyOperatorsRecords", Effect: "Deny", Principal: &Principal{Any: true},

@@ -11,8 +11,8 @@ import (
 
 	"github.com/sluice-data/sluice/infra"
 	"github.com/sluice-data/sluice/internal/compute"
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/job"
-	"github.com/sluice-data/sluice/internal/settings"
 )
 
 // DeployedCountry is everything of one country. Nothing in it refers to another country.
@@ -125,8 +125,8 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 		Prefix: name, StepPrefix: "sluice/" + config.Stack + "/" + code + "/", Packages: built.functions, Architecture: config.Functions.Architecture,
 		LogDays: config.Functions.LogDays, SweepMinutes: config.Functions.SweepMinutes, Polling: country.Driver == pollingDriver, Network: network, Access: access, Engines: engines,
 		Settings: infra.Settings(infra.SettingsArgs{
-			Country: settings.Country{Stack: config.Stack, Country: code, Region: country.Region, TimeZone: country.TimeZone, Parallel: country.Parallel,
-				Google: settings.Google{Project: config.Google.Project, Location: country.Google.Location}},
+			Country: discovery.Country{Stack: config.Stack, Country: code, Region: country.Region, TimeZone: country.TimeZone, Parallel: country.Parallel,
+				Google: discovery.Google{Project: config.Google.Project, Location: country.Google.Location}},
 			Lake: lake, Ledger: ledger, Messaging: messaging, Catalog: tables, Keys: keys, Warehouse: warehouse, Jobs: jobs, Engines: engines,
 			QuietMinutes: country.Compute.Idle.Minutes}),
 		Tags: tags}, child)

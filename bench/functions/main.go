@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/sluice-data/sluice/infra"
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // What a function may weigh and take, and how often each is started.
@@ -190,15 +190,15 @@ func run(ctx context.Context, command ...string) (start, error) {
 		}
 		w.WriteHeader(http.StatusInternalServerError)
 	}))
-	country, err := json.Marshal(settings.Country{Stack: "bench", Country: "us", Region: "eu-west-1", TimeZone: "Europe/Madrid", Parallel: 5,
-		Google: settings.Google{Project: "p", Dataset: "d", Location: "EU", LoadBucket: "b", ServiceAccount: "s@p.iam.gserviceaccount.com",
+	country, err := json.Marshal(discovery.Country{Stack: "bench", Country: "us", Region: "eu-west-1", TimeZone: "Europe/Madrid", Parallel: 5,
+		Google: discovery.Google{Project: "p", Dataset: "d", Location: "EU", LoadBucket: "b", ServiceAccount: "s@p.iam.gserviceaccount.com",
 			Audience: "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/p"}})
 	if err != nil {
 		return start{}, err
 	}
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = []string{"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(api.URL, "http://"), "AWS_REGION=eu-west-1",
-		"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_SESSION_TOKEN=c", settings.EnvVar + "=" + string(country)}
+		"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_SESSION_TOKEN=c", discovery.EnvVar + "=" + string(country)}
 	began := time.Now()
 	said, err := cmd.CombinedOutput()
 	api.Close() // its last request has ended before ready is read

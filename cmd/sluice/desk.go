@@ -15,11 +15,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/sluice-data/sluice/internal/compute/parameters"
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/driver"
 	jobs "github.com/sluice-data/sluice/internal/job"
 	ledgers "github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/messages"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/store"
 )
 
@@ -52,7 +52,7 @@ type countryDesk struct {
 }
 
 func newCountryDesk(cfg aws.Config, stack, code string, c country) (countryDesk, error) {
-	deployed := settings.Country{Stack: stack, Country: code, Region: c.Region, TimeZone: c.TimeZone, Parallel: c.Parallel, Buckets: c.Buckets,
+	deployed := discovery.Country{Stack: stack, Country: code, Region: c.Region, TimeZone: c.TimeZone, Parallel: c.Parallel, Buckets: c.Buckets,
 		Tables: c.Tables, Queues: c.Queues, Topics: c.Topics}
 	zone, err := deployed.Location()
 	if err != nil {

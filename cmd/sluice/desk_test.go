@@ -12,11 +12,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/driver"
 	"github.com/sluice-data/sluice/internal/emulator"
 	jobs "github.com/sluice-data/sluice/internal/job"
 	ledgers "github.com/sluice-data/sluice/internal/ledger"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
 
@@ -25,7 +25,7 @@ type playedCountry struct {
 	*testing.T
 	countryDesk
 	db     *emulator.Memory
-	tables settings.Tables
+	tables discovery.Tables
 	keys   []string          // keys are what is in the landing bucket.
 	queued []string          // queued are the jobs whose tickets were sent.
 	off    map[string]string // off are the engines that are switched off.

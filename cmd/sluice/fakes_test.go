@@ -21,8 +21,8 @@ import (
 
 	"github.com/sluice-data/sluice/internal/access"
 	"github.com/sluice-data/sluice/internal/compute"
+	"github.com/sluice-data/sluice/internal/discovery"
 	jobs "github.com/sluice-data/sluice/internal/job"
-	"github.com/sluice-data/sluice/internal/settings"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -241,8 +241,8 @@ func (s *stage) runContext(ctx context.Context, args ...string) (code int, out, 
 	named := func(code string) country {
 		return country{
 			TimeZone:  "Asia/Tokyo",
-			Buckets:   settings.Buckets{Landing: "landing-" + code},
-			Databases: settings.Databases{Curated: "sluice_local_" + code + "_curated"},
+			Buckets:   discovery.Buckets{Landing: "landing-" + code},
+			Databases: discovery.Databases{Curated: "sluice_local_" + code + "_curated"},
 			Workgroup: "group-" + code,
 			Feeds: map[string]feed{
 				"flights":  {Completeness: "marker", Marker: "_COMPLETE"},

@@ -21,7 +21,7 @@ import (
 
 	"github.com/sluice-data/sluice/internal/access"
 	"github.com/sluice-data/sluice/internal/awshttp"
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // outputs is what the program of a stack exports, as far as this command reads it.
@@ -31,26 +31,26 @@ type outputs struct {
 
 // country names the deployed parts of one country.
 type country struct {
-	Region    string             `json:"region"`
-	TimeZone  string             `json:"timeZone"`
-	Parallel  int                `json:"parallel"`
-	Queues    settings.Queues    `json:"queues"`
-	Topics    settings.Topics    `json:"topics"`
-	Buckets   settings.Buckets   `json:"buckets"`
-	Databases settings.Databases `json:"databases"`
-	Tables    settings.Tables    `json:"tables"`
-	Workgroup string             `json:"workgroup"`
-	Dataset   string             `json:"dataset"`
-	Feeds     map[string]feed    `json:"feeds"`
-	Access    map[string]granted `json:"access"`
-	DataKey   string             `json:"dataKey"` // DataKey is the ARN of the key that records are encrypted with.
+	Region    string              `json:"region"`
+	TimeZone  string              `json:"timeZone"`
+	Parallel  int                 `json:"parallel"`
+	Queues    discovery.Queues    `json:"queues"`
+	Topics    discovery.Topics    `json:"topics"`
+	Buckets   discovery.Buckets   `json:"buckets"`
+	Databases discovery.Databases `json:"databases"`
+	Tables    discovery.Tables    `json:"tables"`
+	Workgroup string              `json:"workgroup"`
+	Dataset   string              `json:"dataset"`
+	Feeds     map[string]feed     `json:"feeds"`
+	Access    map[string]granted  `json:"access"`
+	DataKey   string              `json:"dataKey"` // DataKey is the ARN of the key that records are encrypted with.
 
 	Application string `json:"application"` // Application is the id of the application on EMR Serverless.
 }
 
 // zone is the country's time zone.
 func (c country) zone() (*time.Location, error) {
-	return settings.Country{TimeZone: c.TimeZone}.Location()
+	return discovery.Country{TimeZone: c.TimeZone}.Location()
 }
 
 // granted is what the access table lets somebody do in a country.

@@ -20,12 +20,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/emulator"
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/messages"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/store"
 )
 
@@ -55,7 +55,7 @@ type simulated struct {
 	mu      sync.Mutex
 	random  *rand.Rand
 	db      *emulator.Memory
-	tables  settings.Tables
+	tables  discovery.Tables
 	landed  map[string]job.File
 	objects map[string][]byte
 	tickets []job.ID
@@ -371,7 +371,7 @@ func simulate(t *testing.T, seed uint64) (s *simulated) {
 		s.tables = emulator.Tables(t, s.db, "simulated", feeds...)
 		book := ledger.New(remote{s}, s.tables)
 		s.watched = ledger.New(s.db, s.tables)
-		country := settings.Country{Stack: "test", Country: "us", Parallel: 5, Tables: s.tables}
+		country := discovery.Country{Stack: "test", Country: "us", Parallel: 5, Tables: s.tables}
 		s.intake = Intake{Ledger: book, Landing: s, Alerts: s, Zone: time.UTC, Now: time.Now}
 		s.promoter = Promoter{Ledger: book, Landing: s, Tickets: s, Topics: s, Zone: time.UTC, Parallel: 5, Now: time.Now}
 		s.starter = Starter{Ledger: book, Tickets: s, Engine: simulatedEngine{s}, Clusters: simulatedEngine{s}, Switch: s, Artifacts: s, Promoter: s.promoter, Country: country, Now: time.Now,

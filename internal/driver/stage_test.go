@@ -18,12 +18,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/emulator"
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/messages"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/store"
 	"github.com/sluice-data/sluice/internal/warehouse"
 )
@@ -122,7 +122,7 @@ type stage struct {
 	model   *model
 	db      *emulator.Memory
 	now     time.Time
-	tables  settings.Tables
+	tables  discovery.Tables
 	landed  map[string]job.File
 	objects map[string][]byte
 	queue   []*queued
@@ -165,7 +165,7 @@ func newStage(t testing.TB, parallel int, feeds ...map[string]types.AttributeVal
 	s.db.Conflict = func() bool { return s.conflict != nil && s.conflict() }
 	s.db.Before, s.db.After = func() (int, error) { return s.port.before() }, func(call int) error { return s.port.after(call) }
 	clock := func() time.Time { return s.now }
-	country := settings.Country{Stack: "test", Country: "us", Parallel: parallel, Tables: s.tables}
+	country := discovery.Country{Stack: "test", Country: "us", Parallel: parallel, Tables: s.tables}
 	s.intake = Intake{Ledger: s.ledger, Landing: s, Alerts: s, Zone: time.UTC, Now: clock}
 	s.promoter = Promoter{Ledger: s.ledger, Landing: s, Tickets: s, Topics: s, Zone: time.UTC, Parallel: parallel, Now: clock}
 	s.starter = Starter{Ledger: s.ledger, Tickets: s, Engine: engineOf{s}, Clusters: engineOf{s}, Switch: &playedSwitch{}, Artifacts: s, Country: country, Now: clock,

@@ -10,11 +10,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/messages"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
 	"github.com/sluice-data/sluice/internal/store"
 )
@@ -66,7 +66,7 @@ type Starter struct {
 	Artifacts Objects
 	Finisher  Finisher
 	Promoter  Promoter
-	Country   settings.Country
+	Country   discovery.Country
 	Now       Clock
 }
 

@@ -21,12 +21,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/emulator"
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/messages"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/store"
 )
 
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 // clock are played.
 type world struct {
 	t       *testing.T
-	country settings.Country
+	country discovery.Country
 	now     time.Time
 	db      *dynamodb.Client
 	s3      *s3.Client
@@ -67,9 +67,9 @@ func newWorld(t *testing.T) *world {
 	if len(name) > 40 {
 		name = name[len(name)-40:]
 	}
-	c := settings.Country{Stack: "test", Country: "us", Region: cfg.Region, Parallel: 5}
-	c.Buckets = settings.Buckets{Landing: name + "-landing", Artifacts: name + "-artifacts", Validated: "v", Invalid: "i", Versioned: "h", Curated: "c"}
-	c.Databases = settings.Databases{Validated: "dv", Invalid: "di", Versioned: "dh", Curated: "dc"}
+	c := discovery.Country{Stack: "test", Country: "us", Region: cfg.Region, Parallel: 5}
+	c.Buckets = discovery.Buckets{Landing: name + "-landing", Artifacts: name + "-artifacts", Validated: "v", Invalid: "i", Versioned: "h", Curated: "c"}
+	c.Databases = discovery.Databases{Validated: "dv", Invalid: "di", Versioned: "dh", Curated: "dc"}
 	c.Tables = emulator.Tables(t, w.db, t.Name(), emulator.Feed("airports"), emulator.Feed("flights", "airports"))
 	for _, b := range []string{c.Buckets.Landing, c.Buckets.Artifacts} {
 		w.must(w.s3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &b}))

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // Items writes items: DynamoDB's client, or a Memory.
@@ -20,9 +20,9 @@ type Items interface {
 }
 
 // Tables creates a ledger's empty tables as the deployment does, under a prefix, and writes the feeds.
-func Tables(t testing.TB, db Items, prefix string, feeds ...map[string]types.AttributeValue) settings.Tables {
+func Tables(t testing.TB, db Items, prefix string, feeds ...map[string]types.AttributeValue) discovery.Tables {
 	t.Helper()
-	names := settings.Tables{Feeds: prefix + "-feeds", Jobs: prefix + "-jobs", Runs: prefix + "-runs", Files: prefix + "-files", Progress: prefix + "-progress"}
+	names := discovery.Tables{Feeds: prefix + "-feeds", Jobs: prefix + "-jobs", Runs: prefix + "-runs", Files: prefix + "-files", Progress: prefix + "-progress"}
 	type key struct {
 		name string
 		kind types.ScalarAttributeType

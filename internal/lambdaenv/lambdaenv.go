@@ -17,8 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/sluice-data/sluice/internal/awshttp"
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/metrics"
-	"github.com/sluice-data/sluice/internal/settings"
 )
 
 // attempts is how often a call to AWS is tried: throttling must not fail a whole invocation.
@@ -26,8 +26,8 @@ const attempts = 6
 
 // Start hands the function's events to the handler that wire makes, in any of the forms that lambda.Start takes. wire does not touch the
 // network. Start does not return.
-func Start(wire func(country settings.Country, cfg aws.Config) (handler any, err error)) {
-	country, err := settings.FromEnv()
+func Start(wire func(country discovery.Country, cfg aws.Config) (handler any, err error)) {
+	country, err := discovery.FromEnv()
 	slog.SetDefault(logger(os.Stderr, country))
 	if err != nil {
 		end(err)
@@ -75,7 +75,7 @@ func (endpoints) GetServiceBaseEndpoint(_ context.Context, service string) (stri
 }
 
 // logger writes one JSON object a line, as CloudWatch reads it, each with the stack and country that it is about.
-func logger(out io.Writer, country settings.Country) *slog.Logger {
+func logger(out io.Writer, country discovery.Country) *slog.Logger {
 	l := slog.New(slog.NewJSONHandler(out, nil))
 	if country.Country == "" {
 		return l // the settings are not to be read, which the first line says

@@ -16,7 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // TestMain is a function when it is started as one.
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("AWS_LAMBDA_RUNTIME_API") == "" {
 		os.Exit(m.Run())
 	}
-	Start(func(country settings.Country, cfg aws.Config) (any, error) {
+	Start(func(country discovery.Country, cfg aws.Config) (any, error) {
 		if cfg.Region == "" {
 			return nil, errors.New("no region")
 		}
@@ -57,7 +57,7 @@ func start(t *testing.T, environment ...string) (answer, said string) {
 }
 
 func TestFunctionHandlesEventsWithItsSettings(t *testing.T) {
-	if answer, said := start(t, settings.EnvVar+`={"country":"us"}`, "AWS_REGION=sa-east-1"); answer != `"hello from us"` {
+	if answer, said := start(t, discovery.EnvVar+`={"country":"us"}`, "AWS_REGION=sa-east-1"); answer != `"hello from us"` {
 		t.Errorf("answered %s\n%s", answer, said)
 	}
 }
@@ -65,7 +65,7 @@ func TestFunctionHandlesEventsWithItsSettings(t *testing.T) {
 func TestFunctionThatCannotStartSaysWhy(t *testing.T) {
 	for want, environment := range map[string]string{
 		"environment variable SETTINGS is empty": "AWS_REGION=sa-east-1",
-		"no region":                              settings.EnvVar + `={"country":"us"}`,
+		"no region":                              discovery.EnvVar + `={"country":"us"}`,
 	} {
 		if answer, said := start(t, environment); answer != "" || !strings.Contains(said, want) {
 			t.Errorf("answered %q, said %s", answer, said)
@@ -132,7 +132,7 @@ func TestWithoutAnEndpointAWSAnswers(t *testing.T) {
 
 func TestEachLineNamesStackAndCountry(t *testing.T) {
 	for text, want := range map[string][2]any{`{"stack":"prod","country":"us"}`: {"prod", "us"}, "not JSON": {nil, nil}} {
-		country, _ := settings.Parse([]byte(text))
+		country, _ := discovery.Parse([]byte(text))
 		var out bytes.Buffer
 		logger(&out, country).Info("run ended")
 		var line map[string]any

@@ -17,8 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/job"
-	"github.com/sluice-data/sluice/internal/settings"
 )
 
 var (
@@ -51,7 +51,7 @@ type DB interface {
 // Ledger is the ledger of one country.
 type Ledger struct {
 	db     DB
-	tables settings.Tables
+	tables discovery.Tables
 
 	// Pause waits before a call is repeated that DynamoDB refused for others: the attempt is 1 before the first repetition. It returns the
 	// context's error when that ends first. Tests that play millions of calls replace it.
@@ -59,7 +59,9 @@ type Ledger struct {
 }
 
 // New opens a ledger. It does not touch the network.
-func New(db DB, tables settings.Tables) *Ledger { return &Ledger{db: db, tables: tables, Pause: pause} }
+func New(db DB, tables discovery.Tables) *Ledger {
+	return &Ledger{db: db, tables: tables, Pause: pause}
+}
 
 type item = map[string]types.AttributeValue
 

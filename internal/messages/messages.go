@@ -16,8 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/job"
-	"github.com/sluice-data/sluice/internal/settings"
 )
 
 // Version is the version of every message. A message of another one is not read.
@@ -53,11 +53,11 @@ func ParseEvent(text string) (Event, error) {
 // Topics publishes on a country's topics.
 type Topics struct {
 	sns     *sns.Client
-	country settings.Country
+	country discovery.Country
 }
 
 // NewTopics opens the topics of a country. It does not touch the network.
-func NewTopics(client *sns.Client, country settings.Country) Topics { return Topics{client, country} }
+func NewTopics(client *sns.Client, country discovery.Country) Topics { return Topics{client, country} }
 
 // Announce tells the country's functions of a job.
 func (t Topics) Announce(ctx context.Context, kind job.NoticeType, id job.ID, token int64) error {
@@ -122,7 +122,7 @@ type Tickets struct {
 }
 
 // NewTickets opens the queue of a country. It does not touch the network.
-func NewTickets(client *sqs.Client, country settings.Country) Tickets {
+func NewTickets(client *sqs.Client, country discovery.Country) Tickets {
 	return Tickets{client, country.Queues.Tickets, country.Queues.DeadLetters, country.Country}
 }
 
@@ -237,7 +237,7 @@ type DeadLetters struct {
 }
 
 // NewDeadLetters opens the queue of a country. It does not touch the network.
-func NewDeadLetters(client *sqs.Client, country settings.Country) DeadLetters {
+func NewDeadLetters(client *sqs.Client, country discovery.Country) DeadLetters {
 	return DeadLetters{client, country.Queues.DeadLetters, NewTickets(client, country)}
 }
 

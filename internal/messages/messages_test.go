@@ -18,9 +18,9 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	"pgregory.net/rapid"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/emulator"
 	"github.com/sluice-data/sluice/internal/job"
-	"github.com/sluice-data/sluice/internal/settings"
 )
 
 var cfg aws.Config
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 var flights = job.ID{Feed: "flights", Day: "2013-01-01"}
 
 // open makes a country's queues.
-func open(t *testing.T) (*sqs.Client, settings.Country) {
+func open(t *testing.T) (*sqs.Client, discovery.Country) {
 	t.Helper()
 	client := sqs.NewFromConfig(cfg)
 	queue := func(name string) string {
@@ -42,7 +42,7 @@ func open(t *testing.T) (*sqs.Client, settings.Country) {
 		}
 		return *made.QueueUrl
 	}
-	return client, settings.Country{Stack: "test", Country: "us", Queues: settings.Queues{Tickets: queue("-tickets"), DeadLetters: queue("-dead")}}
+	return client, discovery.Country{Stack: "test", Country: "us", Queues: discovery.Queues{Tickets: queue("-tickets"), DeadLetters: queue("-dead")}}
 }
 
 func receive(t *testing.T, tickets Tickets) []Received {
@@ -81,7 +81,7 @@ func TestEventIsReadInThisVersionOnly(t *testing.T) {
 }
 
 func TestTicketIsReadOnlyOfThisVersionAndCountry(t *testing.T) {
-	tickets := NewTickets(nil, settings.Country{Country: "us"})
+	tickets := NewTickets(nil, discovery.Country{Country: "us"})
 	for text, want := range map[string]string{
 		`{"version":1,"country":"us","feed":"flights","day":"2013-01-01"}`:            "",
 		`{"version":2,"country":"us","feed":"flights","day":"2013-01-01"}`:            "ticket: version 2 is not 1: deploy all functions together",
@@ -108,7 +108,7 @@ func TestTicketIsReadOnlyOfThisVersionAndCountry(t *testing.T) {
 // TestWhateverIsReadAsATicketIsAJob feeds anything to the reader: what it takes for a ticket is a feed and a day.
 func TestWhateverIsReadAsATicketIsAJob(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		tickets := NewTickets(nil, settings.Country{Country: "us"})
+		tickets := NewTickets(nil, discovery.Country{Country: "us"})
 		text := rapid.OneOf(rapid.String(), rapid.Map(rapid.SliceOfN(rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"us", "flights", "2013-01-01"})), 3, 3), func(v []string) string {
 			body, _ := json.Marshal(ticket{Version, v[0], v[1], v[2]})
 			return string(body)
@@ -256,7 +256,7 @@ func published(t *testing.T, fault error) (Topics, *[]*sns.PublishInput) {
 			return middleware.InitializeOutput{Result: &sns.PublishOutput{}}, middleware.Metadata{}, fault
 		}), middleware.Before)
 	}}})
-	return NewTopics(client, settings.Country{Stack: "test", Country: "us", Topics: settings.Topics{Jobs: "arn:jobs", Alerts: "arn:alerts"}}), &all
+	return NewTopics(client, discovery.Country{Stack: "test", Country: "us", Topics: discovery.Topics{Jobs: "arn:jobs", Alerts: "arn:alerts"}}), &all
 }
 
 func TestFunctionsAreToldOfAJobWithItsTypeAsAnAttribute(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
 
@@ -15,7 +15,7 @@ import (
 const icebergJar = "/usr/share/aws/iceberg/lib/iceberg-spark3-runtime.jar"
 
 // StepArgs is what a step on EMR executes: the record job, with the lake's catalog, for one order.
-func StepArgs(c settings.Country, order string) []string {
+func StepArgs(c discovery.Country, order string) []string {
 	args := []string{"spark-submit", "--deploy-mode", "client", "--jars", icebergJar}
 	for _, s := range Catalog(c) {
 		args = append(args, "--conf", s[0]+"="+s[1])
@@ -25,13 +25,13 @@ func StepArgs(c settings.Country, order string) []string {
 }
 
 // jobArgs are the record job's own arguments. The region is named, so that no engine is asked where it runs, in a way of its own.
-func jobArgs(c settings.Country, order string) []string {
+func jobArgs(c discovery.Country, order string) []string {
 	return []string{"--order", order, "--aws-region", c.Region}
 }
 
 // ServerlessSubmit is what EMR Serverless executes: the record job's start, its arguments, and the rest of spark-submit's line, which has
 // the workers as well, because a run has its own. The service splits that line at spaces, so no value may have any.
-func ServerlessSubmit(c settings.Country, order string, w sizing.ServerlessWorkers) (main string, args []string, submit string) {
+func ServerlessSubmit(c discovery.Country, order string, w sizing.ServerlessWorkers) (main string, args []string, submit string) {
 	line := []string{"--py-files", artifact(c, c.Compute.PackageKey)}
 	for _, s := range append([][2]string{
 		{"spark.jars", icebergJar},
@@ -49,7 +49,7 @@ func ServerlessSubmit(c settings.Country, order string, w sizing.ServerlessWorke
 }
 
 // GlueArguments are a Glue run's own arguments, over those of its job.
-func GlueArguments(c settings.Country, order, run string) map[string]string {
+func GlueArguments(c discovery.Country, order, run string) map[string]string {
 	return map[string]string{
 		"--scriptLocation":   artifact(c, c.Compute.MainKey), // the version that the order was written for, whatever is deployed meanwhile
 		"--extra-py-files":   artifact(c, c.Compute.PackageKey),
@@ -62,7 +62,7 @@ func GlueArguments(c settings.Country, order, run string) map[string]string {
 }
 
 // GlueConf is the catalog as Glue takes it: several settings as the value of one argument. Iceberg itself Glue brings, when asked by name.
-func GlueConf(c settings.Country) string {
+func GlueConf(c discovery.Country) string {
 	var conf []string
 	for _, s := range Catalog(c) {
 		conf = append(conf, s[0]+"="+s[1])
@@ -73,7 +73,7 @@ func GlueConf(c settings.Country) string {
 // GlueRun is the argument by which a Glue run is found again: the job ignores it.
 const GlueRun = "--run"
 
-func artifact(c settings.Country, key string) string {
+func artifact(c discovery.Country, key string) string {
 	return "s3://" + c.Buckets.Artifacts + "/" + key
 }
 
@@ -93,7 +93,7 @@ func Hadoop(region string) map[string]string {
 
 // Catalog is the Spark configuration under which the jobs find the country's files and tables: S3 in the country's region, Iceberg on the
 // Glue catalog, objects encrypted with the country's key. It is rendered here for every engine.
-func Catalog(c settings.Country) [][2]string {
+func Catalog(c discovery.Country) [][2]string {
 	const lake = "spark.sql.catalog.lake"
 	return [][2]string{
 		{"spark.hadoop." + s3aRegion, c.Region},

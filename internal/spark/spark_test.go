@@ -5,13 +5,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
 
 // Without it S3A asks us-east-2, wherever it runs.
 func TestEveryEngineReadsS3InTheRegionOfItsCountry(t *testing.T) {
-	c := settings.Country{Region: "sa-east-1"}
+	c := discovery.Country{Region: "sa-east-1"}
 	const want = "spark.hadoop.fs.s3a.endpoint.region=sa-east-1"
 	_, _, submit := ServerlessSubmit(c, "order", sizing.ServerlessWorkers{})
 	for engine, settings := range map[string][]string{

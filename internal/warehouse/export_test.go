@@ -11,10 +11,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/emulator"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/ledger"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
 
@@ -187,7 +187,7 @@ func (manifestOf) ReadJSON(_ context.Context, uri string, out any) error {
 }
 
 // publish brings a day to its next revision, in the run of the same number.
-func publish(t *testing.T, book *ledger.Ledger, db *emulator.Memory, tables settings.Tables, revision int64) {
+func publish(t *testing.T, book *ledger.Ledger, db *emulator.Memory, tables discovery.Tables, revision int64) {
 	t.Helper()
 	now, ctx := time.Date(2013, 1, 2, 12, 0, 0, 0, time.UTC), t.Context()
 	must := func(err error) {

@@ -15,7 +15,7 @@ import (
 	"cloud.google.com/go/auth/credentials/externalaccount"
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // google calls Google's REST APIs. Their Go clients would bring gRPC, Arrow and OpenTelemetry along: 7 MB of zip for six calls.
@@ -40,7 +40,7 @@ func isStatus(err error, status int) bool {
 
 // Identity makes Google credentials out of the function's own AWS credentials, by workload identity federation: no key is kept
 // anywhere. It does not touch the network.
-func Identity(g settings.Google, cfg aws.Config) (auth.TokenProvider, error) {
+func Identity(g discovery.Google, cfg aws.Config) (auth.TokenProvider, error) {
 	creds, err := externalaccount.NewCredentials(&externalaccount.Options{
 		Audience:         g.Audience,
 		SubjectTokenType: "urn:ietf:params:aws:token-type:aws4_request",

@@ -20,9 +20,9 @@ import (
 	"cloud.google.com/go/auth"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/ledger"
-	"github.com/sluice-data/sluice/internal/settings"
 )
 
 // DayColumn is the column that BigQuery's tables are partitioned by.
@@ -53,12 +53,12 @@ type Source interface {
 // Warehouse is the BigQuery dataset of one country.
 type Warehouse struct {
 	google
-	settings settings.Google
+	settings discovery.Google
 	source   Source
 }
 
 // New opens the dataset of a country. It does not touch the network.
-func New(g settings.Google, creds auth.TokenProvider, source Source) *Warehouse {
+func New(g discovery.Google, creds auth.TokenProvider, source Source) *Warehouse {
 	return &Warehouse{google{&http.Client{}, creds, pause}, g, source}
 }
 

@@ -18,9 +18,9 @@ import (
 	"cloud.google.com/go/auth"
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/ledger"
-	"github.com/sluice-data/sluice/internal/settings"
 )
 
 // played is Google: a bucket, and jobs that end at the second look. Calls can be made to fail, before or after they took effect.
@@ -143,7 +143,7 @@ func (f files) Read(_ context.Context, uri string) (io.ReadCloser, int64, error)
 
 func newPlayed() (*played, *Warehouse) {
 	p := &played{objects: map[string]string{}, jobs: map[string]*bqJob{}, done: map[string]bool{}, ended: map[string]string{}, rows: "3", fail: map[int]string{}}
-	w := New(settings.Google{Project: "prj", Dataset: "sluice_us", Location: "EU", LoadBucket: "loads-1"}, token{}, files{"s3://c/a.parquet": "AAA", "s3://c/b.parquet": "BB"})
+	w := New(discovery.Google{Project: "prj", Dataset: "sluice_us", Location: "EU", LoadBucket: "loads-1"}, token{}, files{"s3://c/a.parquet": "AAA", "s3://c/b.parquet": "BB"})
 	w.http.Transport = p
 	w.pause = func(context.Context, int) error { return nil }
 	return p, w
@@ -365,7 +365,7 @@ func TestIdentityIsMadeOfTheFunctionsRole(t *testing.T) {
 	cfg := aws.Config{Region: "sa-east-1", Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "secret", SessionToken: "session"}, nil
 	})}
-	id, err := Identity(settings.Google{Audience: "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/aws", ServiceAccount: "export@prj.iam.gserviceaccount.com"}, cfg)
+	id, err := Identity(discovery.Google{Audience: "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/aws", ServiceAccount: "export@prj.iam.gserviceaccount.com"}, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

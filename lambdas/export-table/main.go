@@ -7,16 +7,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/lambdaenv"
 	"github.com/sluice-data/sluice/internal/ledger"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/store"
 	"github.com/sluice-data/sluice/internal/warehouse"
 )
 
 func main() { lambdaenv.Start(wire) }
 
-func wire(country settings.Country, cfg aws.Config) (any, error) {
+func wire(country discovery.Country, cfg aws.Config) (any, error) {
 	identity, err := warehouse.Identity(country.Google, cfg)
 	if err != nil {
 		return nil, err

@@ -14,13 +14,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/lambdaenv"
-	"github.com/sluice-data/sluice/internal/settings"
 )
 
 func main() { lambdaenv.Start(wire) }
 
-func wire(country settings.Country, cfg aws.Config) (any, error) {
+func wire(country discovery.Country, cfg aws.Config) (any, error) {
 	return (&handler{country.Region, object{s3.NewFromConfig(cfg, patient), country.Buckets.Artifacts, country.Compute.CertificateKey}, time.Now}).Handle, nil
 }
 

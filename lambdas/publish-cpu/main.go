@@ -15,20 +15,20 @@ import (
 	emrtypes "github.com/aws/aws-sdk-go-v2/service/emr/types"
 
 	"github.com/sluice-data/sluice/internal/cluster"
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/lambdaenv"
-	"github.com/sluice-data/sluice/internal/settings"
 )
 
 func main() { lambdaenv.Start(wire) }
 
-func wire(country settings.Country, cfg aws.Config) (any, error) {
+func wire(country discovery.Country, cfg aws.Config) (any, error) {
 	return (&handler{clusters{emr.NewFromConfig(cfg), country}, watch{cloudwatch.NewFromConfig(cfg), country}, time.Now}).Handle, nil
 }
 
 // clusters is EMR.
 type clusters struct {
 	emr     *emr.Client
-	country settings.Country
+	country discovery.Country
 }
 
 func (c clusters) Standing(ctx context.Context) (string, error) {
@@ -69,7 +69,7 @@ func (c clusters) Instances(ctx context.Context, clusterID string) ([]string, er
 // watch is CloudWatch.
 type watch struct {
 	cloudwatch *cloudwatch.Client
-	country    settings.Country
+	country    discovery.Country
 }
 
 // maxQueries is how many metrics one call may ask for.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/job"
-	"github.com/sluice-data/sluice/internal/settings"
 )
 
 type intake interface {
@@ -103,7 +103,7 @@ func (h *handler) Handle(ctx context.Context, batch events.SQSEvent) (events.SQS
 // last tells whether a message goes to the dead letters when it fails this time.
 func last(m events.SQSMessage) bool {
 	receives, err := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])
-	return err == nil && receives >= settings.EventReceives
+	return err == nil && receives >= discovery.EventReceives
 }
 
 // read returns the objects that a message tells of, also when it tells of something else as well. S3's test message has no records.

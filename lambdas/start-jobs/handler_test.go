@@ -8,7 +8,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 type worker struct {
@@ -35,7 +35,7 @@ func TestWhateverWakesItMakesItLookAtTheLedger(t *testing.T) {
 }
 
 func TestPlansAreMadeInTheZoneOfTheCountryAndAnnounceNothing(t *testing.T) {
-	s, err := newStarter(settings.Country{Stack: "test", Country: "us", TimeZone: "America/New_York", Parallel: 3}, aws.Config{Region: "us-east-1"})
+	s, err := newStarter(discovery.Country{Stack: "test", Country: "us", TimeZone: "America/New_York", Parallel: 3}, aws.Config{Region: "us-east-1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,25 +17,25 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/sluice-data/sluice/internal/compute/parameters"
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/driver"
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/engine/adapter"
 	"github.com/sluice-data/sluice/internal/lambdaenv"
 	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/messages"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
 	"github.com/sluice-data/sluice/internal/store"
 )
 
 func main() { lambdaenv.Start(wire) }
 
-func wire(country settings.Country, cfg aws.Config) (any, error) {
+func wire(country discovery.Country, cfg aws.Config) (any, error) {
 	s, err := newStarter(country, cfg)
 	return (&handler{s}).Handle, err
 }
 
-func newStarter(country settings.Country, cfg aws.Config) (driver.Starter, error) {
+func newStarter(country discovery.Country, cfg aws.Config) (driver.Starter, error) {
 	zone, err := country.Location()
 	if err != nil {
 		return driver.Starter{}, err

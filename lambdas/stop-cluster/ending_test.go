@@ -15,10 +15,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/emr"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
-var us = settings.Country{Stack: "prod", Country: "us"}
+var us = discovery.Country{Stack: "prod", Country: "us"}
 
 // served answers calls of AWS's JSON protocol.
 func served(t *testing.T, answer func(operation string, in map[string]any) any) *string {

@@ -21,15 +21,15 @@ import (
 
 	"github.com/sluice-data/sluice/internal/cluster"
 	"github.com/sluice-data/sluice/internal/compute"
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/lambdaenv"
 	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/messages"
-	"github.com/sluice-data/sluice/internal/settings"
 )
 
 func main() { lambdaenv.Start(wire) }
 
-func wire(country settings.Country, cfg aws.Config) (any, error) {
+func wire(country discovery.Country, cfg aws.Config) (any, error) {
 	h := &handler{
 		country: country.Country, patience: time.Duration(country.Compute.QuietMinutes) * time.Minute,
 		clusters: api{emr.NewFromConfig(cfg), country, pause}, serverless: stopper{emrserverless.NewFromConfig(cfg), country.Compute.Serverless.ApplicationID, pause}, ledger: ledger.New(dynamodb.NewFromConfig(cfg), country.Tables),
@@ -45,7 +45,7 @@ const pause = 2 * time.Second
 // api is EMR.
 type api struct {
 	emr     *emr.Client
-	country settings.Country
+	country discovery.Country
 	pause   time.Duration // pause is how long Gone waits before it looks again.
 }
 
@@ -183,7 +183,7 @@ func (s stopper) stop(ctx context.Context) error {
 // standing is the switch of the country's standing cluster.
 type standing struct {
 	ssm     *ssm.Client
-	country settings.Country
+	country discovery.Country
 }
 
 // Off switches it off first: with only the note, the next deployment would make a cluster that nobody asked for.

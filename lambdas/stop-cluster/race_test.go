@@ -15,10 +15,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/emr"
 	"pgregory.net/rapid"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/engine/adapter"
 	"github.com/sluice-data/sluice/internal/job"
 	"github.com/sluice-data/sluice/internal/messages"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
 
@@ -175,7 +175,7 @@ const template = `{"Instances": {"InstanceFleets": [{"InstanceFleetType": "MASTE
 // TestWhateverTheOrderOfCallsNoRunIsOnAClusterThatEnds lets the engine start runs while the alarm ends the standing cluster: the same
 // code as in the functions, over every order of their calls that is drawn.
 func TestWhateverTheOrderOfCallsNoRunIsOnAClusterThatEnds(t *testing.T) {
-	country := settings.Country{Stack: "prod", Country: "us"}
+	country := discovery.Country{Stack: "prod", Country: "us"}
 	round := func(draw func(n int) int) *town {
 		w := &town{steps: map[string][]map[string]any{}, runs: map[job.ID]job.Run{},
 			clusters: []map[string]any{{"Id": "j-1", "Name": "sluice-prod-us-standing-small", "State": "WAITING"}}}

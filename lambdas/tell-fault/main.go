@@ -9,14 +9,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/lambdaenv"
 	"github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/messages"
-	"github.com/sluice-data/sluice/internal/settings"
 )
 
 func main() { lambdaenv.Start(wire) }
 
-func wire(country settings.Country, cfg aws.Config) (any, error) {
+func wire(country discovery.Country, cfg aws.Config) (any, error) {
 	return (&handler{country.Stack, country.Country, ledger.New(dynamodb.NewFromConfig(cfg), country.Tables), messages.NewTopics(sns.NewFromConfig(cfg), country), time.Now}).Handle, nil
 }

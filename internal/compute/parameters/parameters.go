@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/sluice-data/sluice/internal/compute"
-	"github.com/sluice-data/sluice/internal/settings"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // Client is the part of Systems Manager that Parameters needs.
@@ -31,7 +31,7 @@ func New(client Client, stack, country string) Parameters {
 }
 
 // Of returns the parameters of the country that a function belongs to.
-func Of(client Client, country settings.Country) Parameters {
+func Of(client Client, country discovery.Country) Parameters {
 	return New(client, country.Stack, country.Country)
 }
 

@@ -17,9 +17,9 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/sluice-data/sluice/internal/cluster"
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
 	"github.com/sluice-data/sluice/internal/spark"
 )
@@ -28,7 +28,7 @@ import (
 // one a size, which is started from the country's launch template when there is none.
 type EMR struct {
 	emr      *emr.Client
-	country  settings.Country
+	country  discovery.Country
 	template func(context.Context) ([]byte, error)
 	closing  func(context.Context) ([]string, error)
 	pause    func(ctx context.Context, attempt int) error
@@ -38,7 +38,7 @@ var _ engine.Engine = (*EMR)(nil)
 
 // NewEMR makes the engine of a country. The template is asked for when a cluster is started; closing returns the ids of the clusters
 // that are about to be ended, and must not answer with what was true before the call. It does not touch the network.
-func NewEMR(client *emr.Client, country settings.Country, template func(context.Context) ([]byte, error), closing func(context.Context) ([]string, error)) *EMR {
+func NewEMR(client *emr.Client, country discovery.Country, template func(context.Context) ([]byte, error), closing func(context.Context) ([]string, error)) *EMR {
 	return &EMR{client, country, template, closing, pause}
 }
 

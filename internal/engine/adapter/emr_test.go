@@ -19,17 +19,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/emr"
 	"github.com/aws/aws-sdk-go-v2/service/emr/types"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
 	"github.com/sluice-data/sluice/internal/spark"
 )
 
-var country = settings.Country{
+var country = discovery.Country{
 	Stack: "prod", Country: "us", Region: "us-east-1",
-	Buckets: settings.Buckets{Artifacts: "artifacts", Curated: "curated", Logs: "logs"},
-	Compute: settings.Compute{MainKey: "jobs/main.py", PackageKey: "jobs/jobs.zip", KMSKeyARN: "arn:aws:kms:us-east-1:123456789012:key/1", LogKeyARN: "arn:aws:kms:us-east-1:123456789012:key/2"},
+	Buckets: discovery.Buckets{Artifacts: "artifacts", Curated: "curated", Logs: "logs"},
+	Compute: discovery.Compute{MainKey: "jobs/main.py", PackageKey: "jobs/jobs.zip", KMSKeyARN: "arn:aws:kms:us-east-1:123456789012:key/1", LogKeyARN: "arn:aws:kms:us-east-1:123456789012:key/2"},
 }
 
 var run = job.Run{StartedAt: time.Date(2013, 1, 2, 5, 0, 0, 0, time.UTC), ID: job.ID{Feed: "flights", Day: "2013-01-01"}, Token: 2, Order: "s3://artifacts/runs/flights/2013-01-01/2/order.json", Sizing: sizing.Decision{Size: "small"}}

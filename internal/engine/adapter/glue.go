@@ -11,9 +11,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/glue"
 	"github.com/aws/aws-sdk-go-v2/service/glue/types"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
 	"github.com/sluice-data/sluice/internal/spark"
 )
@@ -21,13 +21,13 @@ import (
 // Glue runs each run as a job run of the country's Glue job, on workers of its own.
 type Glue struct {
 	client  *glue.Client
-	country settings.Country
+	country discovery.Country
 }
 
 var _ engine.Engine = (*Glue)(nil)
 
 // NewGlue makes the engine of a country. It does not touch the network.
-func NewGlue(client *glue.Client, country settings.Country) *Glue { return &Glue{client, country} }
+func NewGlue(client *glue.Client, country discovery.Country) *Glue { return &Glue{client, country} }
 
 // Start finds the job run that carries the run's name among its arguments, or starts it. Glue has no token that would make starting
 // twice starting once; that nobody starts at the same time is the caller's to see to.

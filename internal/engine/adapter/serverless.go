@@ -13,9 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/emrserverless"
 	"github.com/aws/aws-sdk-go-v2/service/emrserverless/types"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/engine"
 	"github.com/sluice-data/sluice/internal/job"
-	"github.com/sluice-data/sluice/internal/settings"
 	"github.com/sluice-data/sluice/internal/sizing"
 	"github.com/sluice-data/sluice/internal/spark"
 )
@@ -23,13 +23,13 @@ import (
 // Serverless runs each run as a job run of the country's EMR Serverless application, on workers of its own.
 type Serverless struct {
 	client  *emrserverless.Client
-	country settings.Country
+	country discovery.Country
 }
 
 var _ engine.Engine = (*Serverless)(nil)
 
 // NewServerless makes the engine of a country. It does not touch the network.
-func NewServerless(client *emrserverless.Client, country settings.Country) *Serverless {
+func NewServerless(client *emrserverless.Client, country discovery.Country) *Serverless {
 	return &Serverless{client, country}
 }
 
@@ -60,7 +60,7 @@ func (s *Serverless) Start(ctx context.Context, r job.Run, save func(job.Run) er
 				ManagedPersistenceMonitoringConfiguration: &types.ManagedPersistenceMonitoringConfiguration{Enabled: aws.Bool(false)},
 			},
 			DiskEncryptionConfiguration: &types.DiskEncryptionConfiguration{EncryptionKeyArn: &s.country.Compute.KMSKeyARN,
-				EncryptionContext: map[string]string{settings.WorkerDisks: settings.DisksOf(s.country.Stack, s.country.Country)}},
+				EncryptionContext: map[string]string{discovery.WorkerDisks: discovery.DisksOf(s.country.Stack, s.country.Country)}},
 		},
 		Tags: map[string]string{"Product": "sluice", "Stack": s.country.Stack, "Country": s.country.Country, "Feed": r.ID.Feed},
 	})

@@ -1,8 +1,8 @@
-// Package settings is what a deployed country tells its functions: the names of everything that they read and write.
+// Package discovery is what a deployed country tells its functions: the names of everything that they read and write.
 //
 // The deployment renders one Country as JSON into the environment variable SETTINGS of each function; the functions read it back
 // with FromEnv. Both sides share the type, so that a renamed field is a compile error instead of an empty string at run time.
-package settings
+package discovery
 
 import (
 	"bytes"
@@ -113,7 +113,7 @@ type Google struct {
 func (c Country) Location() (*time.Location, error) {
 	zone, err := time.LoadLocation(c.TimeZone) // "" is UTC
 	if err != nil {
-		return nil, fmt.Errorf("settings: country %q: %w", c.Country, err)
+		return nil, fmt.Errorf("discovery: country %q: %w", c.Country, err)
 	}
 	return zone, nil
 }
@@ -122,7 +122,7 @@ func (c Country) Location() (*time.Location, error) {
 func FromEnv() (Country, error) {
 	text := os.Getenv(EnvVar)
 	if text == "" {
-		return Country{}, errors.New("settings: environment variable " + EnvVar + " is empty; deploy the function with its stack")
+		return Country{}, errors.New("discovery: environment variable " + EnvVar + " is empty; deploy the function with its stack")
 	}
 	return Parse([]byte(text))
 }
@@ -133,7 +133,7 @@ func Parse(text []byte) (Country, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
-		return Country{}, fmt.Errorf("settings: %w", err)
+		return Country{}, fmt.Errorf("discovery: %w", err)
 	}
 	return c, nil
 }

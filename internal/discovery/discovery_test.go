@@ -1,4 +1,4 @@
-package settings
+package discovery
 
 import (
 	"encoding/json"
@@ -20,13 +20,13 @@ func TestSettingsAreReadBackAsRendered(t *testing.T) {
 
 func TestSettingsThatCannotBeUsedAreRefused(t *testing.T) {
 	t.Setenv(EnvVar, "")
-	if _, err := FromEnv(); err == nil || err.Error() != "settings: environment variable SETTINGS is empty; deploy the function with its stack" {
+	if _, err := FromEnv(); err == nil || err.Error() != "discovery: environment variable SETTINGS is empty; deploy the function with its stack" {
 		t.Errorf("none: got %v", err)
 	}
-	if _, err := Parse([]byte(`{"contry":"us"}`)); err == nil || err.Error() != `settings: json: unknown field "contry"` {
+	if _, err := Parse([]byte(`{"contry":"us"}`)); err == nil || err.Error() != `discovery: json: unknown field "contry"` {
 		t.Errorf("unknown field: got %v", err)
 	}
-	if _, err := (Country{Country: "us", TimeZone: "America/Nowhere"}).Location(); err == nil || err.Error() != `settings: country "us": unknown time zone America/Nowhere` {
+	if _, err := (Country{Country: "us", TimeZone: "America/Nowhere"}).Location(); err == nil || err.Error() != `discovery: country "us": unknown time zone America/Nowhere` {
 		t.Errorf("unknown zone: got %v", err)
 	}
 }
