@@ -2,19 +2,42 @@ package policies
 
 // Bucket is the policy of a bucket with data: TLS only, and no object under another key than the country's.
 //
-// The encryption rules look only at requests that name an encryption: another kind, another key, or a key that the sender brings along
-// (SSE-C), which would leave objects that nobody else can ever read. A negated operator matches a missing key too, with or
-// without IfExists, so without the Null test they would block every writer that relies on the bucket's default.
+// The encryption rules look only at requests that name an encryption: another kind, another key, KMS without a key, or a key that the
+// sender brings along (SSE-C), which would leave objects that nobody else can ever read. A negated operator matches a missing key too,
+// with or without IfExists, so without the Null test they would block every writer that relies on the bucket's default.
+//
+// Uploads in parts and copies are decided as puts are: both need s3:PutObject, and carry the same headers (CreateMultipartUpload,
+// CopyObject).
 func Bucket(bucketARN, keyARN string) Document {
-	const method, key = "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id"
 	return New(
 		tlsOnly("s3:*", bucketARN, bucketARN+"/*"),
 		Statement{Sid: "DenyOtherEncryption", Effect: "Deny", Principal: &Principal{Any: true}, Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/*"},
-			Condition: Condition{"StringNotEquals": {method: {"aws:kms"}}, "Null": {method: {"false"}}}},
-		Statement{Sid: "DenyOtherKeys", Effect: "Deny", Principal: &Principal{Any: true}, Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/*"},
-			Condition: Condition{"StringNotEquals": {key: {keyARN}}, "Null": {key: {"false"}}}},
+			Condition: Condition{"StringNotEquals": {encryptionMethod: {"aws:kms"}}, "Null": {encryptionMethod: {"false"}}}},
+		denyOtherKeys(bucketARN, keyARN),
+		denyAWSManagedKey(bucketARN),
 		denyBroughtKeys(bucketARN),
 	)
+}
+
+// What a request that writes an object says of its encryption, as policies see it. A request that says nothing has neither, and gets the
+// bucket's default. https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
+const (
+	encryptionMethod = "s3:x-amz-server-side-encryption"
+	encryptionKey    = "s3:x-amz-server-side-encryption-aws-kms-key-id"
+)
+
+// denyOtherKeys refuses objects under another KMS key than this one.
+func denyOtherKeys(bucketARN, keyARN string) Statement {
+	return Statement{Sid: "DenyOtherKeys", Effect: "Deny", Principal: &Principal{Any: true}, Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/*"},
+		Condition: Condition{"StringNotEquals": {encryptionKey: {keyARN}}, "Null": {encryptionKey: {"false"}}}}
+}
+
+// denyAWSManagedKey refuses requests for KMS (aws:kms, aws:kms:dsse) that name no key: S3 takes them to mean the AWS-managed key aws/s3,
+// whatever the bucket's default is, and no policy of ours decides who may use that one.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+func denyAWSManagedKey(bucketARN string) Statement {
+	return Statement{Sid: "DenyAWSManagedKey", Effect: "Deny", Principal: &Principal{Any: true}, Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/*"},
+		Condition: Condition{"StringLike": {encryptionMethod: {"aws:kms*"}}, "Null": {encryptionKey: {"true"}}}}
 }
 
 // LogBucket is the policy of the bucket that takes the access logs of the country's other buckets, and the flow logs of its network.

@@ -19,8 +19,10 @@ func TrailKey(account, trailARN string) Document {
 
 // TrailBucket is the policy of the bucket of an account's trail: TLS only, no other key than the trail's, and only this trail writes,
 // not even an administrator.
+//
+// CloudTrail names the key for its records, and SSE-S3 for the digests that sign them, so that method is not denied.
+// https://docs.aws.amazon.com/awscloudtrail/latest/userguide/encrypting-cloudtrail-log-files-with-aws-kms.html
 func TrailBucket(bucketARN, keyARN, account, trailARN string) Document {
-	const key = "s3:x-amz-server-side-encryption-aws-kms-key-id"
 	trail := &Principal{Service: Strings{"cloudtrail.amazonaws.com"}}
 	return New(
 		tlsOnly("s3:*", bucketARN, bucketARN+"/*"),
@@ -30,7 +32,8 @@ func TrailBucket(bucketARN, keyARN, account, trailARN string) Document {
 			Condition: Condition{"StringEquals": {"aws:SourceArn": {trailARN}, "s3:x-amz-acl": {"bucket-owner-full-control"}}}},
 		Statement{Sid: "DenyPeopleToWrite", Effect: "Deny", Principal: &Principal{Any: true}, Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/*"},
 			Condition: Condition{"Bool": {"aws:PrincipalIsAWSService": {"false"}}}},
-		Statement{Sid: "DenyOtherKeys", Effect: "Deny", Principal: &Principal{Any: true}, Action: Strings{"s3:PutObject"}, Resource: Strings{bucketARN + "/*"},
-			Condition: Condition{"StringNotEquals": {key: {keyARN}}, "Null": {key: {"false"}}}},
+		denyOtherKeys(bucketARN, keyARN),
+		denyAWSManagedKey(bucketARN),
+		denyBroughtKeys(bucketARN),
 	)
 }

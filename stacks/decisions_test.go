@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -101,9 +102,13 @@ type rendered struct {
 
 	keys    map[string]string // keys are the ARNs of the countries' data keys.
 	state   map[string]string // state are the ARNs of the countries' keys of state.
+	trails  map[string]trail  // trails are by their accounts.
 	buckets map[string]string // buckets are names by country and stage.
 	config  *Config
 }
+
+// trail is the ARNs of an account's trail, and of the bucket and key of its records.
+type trail struct{ arn, bucket, key string }
 
 type namedPolicy struct {
 	Name   string          `json:"name"`
@@ -170,7 +175,7 @@ func render(t *testing.T, text string) *rendered {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &rendered{Identity: map[string][]namedPolicy{}, Resource: map[string]json.RawMessage{}, keys: map[string]string{}, state: map[string]string{}, buckets: map[string]string{}, config: config}
+	out := &rendered{Identity: map[string][]namedPolicy{}, Resource: map[string]json.RawMessage{}, keys: map[string]string{}, state: map[string]string{}, trails: map[string]trail{}, buckets: map[string]string{}, config: config}
 	account := regexp.MustCompile(`::aws-([0-9]{12})-`)
 	managed := map[string]namedPolicy{}
 	for _, id := range slices.Sorted(maps.Keys(registered)) { // policies come before their attachments
@@ -198,9 +203,24 @@ func render(t *testing.T, text string) *rendered {
 			out.Resource["arn:aws:s3:::"+inputs.Bucket] = json.RawMessage(inputs.Policy)
 		case "aws:s3/bucketV2:BucketV2":
 			out.buckets[name] = inputs.Bucket // us-landing
+			if account, ok := strings.CutPrefix(name, "shared-"); ok {
+				t := out.trails[account]
+				t.bucket = "arn:aws:s3:::" + inputs.Bucket
+				out.trails[account] = t
+			}
+		case "aws:cloudtrail/trail:Trail":
+			account := strings.TrimPrefix(name, "shared-")
+			t := out.trails[account]
+			t.arn = "arn:aws:cloudtrail:" + config.AWS.Region + ":" + account + ":trail/" + inputs.Name
+			out.trails[account] = t
 		case "aws:kms/key:Key":
 			arn := r.arn(kind, name, nil)
 			out.Resource[arn] = json.RawMessage(inputs.Policy)
+			if account, ok := strings.CutPrefix(name, "shared-"); ok {
+				t := out.trails[account]
+				t.key = arn
+				out.trails[account] = t
+			}
 			switch name[2:] {
 			case "-data":
 				out.keys[name[:2]] = arn
@@ -249,6 +269,35 @@ func keysOf(rules []access.Rule) []string {
 	return keys
 }
 
+// askTrails asks how CloudTrail may write to each trail's bucket; and that nobody else may.
+func (r *rendered) askTrails(each func(question)) {
+	const method, key = "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id"
+	for account, trail := range r.trails {
+		records, digests := trail.bucket+"/AWSLogs/"+account+"/CloudTrail/a.json.gz", trail.bucket+"/AWSLogs/"+account+"/CloudTrail-Digest/a.json.gz"
+		for _, c := range []struct {
+			resource string
+			context  map[string]string
+			allowed  bool
+		}{
+			{records, map[string]string{method: "aws:kms", key: trail.key}, true},
+			{digests, map[string]string{method: "AES256"}, true},
+			{records, map[string]string{}, true},
+			{records, map[string]string{method: "aws:kms"}, false}, // the AWS-managed key
+			{records, map[string]string{method: "aws:kms:dsse"}, false},
+			{records, map[string]string{method: "aws:kms", key: "arn:aws:kms:eu-west-1:999999999999:key/theirs"}, false},
+			{records, map[string]string{"s3:x-amz-server-side-encryption-customer-algorithm": "AES256"}, false},
+			{trail.bucket + "/AWSLogs/999999999999/CloudTrail/a.json.gz", map[string]string{method: "aws:kms", key: trail.key}, false},
+		} {
+			for _, who := range []string{"cloudtrail.amazonaws.com", "arn:aws:iam::" + account + ":role/" + infra.OperatorRole("test")} {
+				service := !strings.HasPrefix(who, "arn:")
+				context := map[string]string{"aws:SourceArn": trail.arn, "s3:x-amz-acl": "bucket-owner-full-control", "aws:PrincipalIsAWSService": strconv.FormatBool(service)}
+				maps.Copy(context, c.context)
+				each(question{Who: who, Action: "s3:PutObject", Resource: c.resource, Account: account, ResourcePolicy: trail.bucket, Context: context, Allowed: c.allowed && service})
+			}
+		}
+	}
+}
+
 // sample is every n-th of a list.
 func sample(list []string, n int) []string {
 	var some []string
@@ -266,6 +315,7 @@ func (r *rendered) ask(each func(question)) {
 			everybodys = append(everybodys, p.Rules(r.config.Countries[i].access())...)
 		}
 	}
+	r.askTrails(each)
 	all := keysOf(everybodys)
 	for _, p := range append(r.config.Access.People, access.Person{Who: access.OperatorName}) {
 		for i := range r.config.Countries {
@@ -345,7 +395,12 @@ func (r *rendered) askFiles(each func(question), who, name string, country *Coun
 			context map[string]string
 			fits    bool
 		}{
+			{map[string]string{}, true}, // the bucket's default
 			{map[string]string{"s3:x-amz-server-side-encryption": "AES256"}, false},
+			{map[string]string{"s3:x-amz-server-side-encryption": "aws:kms"}, false}, // the AWS-managed key
+			{map[string]string{"s3:x-amz-server-side-encryption": "aws:kms:dsse"}, false},
+			{map[string]string{"s3:x-amz-server-side-encryption": "aws:kms:dsse", "s3:x-amz-server-side-encryption-aws-kms-key-id": r.keys[country.Code]}, false},
+			{map[string]string{"s3:x-amz-server-side-encryption": "aws:kms", "s3:x-amz-server-side-encryption-aws-kms-key-id": "alias/aws/s3"}, false},
 			{map[string]string{"s3:x-amz-server-side-encryption": "aws:kms", "s3:x-amz-server-side-encryption-aws-kms-key-id": "arn:aws:kms:eu-west-1:999999999999:key/theirs"}, false},
 			{map[string]string{"s3:x-amz-server-side-encryption": "aws:kms", "s3:x-amz-server-side-encryption-aws-kms-key-id": r.keys[country.Code]}, true},
 			{map[string]string{"s3:x-amz-server-side-encryption-customer-algorithm": "AES256"}, false},
@@ -658,16 +713,18 @@ func TestBrokenControlIsFound(t *testing.T) {
 		})
 	}
 	// In these a denial of the bucket's own policy never holds, because it waits for what no request says.
-	for _, c := range []struct{ name, key string }{
-		{"a bucket that takes other encryption", "s3:x-amz-server-side-encryption"},
-		{"a bucket that takes other keys", "s3:x-amz-server-side-encryption-aws-kms-key-id"},
-		{"a bucket that takes keys brought along", "s3:x-amz-server-side-encryption-customer-algorithm"},
-		{"a bucket that takes plain text", "aws:SecureTransport"},
+	for _, c := range []struct{ name, bucket, key, is string }{
+		{"a bucket that takes other encryption", "us-landing", "s3:x-amz-server-side-encryption", "false"},
+		{"a bucket that takes other keys", "us-landing", "s3:x-amz-server-side-encryption-aws-kms-key-id", "false"},
+		{"a bucket that takes the AWS-managed key", "us-landing", "s3:x-amz-server-side-encryption-aws-kms-key-id", "true"},
+		{"a bucket that takes keys brought along", "us-landing", "s3:x-amz-server-side-encryption-customer-algorithm", "false"},
+		{"a bucket that takes plain text", "us-landing", "aws:SecureTransport", "false"},
+		{"a trail that takes the AWS-managed key", "shared-000011112222", "s3:x-amz-server-side-encryption-aws-kms-key-id", "true"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := render(t, tableText)
-			bucket := "arn:aws:s3:::" + r.buckets["us-landing"]
-			broken := strings.ReplaceAll(string(r.Resource[bucket]), `"`+c.key+`":"false"`, `"aws:PrincipalTag/none":"false"`)
+			bucket := "arn:aws:s3:::" + r.buckets[c.bucket]
+			broken := strings.ReplaceAll(string(r.Resource[bucket]), `"`+c.key+`":"`+c.is+`"`, `"aws:PrincipalTag/none":"false"`)
 			if broken == string(r.Resource[bucket]) {
 				t.Fatalf("the policy of %s does not ask for %s", bucket, c.key)
 			}

@@ -29,7 +29,8 @@ Tagged = Callable[[], Iterable[tuple[str, dict[str, str]]]]
 def install(tagged: dict[str, Tagged]) -> None:
     """Puts the corrections in place; `tagged` lists the ARNs and tags of what each of our own services has."""
     emr_tags = tagged["elasticmapreduce"]
-    stock_key, stock_match, stock_action, stock_arn, stock_enforce = (
+    stock_object, stock_key, stock_match, stock_action, stock_arn, stock_enforce = (
+        iam_actions._s3_object_context,
         iam_evaluator._resolve_condition_key,
         iam_evaluator._first_match,
         iam_actions.extract_iam_action,
@@ -121,11 +122,16 @@ def install(tagged: dict[str, Tagged]) -> None:
         # The listener on loopback stands for AWS's TLS endpoints: policies that demand TLS must hold here too.
         return "true" if key.lower() == "aws:securetransport" else stock_key(key, ctx)
 
+    def object_context(iam_action: str, query_params: Data, path: str, headers: Data) -> Data:
+        context: Data = stock_object(iam_action, query_params, path, headers)
+        return context | (_written_under(query_params, headers) if iam_action == "s3:PutObject" else {})
+
     # Botocore calls the service by another name; without it a request's tags are not seen.
     iam_actions._BOTOCORE_SERVICE_MAP["elasticmapreduce"] = ["emr"]
     # MiniStack lets pass what services ask that it has not heard of.
     iam_actions._BOTOCORE_SERVICE_MAP["emr-serverless"] = ["emr-serverless"]
     iam_actions.SERVICE_TO_IAM_NAMESPACE["emr-serverless"] = "emr-serverless"
+    iam_actions._s3_object_context = object_context
     iam_evaluator._resolve_condition_key = resolve_condition_key
     iam_evaluator._first_match = first_match
     iam_actions.extract_iam_action = extract_iam_action
@@ -258,6 +264,18 @@ def _bound(service: str, arn: str) -> Data:
     bucket = arn.removeprefix("arn:aws:s3:::").partition("/")[0]
     own = re.search(rb"<BucketKeyEnabled>\s*true\s*</BucketKeyEnabled>", _configuration(bucket))
     return {"kms:EncryptionContext:aws:s3:arn": f"arn:aws:s3:::{bucket}" if own else arn}
+
+
+def _written_under(query: Data, headers: Data) -> Data:
+    """What a write says of its key, as policies see it: which KMS key, or with what algorithm the sender's own.
+
+    A part and the completion of an upload say nothing: the upload's own request decides.
+    """
+    names = ["x-amz-server-side-encryption-aws-kms-key-id", "x-amz-server-side-encryption-customer-algorithm"]
+    upload = s3._multipart_uploads.get(iam_actions._query_param(query, "uploadId") or "")
+    if upload:
+        headers = upload["preserved_headers"] if upload["requested_sse"] else {}
+    return {f"s3:{name}": headers[name] for name in names if headers.get(name)}
 
 
 def _configuration(bucket: str) -> bytes:

@@ -2,7 +2,7 @@
 //
 // Reads JSON lines from standard input. The first is {identity: {role ARN: [{name, policy}]}, resource: {ARN: policy}}: the policies that
 // the program rendered. Each other is a question {who, action, resource, account, resourcePolicy, context, allowed, by}: may the session
-// of that role do the action to the resource; and if so, which statement says so. Prints how many it decided and what differs; exits
+// of that role, or that service, do the action to the resource; and if so, which statement says so. Prints how many it decided and what differs; exits
 // with 1 when anything differs.
 import { createInterface } from 'node:readline'
 import { createValidatedPolicy, validateIdentityPolicy, validateResourcePolicy } from '@cloud-copilot/iam-policy'
@@ -27,14 +27,15 @@ function allowing(analysis) {
 }
 
 function simulation(question) {
+  const role = question.who.startsWith('arn:')
   return {
     request: {
-      principal: question.who.replace(':iam:', ':sts:').replace(':role/', ':assumed-role/') + '/session',
+      principal: role ? question.who.replace(':iam:', ':sts:').replace(':role/', ':assumed-role/') + '/session' : question.who,
       action: question.action,
       resource: { resource: question.resource, accountId: question.account },
-      contextVariables: { 'aws:SecureTransport': 'true', 'aws:PrincipalArn': question.who, ...question.context },
+      contextVariables: { 'aws:SecureTransport': 'true', ...(role ? { 'aws:PrincipalArn': question.who } : {}), ...question.context },
     },
-    identityPolicies: policies.identity[question.who],
+    identityPolicies: policies.identity[question.who] ?? [],
     serviceControlPolicies: [],
     resourceControlPolicies: [],
     resourcePolicy: policies.resource[question.resourcePolicy],

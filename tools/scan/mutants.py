@@ -194,6 +194,18 @@ PLANS: list[tuple[str, Callable[[Plan], None], str, str]] = [
         "CKV_SLUICE_2",
     ),
     (
+        "AWS-managed key allowed on a bucket",
+        edit("aws_s3_bucket_policy", "policy", without("DenyAWSManagedKey"), ".*-landing"),
+        "checkov",
+        "CKV_SLUICE_10",
+    ),
+    (
+        "AWS-managed key allowed on the trail's bucket",
+        edit("aws_s3_bucket_policy", "policy", without("DenyAWSManagedKey"), "shared-.*"),
+        "checkov",
+        "CKV_SLUICE_10",
+    ),
+    (
         "keys brought along allowed on a bucket",
         edit("aws_s3_bucket_policy", "policy", without("DenyKeysBroughtAlong"), ".*-landing"),
         "checkov",

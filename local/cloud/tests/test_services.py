@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -403,6 +404,48 @@ def test_alarm_is_described_as_it_was_put(root: Account, protocol: str, monkeypa
 
 
 # --- access -----------------------------------------------------------------------------------------------------------
+
+
+def test_bucket_policy_decides_on_the_encryption_that_a_write_asks_for(root: Account) -> None:
+    s3 = root.client("s3")
+    key = root.client("kms").create_key()["KeyMetadata"]["Arn"]
+    s3.create_bucket(Bucket="under-key")
+    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    s3.put_bucket_encryption(
+        Bucket="under-key",
+        ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": default}]},
+    )
+    method, named = "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id"
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::under-key/*"}
+    brought = "s3:x-amz-server-side-encryption-customer-algorithm"
+    statements = [
+        deny | {"Condition": {"StringNotEquals": {method: "aws:kms"}, "Null": {method: "false"}}},
+        deny | {"Condition": {"StringNotEquals": {named: key}, "Null": {named: "false"}}},
+        deny | {"Condition": {"StringLike": {method: "aws:kms*"}, "Null": {named: "true"}}},
+        deny | {"Condition": {"Null": {brought: "false"}}},
+    ]
+    s3.put_bucket_policy(Bucket="under-key", Policy=json.dumps({"Version": "2012-10-17", "Statement": statements}))
+    rights = [
+        {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::under-key/*"},
+        {"Effect": "Allow", "Action": "kms:*", "Resource": "*"},
+    ]
+    writer = root.as_role(root.role("key-writer", "lambda.amazonaws.com", *rights)).client("s3")
+    writes = {
+        "put": partial(writer.put_object, Bucket="under-key", Key="a", Body=b"x"),
+        "parts": partial(writer.create_multipart_upload, Bucket="under-key", Key="b"),
+        "copy": partial(writer.copy_object, Bucket="under-key", Key="c", CopySource="under-key/a"),
+    }
+    for name, write in writes.items():
+        for asked in ({}, {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key}):
+            assert write(**asked)["SSEKMSKeyId"] == key, name
+        for refused in (
+            {"ServerSideEncryption": "aws:kms"},
+            {"ServerSideEncryption": "aws:kms:dsse"},
+            {"ServerSideEncryption": "AES256"},
+            {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/aws/s3"},
+            {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32},
+        ):
+            assert denied(write, **refused) == "AccessDenied", (name, refused)
 
 
 def test_policy_variable_stands_for_the_callers_tag(root: Account) -> None:

@@ -6,6 +6,10 @@ from typing import Any
 from checkov.common.models.enums import CheckCategories, CheckResult
 from checkov.terraform.checks.resource.base_resource_check import BaseResourceCheck
 
+# What a request that writes an object says of its encryption.
+METHOD_NAMED = "s3:x-amz-server-side-encryption"
+KEY_NAMED = f"{METHOD_NAMED}-aws-kms-key-id"
+
 MANDATORY_TAGS = {"Product", "Stack", "Country", "Owner"}
 
 
@@ -36,12 +40,24 @@ class BucketDeniesOtherKeys(BaseResourceCheck):
 
     def scan_resource_conf(self, conf: dict[str, Any]) -> CheckResult:
         """Passes with a denial that compares the key that the writer names."""
-        return result(
-            any(
-                "s3:x-amz-server-side-encryption-aws-kms-key-id" in json.dumps(s.get("Condition", {}))
-                for s in denials(conf)
-            )
+        return result(any(KEY_NAMED in s.get("Condition", {}).get("StringNotEquals", {}) for s in denials(conf)))
+
+
+class BucketDeniesAWSManagedKey(BaseResourceCheck):
+    """KMS without the name of a key means the AWS-managed key, whatever the bucket's default is."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Bucket policy denies writes under the AWS-managed key",
+            "CKV_SLUICE_10",
+            [CheckCategories.ENCRYPTION],
+            ["aws_s3_bucket_policy"],
         )
+
+    def scan_resource_conf(self, conf: dict[str, Any]) -> CheckResult:
+        """Passes with a denial to everybody of every write that asks for KMS and names no key."""
+        keyless = {"StringLike": {METHOD_NAMED: "aws:kms*"}, "Null": {KEY_NAMED: "true"}}
+        return result(any(s.get("Condition") == keyless and s.get("Principal") == "*" for s in denials(conf)))
 
 
 class BucketDeniesBroughtKeys(BaseResourceCheck):
@@ -207,6 +223,7 @@ def result(passed: bool) -> CheckResult:
 checks = [
     PolicyDeniesPlainText(),
     BucketDeniesOtherKeys(),
+    BucketDeniesAWSManagedKey(),
     BucketDeniesBroughtKeys(),
     EndpointKeepsToItsAccount(),
     WorkgroupEndsLargeQueries(),
