@@ -160,7 +160,12 @@ func (w *Warehouse) grants(ctx *pulumi.Context, name string, args *WarehouseArgs
 		Role: pulumi.String("roles/bigquery.dataEditor"), Member: member}, pulumi.Parent(w)); err != nil {
 		return err
 	}
-	_, err := storage.NewBucketIAMMember(ctx, name, &storage.BucketIAMMemberArgs{Bucket: w.LoadBucket, Role: pulumi.String("roles/storage.objectAdmin"), Member: member}, pulumi.Parent(w))
+	if _, err := storage.NewBucketIAMMember(ctx, name, &storage.BucketIAMMemberArgs{Bucket: w.LoadBucket, Role: pulumi.String("roles/storage.objectAdmin"), Member: member}, pulumi.Parent(w)); err != nil {
+		return err
+	}
+	// A load wants storage.buckets.get on its bucket, which the role for objects lacks; this one adds nothing else to it.
+	// https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#required_permissions
+	_, err := storage.NewBucketIAMMember(ctx, name+"-load", &storage.BucketIAMMemberArgs{Bucket: w.LoadBucket, Role: pulumi.String("roles/storage.legacyBucketReader"), Member: member}, pulumi.Parent(w))
 	return err
 }
 

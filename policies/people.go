@@ -75,11 +75,13 @@ func Person(c Country, who, workgroupARN string, databases map[string]string, ru
 	return New(statements...)
 }
 
-// queryTables allows to find the tables of feeds in a stage's database; or all its tables, and to list them.
+// queryTables allows to find the tables of feeds in a stage's database; or all its tables, and to list them. Athena looks for the database
+// default, too, whatever a query reads; no table of it can be found.
+// https://docs.aws.amazon.com/athena/latest/ug/fine-grained-access-to-glue-resources.html#full-access-to-default-db-per-region
 func queryTables(c Country, sid, database string, with []access.Rule) Statement {
 	catalog := "arn:aws:glue:" + c.Region + ":" + c.Account
 	actions := Strings{"glue:BatchGetPartition", "glue:GetDatabase", "glue:GetPartition", "glue:GetPartitions", "glue:GetTable"}
-	found := []string{catalog + ":catalog", catalog + ":database/" + database}
+	found := []string{catalog + ":catalog", catalog + ":database/default", catalog + ":database/" + database}
 	if whole(with) {
 		return allow(sid, append(actions, "glue:GetTables"), append(found, catalog+":table/"+database+"/*"))
 	}

@@ -491,6 +491,10 @@ func (r *rendered) askTables(each func(question), who, name string, country *Cou
 		ask("glue:GetDatabase", catalog+":database/"+database, any, "")
 		ask("glue:DeleteDatabase", catalog+":database/"+database, false, "")
 	}
+	queries := access.MayQuery(rules)
+	ask("glue:GetDatabase", catalog+":catalog", queries, "")
+	ask("glue:GetDatabase", catalog+":database/default", queries, "")
+	ask("glue:GetTable", catalog+":table/default/orders", false, "")
 	for _, p := range r.config.Access.People {
 		workgroup := "arn:aws:athena:" + country.Region + ":" + country.Account + ":workgroup/" + infra.PersonWorkgroup("sluice_test_"+country.Code, p.Who)
 		for _, action := range []string{"athena:StartQueryExecution", "athena:GetQueryResults", "athena:GetQueryExecution"} {
@@ -689,6 +693,7 @@ func TestBrokenControlIsFound(t *testing.T) {
 		{"an operator who reads data", "operator", `/emr/*"`, `/emr/*","arn:aws:s3:::sluice-test-us-landing-` + suffixOf("us") + `/*"`},
 		{"an operator who stops the driver", "operator", `"states:GetExecutionHistory"`, `"states:GetExecutionHistory","states:StopExecution"`},
 		{"an operator's key for any execution", "operator", `"kms:EncryptionContext:aws:states:stateMachineArn":"arn:aws:states:eu-west-1:000011112222:stateMachine:sluice-test-us-polling",`, ``},
+		{"a person whom Athena refuses", "feed-analyst", `:database/default"`, `:database/other"`},
 		{"a lost permission", "one-file", `"s3:DeleteObject"`, `"s3:DeleteObjectVersion"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -28,7 +28,7 @@ func newQueryCommand(a *app) *cobra.Command {
 		Short: "Ask the data a question with SQL, through Athena",
 		Long: `Runs the SQL in the Athena workgroup of a country (--country, or the first one) and prints the rows. The tables of a stage are in
 the database sluice_<stack>_<country>_<stage>, so that one question may span stages and countries. With --stage, tables of that
-stage need no database in front.
+stage need no database in front. The query always names its database: the stage's, or Athena's own "default".
 
 Stages: landing, validated, invalid, versioned, curated.`,
 		Example: `  sluice query "select count(*) from flights" --country us --stage validated
@@ -74,11 +74,14 @@ Stages: landing, validated, invalid, versioned, curated.`,
 	return cmd
 }
 
-// database is the Glue database of a stage.
+// defaultDatabase is where Athena looks for tables that come without a database when a query names none. Nothing of a stack is in it.
+const defaultDatabase = "default"
+
+// database is the Glue database of a stage; Athena's default one without a stage.
 func (p place) database(stage string) (string, error) {
 	switch stage {
 	case "":
-		return "", nil
+		return defaultDatabase, nil
 	case "landing":
 		return p.Databases.Landing, nil
 	case "validated":
@@ -101,11 +104,8 @@ type result struct {
 
 // query runs SQL in the country's workgroup and waits for the rows.
 func (p place) query(ctx context.Context, sql, database string) (result, error) {
-	in := &athena.StartQueryExecutionInput{QueryString: aws.String(sql), WorkGroup: aws.String(p.Workgroup)}
-	if database != "" {
-		in.QueryExecutionContext = &types.QueryExecutionContext{Database: aws.String(database)}
-	}
-	started, err := p.athena.StartQueryExecution(ctx, in)
+	started, err := p.athena.StartQueryExecution(ctx, &athena.StartQueryExecutionInput{QueryString: aws.String(sql), WorkGroup: aws.String(p.Workgroup),
+		QueryExecutionContext: &types.QueryExecutionContext{Database: aws.String(database)}})
 	if err != nil {
 		return result{}, fmt.Errorf("query: %w", err)
 	}

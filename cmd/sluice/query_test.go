@@ -66,8 +66,8 @@ func TestQueryRunsInTheCountrysWorkgroupAndStage(t *testing.T) {
 	}
 	s = stagedQuery()
 	s.run(t, "query", "select 1")
-	if got := *s.athena.asked.WorkGroup; got != "group-pr" || s.athena.asked.QueryExecutionContext != nil {
-		t.Errorf("without a country: workgroup %q, context %v; want the first country's and none", got, s.athena.asked.QueryExecutionContext)
+	if group, database := *s.athena.asked.WorkGroup, *s.athena.asked.QueryExecutionContext.Database; group != "group-pr" || database != "default" {
+		t.Errorf("without a country: workgroup %q, database %q; want the first country's, and Athena's default", group, database)
 	}
 }
 

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.exceptions
 import duckdb
 import pyarrow
 import sqlglot
@@ -174,6 +175,7 @@ def _answer(query: str, database: str, catalog: str | None, endpoint: str, execu
     if catalog and catalog.lower() != "awsdatacatalog":
         raise Failed(f"CATALOG_NOT_FOUND: the local Athena knows AwsDataCatalog, not {catalog}")
     tree = _parse(query)
+    _check_databases({"default", database or "default"}, session, endpoint)
     connection = duckdb.connect(":memory:", config={"python_enable_replacements": "false"})
     try:
         connection.execute("SET TimeZone = 'UTC'")
@@ -209,6 +211,21 @@ class _Loaded:
     name: str
     columns: dict[str, str]
     scanned: int
+
+
+def _check_databases(names: Iterable[str], session: boto3.Session, endpoint: str) -> None:
+    """Refuses a caller who may not look for the query's database, and for `default`, which Athena wants whatever is read.
+
+    https://docs.aws.amazon.com/athena/latest/ug/fine-grained-access-to-glue-resources.html
+    """
+    glue = session.client("glue", endpoint_url=endpoint)
+    for name in sorted(names):
+        try:
+            glue.get_database(Name=name)
+        except glue.exceptions.EntityNotFoundException:
+            continue  # what it lacks is an error only for a table that is looked for there
+        except botocore.exceptions.ClientError as error:
+            raise Failed(f"Insufficient permissions to execute the query. {error}") from error
 
 
 def _load_tables(

@@ -112,16 +112,20 @@ class BigQuery:
         return await forward(self.emulator, request, BIGQUERY, body)
 
     async def check_load(self, caller: Caller, project: str, load: Record) -> None:
-        """A load writes to its table and reads its sources with the caller's own rights."""
+        """A load writes to its table and reads its sources with the caller's own rights.
+
+        https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#required_permissions
+        """
         table = load.get("destinationTable", {})
-        permissions = ["bigquery.tables.get", "bigquery.tables.updateData"]
+        permissions = ["bigquery.tables.get", "bigquery.tables.update", "bigquery.tables.updateData"]
         if load.get("createDisposition") != "CREATE_NEVER":
             permissions.append("bigquery.tables.create")
         for permission in permissions:
             await self.require(caller, permission, table.get("projectId", project), table.get("datasetId", ""))
         for uri in load.get("sourceUris", []):
             bucket = uri.removeprefix("gs://").partition("/")[0]
-            for permission in ["storage.objects.get"] + (["storage.objects.list"] if "*" in uri else []):
+            wanted = ["storage.buckets.get", "storage.objects.get"]
+            for permission in wanted + (["storage.objects.list"] if "*" in uri else []):
                 if not uri.startswith("gs://") or not bucket_allows(
                     self.state, self.policies, caller, permission, bucket
                 ):

@@ -181,17 +181,31 @@ def test_caller_needs_the_rights_that_athena_needs(root: Account, workgroup: str
         "Action": ["glue:GetTable", "glue:GetDatabase"],
         "Resource": [f"{glue}catalog", f"{glue}database/validated", f"{glue}table/validated/*"],
     }
+    default = {
+        "Effect": "Allow",
+        "Action": "glue:GetDatabase",
+        "Resource": [f"{glue}catalog", f"{glue}database/default"],
+    }
     objects = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": ["arn:aws:s3:::lake*"]}
     results = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": ["arn:aws:s3:::lake/athena/*"]}
-    grants = {"nothing": [], "catalog": [catalog], "reader": [catalog, objects], "analyst": [catalog, objects, results]}
-    states = {}
+    grants = {
+        "nothing": [],
+        "catalog": [default, catalog],
+        "reader": [default, catalog, objects],
+        "analyst": [default, catalog, objects, results],
+        "without-default": [catalog, objects, results],
+    }
+    states, reasons = {}, {}
     for name, statements in grants.items():
         who = root.as_role(root.role(f"athena-{name}", "lambda.amazonaws.com", athena, *statements))
-        states[name] = execute(who, workgroup, "SELECT count(*) FROM flights")["Status"]["State"]
+        status = execute(who, workgroup, "SELECT count(*) FROM flights")["Status"]
+        states[name], reasons[name] = status["State"], status.get("StateChangeReason", "")
     outsider = root.as_role(root.role("athena-outsider", "lambda.amazonaws.com", {**athena, "Resource": f"{own}-2"}))
     with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
         execute(outsider, workgroup, "SELECT 1")
-    assert states == {"nothing": "FAILED", "catalog": "FAILED", "reader": "FAILED", "analyst": "SUCCEEDED"}
+    assert states == {name: "SUCCEEDED" if name == "analyst" else "FAILED" for name in grants}
+    assert "glue:GetDatabase" in reasons["without-default"]
+    assert f"{glue}database/default" in reasons["without-default"]
 
 
 def test_query_that_reads_too_much_is_ended(root: Account, bucket: str, flights: str) -> None:

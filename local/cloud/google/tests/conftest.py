@@ -153,7 +153,8 @@ def build(world: World) -> None:
         f"/storage.googleapis.com/storage/v1/b?project={PROJECT}",
         json={"name": BUCKET, "location": "europe-west1"},
     )
-    policy = {"bindings": [{"role": "roles/storage.objectAdmin", "members": [exporter]}]}
+    roles = ("roles/storage.objectAdmin", "roles/storage.legacyBucketReader")
+    policy = {"bindings": [{"role": role, "members": [exporter]} for role in roles]}
     world.call("PUT", f"/storage.googleapis.com/storage/v1/b/{BUCKET}/iam", json=policy)
     datasets = f"/bigquery.googleapis.com/bigquery/v2/projects/{PROJECT}/datasets"
     made = world.call("POST", datasets, json={"datasetReference": {"datasetId": "us"}, "location": "europe-west1"})

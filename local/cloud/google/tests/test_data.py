@@ -233,6 +233,20 @@ def test_load_reads_only_buckets_its_account_may_read(world: World, table: str) 
         assert answer.status_code == 403
 
 
+def test_load_wants_to_see_the_bucket_that_its_files_are_in(world: World, table: str) -> None:
+    buckets = "/storage.googleapis.com/storage/v1/b"
+    world.call("POST", f"{buckets}?project={PROJECT}", json={"name": "unseen-1", "location": "europe-west1"})
+    exporter = "serviceAccount:" + world.account("exporter")
+    objects = {"role": "roles/storage.objectAdmin", "members": [exporter]}
+    sees = {"role": "roles/storage.legacyBucketReader", "members": [exporter]}
+    with world.client() as client:
+        for bindings, status in (([objects], 403), ([objects, sees], 200)):
+            world.call("PUT", f"{buckets}/unseen-1/iam", json={"bindings": bindings})
+            answer = load(client, table, f"{table}-{status}", "x", sourceUris=["gs://unseen-1/x"])
+            assert answer.status_code == status, answer.text
+            assert ("storage.buckets.get" in answer.text) == (status == 403)
+
+
 def test_object_round_trip_with_slashes_and_resumable_upload(world: World) -> None:
     name = "flights/2013-01-01/1/a b.parquet"
     content = bytes(range(256)) * 4096
