@@ -63,15 +63,19 @@ func (d deployment) becomes(t *testing.T, country, key, state string) {
 func closedDayIsRestated(t *testing.T, d deployment, inputs string) {
 	const country, feed, first, second, third = "us", "airlines", "2013-01-01", "2013-01-02", "2013-01-03"
 	const id = feed + "/" + first
+	functions := decodeOutputs(t, d).Countries[country].Functions
 	before, exported := d.stored(t, country, feed, first), len(bigQueryRows(t, d, country, feed, first))
 	d.act(t, 2, `sluice: required flag(s) "reason" not set`, "restate", id, country)
 	d.act(t, 3, "sluice: refused: job "+id+" is of a closed day: sluice restate does it again", "redrive", id, country)
 	d.killStep(t, country, feed, first, 2, func() {
 		d.act(t, 0, "us "+id+" is waiting, revision 2\n", "restate", id, country, "--reason", "late file")
 	})
+	// The next attempt's time, a minute later, must not come meanwhile.
+	waits := d.hold(t, "requests", `/(`+functions["start-jobs"]+`|`+functions["queue-jobs"]+`) .*DynamoDB.*(Put|Update|Write)Item`)
 	d.await(t, country, feed, first, func(j job) bool { return j.State != "running" })
 	d.explains(t, country, id, "waiting", "attempt: waits for attempt 2 of 3 at ")
 	d.act(t, 0, "us "+id+" is cancelled, revision 2\n", "cancel", id, country, "--reason", "not today", "--by", "ann")
+	waits.letGo()
 	d.explains(t, country, id, "cancelled", "closed day: cancel by ann: not today; the day stays closed as it was")
 	d.act(t, 3, "sluice: refused: job "+id+" is of a closed day: sluice restate does it again", "redrive", id, country)
 	if now, rows := d.stored(t, country, feed, first), len(bigQueryRows(t, d, country, feed, first)); now != before || rows != exported {
@@ -125,6 +129,7 @@ func jobsDoAsTheyAreTold(t *testing.T, d deployment, inputs string) {
 	if err := os.WriteFile(bad, []byte("not,the,header\n1,2,3\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	run := d.hold(t, "steps", "/runs/weather/"+day+"/1/order.json")
 	d.put(t, 0, country, "weather", day, bad)
 	d.await(t, country, "weather", day, func(j job) bool { return j.State == "running" })
 	d.until(t, "the run has its step", func() bool { return d.details(t, country, "weather", day).Runs[0].StepID != "" })
@@ -134,6 +139,7 @@ func jobsDoAsTheyAreTold(t *testing.T, d deployment, inputs string) {
 	if j := d.ended(t, country, "weather", day); j.State != "cancelled" || d.details(t, country, "weather", day).Runs[0].State != "cancelled" {
 		t.Errorf("cancelled, and became %+v", j)
 	}
+	run.letGo()
 	d.await(t, country, "flights", day, func(j job) bool { return j.State == "blocked" })
 	d.explains(t, country, runs, "cancelled", "ended: cancel by ann: wrong file", "blocks: "+waits)
 

@@ -54,16 +54,25 @@ func switchDriver(t *testing.T, d deployment, country, driver string) func(t *te
 	}
 }
 
-// states does something with the executions of a state machine: Go's client of Step Functions would be there for this only.
+// states does something with the executions of a state machine: Go's client of Step Functions would be there for this only. An execution
+// that ended before it could be stopped was not stopped, so that another one is.
 const states = `
 import sys, boto3
 verb, machine, endpoint, account, region = sys.argv[1:]
 states = boto3.Session(account, "local", region_name=region).client("stepfunctions", endpoint_url=endpoint)
-running = [e["executionArn"] for e in states.list_executions(stateMachineArn=machine, statusFilter="RUNNING")["executions"]]
-if verb == "start" or not running:
-    running = [states.start_execution(stateMachineArn=machine)["executionArn"]]
-if verb == "stop":
-    states.stop_execution(executionArn=running[-1])
+def execution():
+    running = [e["executionArn"] for e in states.list_executions(stateMachineArn=machine, statusFilter="RUNNING")["executions"]]
+    return running[-1] if verb == "stop" and running else states.start_execution(stateMachineArn=machine)["executionArn"]
+def stopped(arn):
+    try:
+        states.stop_execution(executionArn=arn)
+    except states.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationException":
+            raise
+    return states.describe_execution(executionArn=arn)["status"] == "ABORTED"
+found = execution()
+while verb == "stop" and not stopped(found):
+    found = execution()
 `
 
 // machine starts or stops an execution of the polling driver of a country.

@@ -33,8 +33,15 @@ type job struct {
 	Sizing                                                        map[string]any
 }
 
-// run executes a command of the checkout and returns its output; any other exit code than the wanted one ends the test.
+// run executes a command of the checkout and returns all that it printed; any other exit code than the wanted one ends the test.
 func (d deployment) run(t *testing.T, wantExit int, name string, args ...string) string {
+	t.Helper()
+	out, errOut := d.output(t, wantExit, name, args...)
+	return out + errOut
+}
+
+// output is run with standard output and standard error apart.
+func (d deployment) output(t *testing.T, wantExit int, name string, args ...string) (stdout, stderr string) {
 	t.Helper()
 	started := time.Now()
 	cmd := d.command(t.Context(), name, args...)
@@ -53,7 +60,7 @@ func (d deployment) run(t *testing.T, wantExit int, name string, args ...string)
 	if exit != wantExit {
 		t.Fatalf("%s %s: exit %d, want %d\n%s%s", name, strings.Join(args, " "), exit, wantExit, out.String(), errOut.String())
 	}
-	return out.String() + errOut.String()
+	return out.String(), errOut.String()
 }
 
 func (d deployment) command(ctx context.Context, name string, args ...string) *exec.Cmd {
@@ -77,12 +84,15 @@ func (d deployment) pulumi(t *testing.T, args ...string) string {
 func decode[T any](t *testing.T, d deployment, args ...string) T {
 	t.Helper()
 	var value T
-	text := d.sluice(t, append(args, "--json")...)
+	text, _ := d.output(t, 0, "bin/sluice", append(args, "--json")...)
 	if err := json.Unmarshal([]byte(text), &value); err != nil {
 		t.Fatalf("sluice %s: %v\n%s", strings.Join(args, " "), err, text)
 	}
 	return value
 }
+
+// patience is how long the test waits for something before it takes it for never: many times longer than a busy machine needs.
+const patience = 10 * time.Minute
 
 // ended waits until nothing more happens to a job by itself, and returns it.
 func (d deployment) ended(t *testing.T, country, feed, day string) job {
@@ -95,9 +105,9 @@ func (d deployment) ended(t *testing.T, country, feed, day string) job {
 // await waits for a job that fits, and returns it.
 func (d deployment) await(t *testing.T, country, feed, day string, fits func(job) bool) job {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	tick := time.NewTicker(2 * time.Second)
+	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		var jobs []job

@@ -22,8 +22,8 @@ const (
 	localStack = "local"
 	// localSecret is the secret of the local cloud's root key. It opens nothing but the emulator on this machine.
 	localSecret = "local"
-	// startLimit is how long the local cloud may take until it answers, and stopLimit how long until its last process ended.
-	startLimit = 3 * time.Minute
+	// startLimit is how long the local cloud may take until it answers, longer than it gives its two sides itself, and stopLimit how long until its last process ended.
+	startLimit = 11 * time.Minute
 	stopLimit  = 90 * time.Second
 	// pollInterval is how often a process or a file is looked at while waiting for it.
 	pollInterval = 100 * time.Millisecond

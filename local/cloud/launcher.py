@@ -23,7 +23,7 @@ from local.cloud import ports, processes
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 CHECKOUT = Path(__file__).resolve().parents[2]
-_START_SECONDS = 60
+_START_SECONDS = 300  # many times what a busy machine needs; a server that cannot start ends by itself
 
 
 class Front(Protocol):

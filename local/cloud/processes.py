@@ -53,7 +53,7 @@ def spawn(
         )
 
 
-def stop(process: subprocess.Popen[bytes], seconds: float = 20) -> None:
+def stop(process: subprocess.Popen[bytes], seconds: float = 60) -> None:
     """Ends a child: first asks, then kills its whole session."""
     if process.poll() is None:
         process.terminate()

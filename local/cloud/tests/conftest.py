@@ -75,7 +75,7 @@ class Launched:
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
         self.process.send_signal(signum)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 @dataclass
@@ -152,7 +152,7 @@ while True:
 """
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 300) -> Any:
     """The condition's first true value; a failure when it has none in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
