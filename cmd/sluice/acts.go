@@ -48,8 +48,10 @@ day closed as it was, and its rows get to BigQuery if they have not yet.`,
 	hold = act{jobs.Hold, "Keep a job from starting",
 		`Keeps a job that has not started from starting, until it is released. What needs it, waits.`,
 		`  sluice hold flights/2013-01-01 --country us --reason "until the contract is mended"`, false}
-	release = act{jobs.Release, "Let a held job go on", `Lets a held job go on.`,
-		`  sluice release flights/2013-01-01 --country us`, false}
+	release = act{jobs.Release, "Let a held job go on, or one without files that cannot be read", `Lets a held job go on. One that is blocked because files of its day cannot be read, for their names, goes on without these files; --reason says
+why. A file of that kind that comes later is another decision.`,
+		`  sluice release flights/2013-01-01 --country us
+  sluice release flights/2013-01-01 --country us --reason "the sender's notes are no data"`, false}
 )
 
 // request is what the commands that act have in common.
@@ -349,7 +351,7 @@ func newExplainCommand(a *app) *cobra.Command {
 		Use:   "explain JOB --country C",
 		Short: "Say why a job does not run",
 		Long: `Says why a job does not run, all reasons together, and what ends each: a slot, a prerequisite, an earlier day, another day of the
-feed that runs (lease), its next attempt's time, an engine that is switched off, a hold, a closed day, a day that is not complete.
+feed that runs (lease), its next attempt's time, an engine that is switched off, a hold, a closed day, a day that is not complete, or of which files cannot be read.
 
 JOB is <feed>/<yyyy-mm-dd>.`,
 		Example: `  sluice explain flights/2013-01-01 --country us

@@ -129,12 +129,16 @@ func (d countryDesk) explainNoJob(ctx context.Context, id jobs.ID) (jobs.State, 
 	if err := id.Day.Check(time.Now(), d.intake.Zone); err != nil {
 		return "", []jobs.Why{{Kind: jobs.WhyNoDay, Text: err.Error(), Next: "put its files under the day that they are of"}}, nil
 	}
+	var unread []jobs.Why
+	if u := jobs.UnreadOf(found); u.ID != "" {
+		unread = []jobs.Why{{Kind: jobs.WhyUnread, Text: u.Text, Next: "put the files under good names, and delete these objects"}}
+	}
 	missing := feeds[id.Feed].Missing(id.Day, files, time.Now(), d.intake.Zone)
 	if missing == "" {
-		return "", []jobs.Why{{Kind: jobs.WhyNoDay, Text: "the day is complete, and its job not yet there",
-			Next: "a sweep creates it, within the hour at the latest; sluice redrive --dead-letters sweeps at once"}}, nil
+		return "", append([]jobs.Why{{Kind: jobs.WhyNoDay, Text: "the day is complete, and its job not yet there",
+			Next: "a sweep creates it, within the hour at the latest; sluice redrive --dead-letters sweeps at once"}}, unread...), nil
 	}
-	return "", []jobs.Why{{Kind: jobs.WhyNoDay, Text: "the day is not complete: " + missing, Next: "sluice put delivers it"}}, nil
+	return "", append([]jobs.Why{{Kind: jobs.WhyNoDay, Text: "the day is not complete: " + missing, Next: "sluice put delivers it"}}, unread...), nil
 }
 
 func (d countryDesk) DeadLetters(ctx context.Context) ([]messages.DeadLetter, error) {

@@ -69,7 +69,7 @@ func (c *playedCountry) Off(context.Context) (map[string]string, error) { return
 // create makes the job of a day that is complete.
 func (c *playedCountry) create(id jobs.ID) {
 	c.Helper()
-	if made, err := c.ledger.Create(c.Context(), id, sizing.Decision{}, time.Now()); err != nil || !made {
+	if made, err := c.ledger.Create(c.Context(), id, sizing.Decision{}, jobs.Unread{}, time.Now()); err != nil || !made {
 		c.Fatalf("%s: created %v, %v", id, made, err)
 	}
 }

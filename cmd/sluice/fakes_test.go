@@ -154,11 +154,17 @@ func (s *fakeSwitchboard) EndIdle(context.Context) ([]string, error) {
 }
 
 // fakeObjects keeps what was uploaded, in order.
-type fakeObjects struct{ log []string }
+type fakeObjects struct {
+	log      []string
+	uploaded func() error // uploaded is called after an upload, whose answer is what it returns.
+}
 
 func (o *fakeObjects) Upload(_ context.Context, bucket, key string, body io.Reader) error {
 	text, err := io.ReadAll(body)
 	o.log = append(o.log, bucket+"/"+key+"="+string(text))
+	if o.uploaded != nil {
+		err = o.uploaded()
+	}
 	return err
 }
 

@@ -59,7 +59,11 @@ func (o s3Objects) Seal(ctx context.Context, bucket, key, keyARN string, body io
 }
 
 func (o s3Objects) Upload(ctx context.Context, bucket, key string, body io.Reader) error {
-	_, err := o.manager.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: aws.String(bucket), Key: aws.String(key), Body: body})
+	in := &transfermanager.UploadObjectInput{Bucket: aws.String(bucket), Key: aws.String(key), Body: body}
+	if sized, ok := body.(interface{ Size() int64 }); ok {
+		in.ContentLength = aws.Int64(sized.Size()) // else the parts have a size of which S3 takes 78 GiB at most
+	}
+	_, err := o.manager.UploadObject(ctx, in)
 	return err
 }
 

@@ -33,6 +33,9 @@ func newPutCommand(a *app) *cobra.Command {
 the marker is written last, so that the day is complete when the command ends. Where the contract says sluice.clientSide, each file is
 encrypted under the country's key before it leaves this machine.
 
+A file's name has letters, digits, spaces and - _ . + = @ , ( ) ~ only, and begins with neither _ nor a dot; the key is 1024 bytes at most. What
+cannot be put is told of all files at once, and then none is uploaded. The marker is written only when every file was.
+
 The day is one from 1960-01-01 to tomorrow in the country's time zone; another one is refused before anything is uploaded.
 
 A day that succeeded is closed. A file for it still lands, and is recorded as late, but no job takes it up until the day is restated:
@@ -55,7 +58,7 @@ the command then exits with 3.`,
 }
 
 func (a *app) put(ctx context.Context, r putRequest) error {
-	if err := r.check(); err != nil {
+	if err := checkDay(r.day); err != nil {
 		return err
 	}
 	places, o, err := a.places(ctx, r.country)
@@ -73,52 +76,67 @@ func (a *app) put(ctx context.Context, r putRequest) error {
 	if err := jobs.Day(r.day).Check(a.now(), zone); err != nil {
 		return usageError{err.Error()}
 	}
-	if f.ClientSide {
-		if err := r.checkSealed(); err != nil {
-			return err
-		}
+	if err := r.check(f.ClientSide); err != nil {
+		return err
 	}
 	return a.putFiles(ctx, places[0], f, r)
 }
 
-// checkSealed refuses files that the jobs could not open once they are encrypted.
-func (r putRequest) checkSealed() error {
-	for _, path := range r.files {
-		info, err := os.Stat(path)
-		switch {
-		case err != nil:
-			return usagef("%v", err)
-		case strings.HasSuffix(path, ".gz"):
-			return usagef("%s: feed %q is encrypted by who puts it, and takes no compressed files; unpack it", path, r.feed)
-		case info.Size() > seal.MaxBytes:
-			return usagef("%s: feed %q is encrypted by who puts it, and takes files of %d MiB at most; split it", path, r.feed, seal.MaxBytes>>20)
-		}
-	}
-	return nil
-}
+// maxObjectBytes is the size of the largest object that S3 keeps: 10,000 parts of 5 GiB.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+const maxObjectBytes = 10_000 * 5 << 30
 
-// check refuses what cannot be uploaded as it stands, before anything is uploaded.
-func (r putRequest) check() error {
-	if err := checkDay(r.day); err != nil {
-		return err
-	}
+// check refuses what cannot be uploaded as it stands, or what would not be read afterwards, all of it at once and before anything is uploaded.
+func (r putRequest) check(sealed bool) error {
 	seen := map[string]string{}
+	var faults []string
 	for _, path := range r.files {
 		name := filepath.Base(path)
-		info, err := os.Stat(path)
-		switch {
-		case err != nil:
-			return usagef("%v", err)
-		case !info.Mode().IsRegular():
-			return usagef("%s is not a regular file", path)
-		case strings.HasPrefix(name, "_"):
-			return usagef("%s: names that begin with _ are kept for markers; rename the file", path)
-		case seen[name] != "":
-			return usagef("%s and %s have the same name: one would overwrite the other in the landing bucket", seen[name], path)
+		if fault := r.fault(path, sealed); fault != "" {
+			faults = append(faults, fault)
+		} else if seen[name] != "" {
+			faults = append(faults, fmt.Sprintf("%s and %s have the same name: one would overwrite the other in the landing bucket", seen[name], path))
 		}
 		seen[name] = path
 	}
-	return nil
+	switch len(faults) {
+	case 0:
+		return nil
+	case 1:
+		return usagef("%s; nothing was uploaded", faults[0])
+	}
+	return usagef("%d of %d files cannot be put, and nothing was uploaded:\n  %s", len(faults), len(r.files), strings.Join(faults, "\n  "))
+}
+
+// fault says what is wrong with one file, "" when nothing is. Files that are sealed the jobs have to open as a whole.
+func (r putRequest) fault(path string, sealed bool) string {
+	name := filepath.Base(path)
+	info, err := os.Stat(path)
+	if err != nil {
+		return err.Error()
+	}
+	if !info.Mode().IsRegular() {
+		return path + " is not a regular file"
+	}
+	if why := (jobs.ID{Feed: r.feed, Day: jobs.Day(r.day)}).Refuses(name); why != "" {
+		return fmt.Sprintf("%s: %s; rename it, for example to %q", path, why, jobs.GoodName(name))
+	}
+	switch {
+	case sealed && strings.HasSuffix(path, ".gz"):
+		return fmt.Sprintf("%s: feed %q is encrypted by who puts it, and takes no compressed files; unpack it", path, r.feed)
+	case sealed && info.Size() > seal.MaxBytes:
+		return fmt.Sprintf("%s: feed %q is encrypted by who puts it, and takes files of %d MiB at most; split it", path, r.feed, seal.MaxBytes>>20)
+	case info.Size() > maxObjectBytes:
+		return fmt.Sprintf("%s: S3 takes files of %d GiB at most; split it", path, maxObjectBytes>>30)
+	}
+	body, err := os.Open(path)
+	if err == nil {
+		err = body.Close()
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 func checkDay(day string) error {
@@ -187,7 +205,7 @@ func (a *app) upload(ctx context.Context, p place, f feed, path, key string) (er
 	if f.ClientSide {
 		return p.objects.Seal(ctx, p.Buckets.Landing, key, p.DataKey, body)
 	}
-	if err := p.objects.Upload(ctx, p.Buckets.Landing, key, counted{body, progress}); err != nil {
+	if err := p.objects.Upload(ctx, p.Buckets.Landing, key, counted{body, progress, info.Size()}); err != nil {
 		return fmt.Errorf("put %s: %w", path, err)
 	}
 	return nil
@@ -197,7 +215,11 @@ func (a *app) upload(ctx context.Context, p place, f feed, path, key string) (er
 type counted struct {
 	io.Reader
 	progress bar
+	size     int64
 }
+
+// Size is how many bytes the file has, by which an upload in parts chooses their size.
+func (c counted) Size() int64 { return c.size }
 
 func (c counted) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,7 +108,7 @@ func TestWrongPutIsRefusedBeforeAnythingIsUploaded(t *testing.T) {
 		"absent file":        {append(right, files[0]+".gone"), "no such file or directory"},
 		"folder":             {append(right, filepath.Dir(files[0])), "is not a regular file"},
 		"same name twice":    {append(right, files[0], files[1]), "have the same name"},
-		"name of the marker": {append(right, files[2]), "kept for markers"},
+		"name of the marker": {append(right, files[2]), "_COMPLETE is kept for the marker"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage()
@@ -119,6 +120,44 @@ func TestWrongPutIsRefusedBeforeAnythingIsUploaded(t *testing.T) {
 				t.Errorf("uploaded %q", s.objects.log)
 			}
 		})
+	}
+}
+
+func TestPutTellsOfAllFilesThatWouldNotBeReadAndUploadsNone(t *testing.T) {
+	files := inputs(t, "a.csv", "per%20cent.csv", "b.csv", "a#b.csv", "it's.csv", "a[1].csv", ".c.csv", "_d.csv", strings.Repeat("x", 230)+".csv")
+	if err := os.Chmod(files[2], 0); err != nil {
+		t.Fatal(err)
+	}
+	s := newStage()
+	code, out, errOut := s.run(t, append([]string{"put", "--country", "us", "--feed", "flights", "--day", "2013-01-01"}, files...)...)
+	lines := strings.Split(strings.TrimSpace(errOut), "\n")
+	want := []string{"cannot be put, and nothing was uploaded:",
+		`per%20cent.csv: the name "per%20cent.csv" has the character '%': use letters, digits and any of - _ . + = @ , ( ) ~ and space; rename it, for example to "per-20cent.csv"`,
+		`has the character '#': use letters, digits and any of - _ . + = @ , ( ) ~ and space; rename it, for example to "a-b.csv"`,
+		`rename it, for example to "it-s.csv"`, `rename it, for example to "a-1-.csv"`,
+		`.c.csv: the name ".c.csv" begins with ".": such files are not read; rename it, for example to "c.csv"`,
+		`_d.csv: the name "_d.csv" begins with "_": such files are not read; rename it, for example to "d.csv"`}
+	if os.Geteuid() != 0 { // whoever is root reads what nobody may
+		want = slices.Insert(want, 2, "b.csv: permission denied")
+	}
+	if code != exitUsage || out != "" || len(s.objects.log) != 0 || len(lines) < len(want) {
+		t.Fatalf("exit %d, %q, uploaded %q\n%s", code, out, s.objects.log, errOut)
+	}
+	for n, text := range want {
+		if !strings.HasSuffix(lines[n], text) {
+			t.Errorf("line %d: %q lacks %q", n, lines[n], text)
+		}
+	}
+}
+
+func TestPutThatIsInterruptedWritesNoMarker(t *testing.T) {
+	files := inputs(t, "a.csv", "b.csv")
+	s := newStage()
+	ctx, cancel := context.WithCancel(t.Context())
+	s.objects.uploaded = func() error { cancel(); return ctx.Err() }
+	code, _, _ := s.runContext(ctx, append([]string{"put", "--country", "us", "--feed", "flights", "--day", "2013-01-01"}, files...)...)
+	if want := []string{"landing-us/flights/2013-01-01/a.csv=text of a.csv"}; code == exitDone || !slices.Equal(s.objects.log, want) {
+		t.Errorf("exit %d, uploaded %q", code, s.objects.log)
 	}
 }
 

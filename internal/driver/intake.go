@@ -22,7 +22,8 @@ type IntakeLedger interface {
 	Feeds(ctx context.Context) (map[string]job.Feed, error)
 	LastDay(ctx context.Context, feed string) (job.Day, error)
 	Get(ctx context.Context, id job.ID) (job.Job, error)
-	Create(ctx context.Context, id job.ID, size sizing.Decision, now time.Time) (bool, error)
+	Create(ctx context.Context, id job.ID, size sizing.Decision, unread job.Unread, now time.Time) (bool, error)
+	SaveUnread(ctx context.Context, id job.ID, was, is job.Unread) error
 	Reopen(ctx context.Context, j job.Job, size sizing.Decision, reason string) error
 	Files(ctx context.Context, id job.ID) ([]job.File, error)
 	File(ctx context.Context, f job.File) (job.File, bool, error)
@@ -65,13 +66,11 @@ func (i Intake) Keys(ctx context.Context, keys []job.File) (bool, []error) {
 	days := map[job.ID][]int{}
 	told := events{}
 	for n, f := range keys {
-		id, name, err := i.check(feeds, f.Key)
+		id, name, err := i.check(feeds, f)
 		if err != nil {
-			// A name that is no good keeps the day's other files from nothing; they are looked at by their own events.
-			faults[n] = i.reject(ctx, feeds, f, err)
-			continue
+			faults[n] = i.reject(ctx, feeds, id, f, err)
 		}
-		if name != "" {
+		if name != "" || err != nil && id != (job.ID{}) { // also the day of a file that cannot be read: it is not to close in silence
 			days[id] = append(days[id], n)
 			told.add(f)
 		}
@@ -81,7 +80,7 @@ func (i Intake) Keys(ctx context.Context, keys []job.File) (bool, []error) {
 		did, err := i.takeIn(ctx, feeds, id, nil, told)
 		changed = changed || did
 		for _, n := range days[id] {
-			faults[n] = err
+			faults[n] = errors.Join(faults[n], err)
 		}
 	}
 	return changed, faults
@@ -116,10 +115,10 @@ func (i Intake) Sweep(ctx context.Context, full bool) (bool, error) {
 	byDay := map[job.ID][]job.File{}
 	var faults []error
 	for _, f := range objects {
-		id, name, err := i.check(feeds, f.Key)
-		if err != nil {
-			faults = append(faults, i.reject(ctx, feeds, f, err))
-		} else if name != "" {
+		id, name, err := i.check(feeds, f)
+		if err != nil && id == (job.ID{}) {
+			faults = append(faults, i.reject(ctx, feeds, id, f, err))
+		} else if err != nil || name != "" {
 			byDay[id] = append(byDay[id], f)
 		}
 	}
@@ -148,15 +147,19 @@ func (i Intake) since(ctx context.Context, feeds map[string]job.Feed) ([]job.Fil
 	return all, nil
 }
 
-// check reads a key. Its error says why the key is no good. A key that stands for a folder, as consoles make them, has no name and
-// is no error.
-func (i Intake) check(feeds map[string]job.Feed, key string) (job.ID, string, error) {
-	if strings.HasSuffix(key, "/") {
+// check reads the key of an object. Its error says why the key is no good; the ID is then that of the day in whose folder the object is, zero
+// when it is in none that is accepted of a feed of the country. An object that stands for a folder has no name and is no error.
+func (i Intake) check(feeds map[string]job.Feed, f job.File) (job.ID, string, error) {
+	if f.IsFolder() {
 		return job.ID{}, "", nil
 	}
-	id, name, err := job.ParseKey(key)
+	id, name, err := job.ParseKey(f.Key)
 	if err != nil {
-		return job.ID{}, "", err
+		id, _ := job.DayOf(f.Key)
+		if _, known := feeds[id.Feed]; !known || id.Day.Check(i.Now(), i.Zone) != nil {
+			id = job.ID{}
+		}
+		return id, "", err
 	}
 	if err := id.Day.Check(i.Now(), i.Zone); err != nil {
 		return job.ID{}, "", fmt.Errorf("%w; put the object under the day that it is of", err)
@@ -168,11 +171,11 @@ func (i Intake) check(feeds map[string]job.Feed, key string) (job.ID, string, er
 	return id, name, nil
 }
 
-// reject records a key that is no good, and reports it: the first one of a feed, of no feed, or of no day, for all
-// that come with it or soon after.
-func (i Intake) reject(ctx context.Context, feeds map[string]job.Feed, f job.File, why error) error {
+// reject records a key that is no good, and reports it: the first one of a day, of a feed, of no feed, or of no day, for all
+// that come with it or soon after. ID is the day's in whose folder the object is, zero when it is in none.
+func (i Intake) reject(ctx context.Context, feeds map[string]job.Feed, id job.ID, f job.File, why error) error {
 	f.Key = storable(f.Key)
-	f.State, f.Name, f.Reason = job.Rejected, f.Key, why.Error()
+	f.ID, f.State, f.Name, f.Reason = id, job.Rejected, f.Key, why.Error()
 	if f.LandedAt.IsZero() {
 		f.LandedAt = i.Now()
 	}
@@ -180,20 +183,26 @@ func (i Intake) reject(ctx context.Context, feeds map[string]job.Feed, f job.Fil
 	if err != nil {
 		return err
 	}
-	if is && !i.report().forgotten(known) {
+	again := is && id != (job.ID{}) && known.VersionID != f.VersionID && f.LandedAt.After(known.LandedAt) // it was put once more
+	if is && !again && !i.report().forgotten(known) {
 		return nil
 	}
-	const kind, next = "file.rejected", "put the file under a key that names feed, day and file; the object is still in the landing bucket. Others that come soon after are not told of: sluice files lists them all"
-	if is {
+	kind, next := "file.rejected", "put the file under a key that names feed, day and file; the object is still in the landing bucket. Others that come soon after are not told of: sluice files lists them all"
+	if id != (job.ID{}) && f.Bytes > 0 {
+		next = job.UnreadNext + ". A day that runs or is closed already is not changed by it: restate it then. Others that come to the day soon after are not told of: sluice files lists them all"
+	}
+	if is && !again {
 		return i.report().tell(ctx, f, kind, next)
 	}
-	if wrote, err := i.Ledger.RecordFile(ctx, f, job.File{}); err != nil || !wrote {
+	if wrote, err := i.Ledger.RecordFile(ctx, f, known); err != nil || !wrote {
 		return err
 	}
 	// Whoever sends hundreds of names that are no feeds does one thing wrong.
 	fault := kind + "/no key"
 	feed, _, _ := strings.Cut(f.Key, "/")
-	if _, deployed := feeds[feed]; deployed {
+	if id != (job.ID{}) {
+		fault = kind + "/" + id.String()
+	} else if _, deployed := feeds[feed]; deployed {
 		fault = kind + "/" + feed
 	} else if _, _, err := job.ParseKey(f.Key); err == nil {
 		fault = kind + "/no feed"
@@ -329,12 +338,12 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 	overtaken := false
 	gone := maps.Clone(known)
 	for _, f := range objects {
-		if strings.HasSuffix(f.Key, "/") {
-			continue // a folder, as consoles make them
+		if f.IsFolder() {
+			continue
 		}
 		_, name, err := job.ParseKey(f.Key)
 		if err != nil {
-			faults = append(faults, i.reject(ctx, feeds, f, err))
+			faults = append(faults, i.reject(ctx, feeds, id, f, err))
 			continue
 		}
 		f.ID, f.Name, f.State, f.Sequencer = id, name, job.Landed, told.of(f)
@@ -380,17 +389,48 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 	if overtaken {
 		return false, fmt.Errorf("files of %s: %w", id, ledger.ErrChanged)
 	}
+	unread := job.UnreadOf(objects)
 	if hasJob {
-		return i.reopen(ctx, feed, j, files)
+		saved, err := i.unread(ctx, j, unread)
+		if err != nil {
+			return false, err
+		}
+		opened, err := i.reopen(ctx, feed, j, files)
+		return saved || opened, err
 	}
 	if !feed.Complete(id.Day, files, i.Now(), i.Zone) {
 		return false, i.lonely(ctx, feed, known[job.Marker], files)
 	}
-	created, err := i.Ledger.Create(ctx, id, amount(files), i.Now())
+	created, err := i.Ledger.Create(ctx, id, amount(files), unread, i.Now())
+	if err == nil && !created && unread.ID != "" {
+		return false, fmt.Errorf("job %s: %w", id, ledger.ErrChanged) // whoever was faster may not have seen it
+	}
 	if created {
 		slog.InfoContext(ctx, "day complete", "job", id.String(), "files", len(files))
 	}
 	return created, err
+}
+
+// unread keeps on a job what of its day cannot be read, as it was seen. It tells whether that changed.
+func (i Intake) unread(ctx context.Context, j job.Job, seen job.Unread) (bool, error) {
+	if seen.ID == j.Unread.ID {
+		return false, nil
+	}
+	if j.Unread.ID != "" {
+		// What is looked at after the ledger was read is at least as new as what the ledger has.
+		objects, err := i.Landing.List(ctx, j.ID.String()+"/", "")
+		if err != nil {
+			return false, err
+		}
+		if seen = job.UnreadOf(objects); seen.ID == j.Unread.ID {
+			return false, nil
+		}
+	}
+	err := i.Ledger.SaveUnread(ctx, j.ID, j.Unread, seen)
+	if err == nil {
+		slog.InfoContext(ctx, "unread", "job", j.ID.String(), "objects", seen.Text)
+	}
+	return err == nil, err
 }
 
 // again does what is left to do for a file that is recorded as it is in the bucket.
@@ -424,7 +464,9 @@ func (i Intake) removed(ctx context.Context, gone map[string]job.File) error {
 func news(recorded, objects []job.File) bool {
 	there := map[string]job.File{}
 	for _, f := range objects {
-		there[f.Key] = f
+		if _, _, err := job.ParseKey(f.Key); err == nil { // the others are recorded elsewhere
+			there[f.Key] = f
+		}
 	}
 	for _, f := range recorded {
 		found, is := there[f.Key]

@@ -62,13 +62,20 @@ func playSchedule(t *testing.T, rt *rapid.T) {
 			}
 			return rapid.SampledFrom(runs).Draw(rt, "run")
 		}
-		switch rapid.SampledFrom([]string{"deliver", "event", "sweep", "start", "start", "progress", "progress", "progress", "fail", "vanish", "ended", "export", "bigquery", "time", "act"}).Draw(rt, "step") {
+		switch rapid.SampledFrom([]string{"deliver", "event", "sweep", "start", "start", "progress", "progress", "progress", "fail", "vanish", "ended", "export", "bigquery", "time", "act", "misname", "takeAway"}).Draw(rt, "step") {
 		case "deliver":
 			id := any()
 			if s.model.wanted[id] > 0 && s.model.closed(id) {
 				continue // a closed day's late files have tests of their own
 			}
+			if rapid.IntRange(0, 5).Draw(rt, "misnamed?") == 0 {
+				told = append(told, s.misname(id))
+			}
 			told = append(told, s.deliver(id)...)
+		case "misname": // an object that cannot be read comes, before, with or after the others
+			told = append(told, s.misname(any()))
+		case "takeAway":
+			s.takeAway(any())
 		case "event": // any of them, again, in any order
 			if len(told) > 0 {
 				s.receive(rapid.SampledFrom(told).Draw(rt, "event"))
@@ -318,6 +325,54 @@ func TestDeathAroundEveryCallEndsAsTheUndisturbedRun(t *testing.T) {
 		}
 	}
 	t.Logf("%d calls, %d plays", calls, 3*calls)
+}
+
+// TestDeathAroundEveryCallClosesNoDayOfWhichAFileCannotBeRead plays a day with a file that cannot be read, with the function dying around each call,
+// and its answer lost: no run starts while the file is there, the day goes on by itself when it is gone, and people are told of it.
+func TestDeathAroundEveryCallClosesNoDayOfWhichAFileCannotBeRead(t *testing.T) {
+	t.Parallel()
+	quiet(t)
+	play := func(at int, how mishap) int {
+		s := newStage(t, 5, emulator.Feed("airports"))
+		s.port = &port{at: at, how: how}
+		bad := s.misname(airports)
+		keys := s.deliver(airports)
+		s.receive(append(keys, bad)...)
+		s.start()
+		s.sweep()
+		s.start()
+		s.receive(keys...)
+		s.now = s.now.Add(10 * time.Minute) // whoever began to tell of the file is not at it any more
+		s.sweep()
+		s.start()
+		if len(s.runs) > 0 {
+			t.Errorf("%s call %d: a run started", how, at)
+		}
+		s.takeAway(airports)
+		s.sweep()
+		s.start()
+		calls := s.port.calls
+		s.port = &port{}
+		s.sweep()
+		s.start()
+		if j := s.job(airports); j.State != job.Running {
+			t.Errorf("%s call %d: the file is gone, and the job is %s: %s", how, at, j.State, j.Reason)
+		}
+		s.settled(t)
+		if !slices.Contains(s.alerts, "file.rejected airports/2013-01-01#0 "+bad) {
+			t.Errorf("%s call %d: nobody was told: %q", how, at, s.alerts)
+		}
+		return calls
+	}
+	calls := play(0, "")
+	if calls < 50 {
+		t.Fatalf("the scenario makes %d calls only", calls)
+	}
+	for at := 1; at <= calls; at++ {
+		for _, how := range []mishap{diesBefore, diesAfter, loses} {
+			play(at, how)
+		}
+	}
 }
 
 // TestWhateverTheOrderOfCallsNothingBeginsOnWhatIsSwitchedOffUnseen switches an engine off before each call of start-jobs in turn, as people do:

@@ -21,6 +21,7 @@ type model struct {
 	tokens   map[job.ID]int64           // the largest token seen
 	stopped  map[job.ID]bool            // held or cancelled before it started
 	unwanted map[job.ID]bool            // cancelled: its last output may stay the one
+	unread   map[job.ID]bool            // an object that cannot be read came before its day was complete, and is there yet
 	faults   []string
 
 	cancelled map[job.ID]int64 // the run that somebody was told publishes nothing, because it was cancelled
@@ -28,7 +29,7 @@ type model struct {
 
 func newModel(feeds map[string]job.Feed, parallel int) *model {
 	return &model{feeds: feeds, parallel: parallel, wanted: map[job.ID]int64{}, readable: map[job.ID]map[int64]int64{}, said: map[job.ID]int64{}, loaded: map[job.ID]int64{},
-		active: map[job.ID]int64{}, tokens: map[job.ID]int64{}, stopped: map[job.ID]bool{}, unwanted: map[job.ID]bool{}, cancelled: map[job.ID]int64{}}
+		active: map[job.ID]int64{}, tokens: map[job.ID]int64{}, stopped: map[job.ID]bool{}, unwanted: map[job.ID]bool{}, unread: map[job.ID]bool{}, cancelled: map[job.ID]int64{}}
 }
 
 func (m *model) wrong(format string, args ...any) {
@@ -52,6 +53,8 @@ func (m *model) started(id job.ID, token int64) {
 		m.wrong("%s#%d starts, but nobody delivered it", id, token)
 	case m.said[id] >= m.wanted[id]:
 		m.wrong("%s#%d starts, but revision %d is closed", id, token, m.said[id])
+	case m.unread[id]:
+		m.wrong("%s#%d starts, but one of its files cannot be read and nobody decided to go without", id, token)
 	case m.stopped[id]:
 		m.wrong("%s#%d starts, but somebody stopped it", id, token)
 	}

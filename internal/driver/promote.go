@@ -102,7 +102,11 @@ func (p Promoter) landed(ctx context.Context, b job.Board) (map[string][]job.Day
 	}
 	var files []job.File
 	for _, f := range slices.Concat(found...) {
-		if id, name, err := job.ParseKey(f.Key); err == nil && id.Day.Check(b.Now, b.Zone) == nil && id.Day < until[id.Feed] {
+		id, name, err := job.ParseKey(f.Key)
+		if day, in := job.DayOf(f.Key); err != nil && in && f.Bytes > 0 {
+			id, name, err = day, f.Key, nil // it cannot be read, but is of the day all the same
+		}
+		if err == nil && id.Day.Check(b.Now, b.Zone) == nil && id.Day < until[id.Feed] {
 			f.ID, f.Name = id, name
 			files = append(files, f)
 		}

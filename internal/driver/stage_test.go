@@ -445,6 +445,23 @@ func (s *stage) deliver(id job.ID) (keys []string) {
 	return keys
 }
 
+// misname lands an object in a day's folder that cannot be read, and returns its key. What comes after the day was delivered is seen only by
+// who looks, so that the model promises nothing about it.
+func (s *stage) misname(id job.ID) string {
+	key := id.String() + "/a#b.csv"
+	s.put(key)
+	if s.model.wanted[id] == 0 {
+		s.model.unread[id] = true
+	}
+	return key
+}
+
+// takeAway deletes what cannot be read of a day.
+func (s *stage) takeAway(id job.ID) {
+	delete(s.landed, id.String()+"/a#b.csv")
+	delete(s.model.unread, id)
+}
+
 // itself runs something that is no function's: no mishap comes to it.
 func (s *stage) itself(f func()) {
 	saved := s.port
@@ -604,6 +621,9 @@ func (s *stage) wants(j job.Job) {
 	s.model.stopped[j.ID] = j.State == job.Held || j.State == job.Cancelled
 	s.model.unwanted[j.ID] = j.State == job.Cancelled || j.Cancel != ""
 	s.model.wanted[j.ID] = j.Revision
+	if j.Unread.ID == j.Waived {
+		delete(s.model.unread, j.ID) // somebody decided to go without
+	}
 	if j.State == job.Running && j.Cancel != "" {
 		s.model.cancelled[j.ID] = j.Token
 	}

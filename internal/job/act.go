@@ -11,7 +11,7 @@ type Verb string
 // The verbs.
 const (
 	Hold    Verb = "hold"    // Hold keeps a job that has not started from starting.
-	Release Verb = "release" // Release lets a held job go on.
+	Release Verb = "release" // Release lets a held job go on, or one that waits because objects of its day cannot be read: without them.
 	Cancel  Verb = "cancel"  // Cancel ends a job, its run too; later days go on without it.
 	Redrive Verb = "redrive" // Redrive tries a failed, dead or cancelled job again as if for the first time, or one whose next attempt has its time at once.
 	Restate Verb = "restate" // Restate does a closed day again as a new revision, with the files that came late.
@@ -52,7 +52,12 @@ func (j Job) Apply(a Act, last Day) (Job, error) {
 		}
 		to = Held
 	case Release:
-		if j.State != Held {
+		switch lacks := j.LacksFiles(); {
+		case lacks && j.State.Open() && a.Reason == "":
+			return j, refused("job %s: say why the day goes on without what cannot be read: %s", j.ID, j.Unread.Text)
+		case lacks && j.State.Open():
+			j.Waived = j.Unread.ID
+		case j.State != Held:
 			return j, refused("job %s is %s, not held", j.ID, j.State)
 		}
 		if early {

@@ -25,6 +25,7 @@ const (
 	WhyOverdue      WhyKind = "overdue"      // its run takes longer than it should
 	WhyEnded        WhyKind = "ended"        // it failed, is dead, or was cancelled
 	WhyBlocks       WhyKind = "blocks"       // others do not run because of this one
+	WhyUnread       WhyKind = "unread"       // objects of the day cannot be read, because of their names
 	WhyNoDay        WhyKind = "no day"       // the day is not complete, or its feed not deployed
 )
 
@@ -40,6 +41,17 @@ type Why struct {
 func Explain(b Board, id ID) []Why {
 	p := planner{Board: b, paths: map[ID]time.Duration{}}
 	all := p.why(b.Jobs[id])
+	if j := b.Jobs[id]; j.LacksFiles() && !j.State.Open() {
+		next := map[State]string{
+			Running:   "the run was ordered before, and goes on without it: put the file under a good name, then sluice restate does the day with it",
+			Succeeded: "the day is closed without it: put the file under a good name, then sluice restate does the day with it",
+			Cancelled: "the day goes on without it, unless it is redriven or restated",
+		}[j.State]
+		if next == "" {
+			next = UnreadNext
+		}
+		all = append(all, Why{WhyUnread, j.Unread.Text, next})
+	}
 	var blocked []string
 	for _, other := range p.blockedBy(b.Jobs[id]) {
 		blocked = append(blocked, other.String())
@@ -110,6 +122,8 @@ func (p planner) waits(j Job) []Why {
 	for _, o := range p.obstacles(j, feed) {
 		next := "it comes by itself"
 		switch {
+		case o.kind == WhyUnread:
+			next = UnreadNext
 		case o.blocks:
 			next = "somebody has to bring it: sluice explain tells what about it"
 		case o.kind == WhyAttempt:

@@ -30,6 +30,8 @@ type Job struct {
 	RetryAt  time.Time // RetryAt is when the next attempt may begin; zero: at any time.
 	Trouble  string    // Trouble is why the last run failed, when another attempt is to come at RetryAt.
 	Cancel   string    // Cancel says who wants the present run ended, and why; empty: nobody does.
+	Unread   Unread    // Unread is what of the day's folder could not be read when the landing bucket was last looked at.
+	Waived   string    // Waived is the ID of what could not be read, and which somebody decided to go on without.
 	Acts     []Act     // Acts are what people did to the job, the first one first.
 	Engine   string    // Engine is what the last run was started on.
 	Sizing   sizing.Decision
@@ -167,7 +169,7 @@ type FileState string
 const (
 	Landed    FileState = "landed"
 	Late      FileState = "late"      // Late files came to a closed day: nothing reads them until a restatement.
-	Rejected  FileState = "rejected"  // Rejected files have a key that names no feed, day and file, or a day that is not accepted.
+	Rejected  FileState = "rejected"  // Rejected files have a key that names no feed, day and file, or a day that is not accepted; of a day that is, they keep its job from running.
 	Processed FileState = "processed" // Processed files are in the day's published output.
 	Removed   FileState = "removed"   // Removed files were deleted from the landing bucket before a run took them.
 )

@@ -90,9 +90,26 @@ func ParseID(text string) (ID, error) {
 // ParseKey reads the key of an object in the landing bucket, "<feed>/<yyyy-mm-dd>/<file>". The key is whatever somebody wrote: what
 // is accepted is safe to put into paths and names. The error says how a key has to look.
 func ParseKey(key string) (id ID, file string, err error) {
-	refuse := func(why string) (ID, string, error) {
+	id, file, why := parseKey(key)
+	if why != "" {
 		return ID{}, "", fmt.Errorf("%s; put files at <feed>/<yyyy-mm-dd>/<file>", why)
 	}
+	return id, file, nil
+}
+
+// Refuses says why a file of the day cannot have a name, "" when it can: what ParseKey says of its key, before there is an object. The marker's
+// name is no file's.
+func (i ID) Refuses(name string) string {
+	if name == Marker {
+		return fmt.Sprintf("the name %s is kept for the marker", Marker)
+	}
+	_, _, why := parseKey(i.String() + "/" + name)
+	return why
+}
+
+// parseKey is ParseKey with the reason in words.
+func parseKey(key string) (id ID, file, why string) {
+	refuse := func(why string) (ID, string, string) { return ID{}, "", why }
 	if len(key) > maxKeyBytes {
 		return refuse("the key is longer than 1024 bytes")
 	}
@@ -113,7 +130,22 @@ func ParseKey(key string) (id ID, file string, err error) {
 	if why := badFile(parts[2]); why != "" {
 		return refuse(why)
 	}
-	return ID{parts[0], day}, parts[2], nil
+	return ID{parts[0], day}, parts[2], ""
+}
+
+// GoodName is a name that is accepted for a file, as like the given one as possible.
+func GoodName(name string) string {
+	name = strings.TrimLeft(strings.ToValidUTF8(name, "-"), "_.")
+	name = strings.Map(func(r rune) rune {
+		if goodInName(r) {
+			return r
+		}
+		return '-'
+	}, name)
+	if strings.Trim(name, "-") == "" {
+		return "file"
+	}
+	return name
 }
 
 // Sequencer makes the sequencer of an S3 event comparable: of two events of one key the later one has the greater string. AWS has the
@@ -140,11 +172,16 @@ func badFile(name string) string {
 		return fmt.Sprintf("the name %q begins with %q: such files are not read", name, name[:1])
 	}
 	for _, r := range name {
-		if !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" -_.+=@,()~", r) {
+		if !goodInName(r) {
 			return fmt.Sprintf("the name %q has the character %q: use letters, digits and any of - _ . + = @ , ( ) ~ and space", name, r)
 		}
 	}
 	return ""
+}
+
+// goodInName tells whether a file's name may have a character.
+func goodInName(r rune) bool {
+	return unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r) || strings.ContainsRune(" -_.+=@,()~", r)
 }
 
 // validFeed tells whether a name can be a feed: it becomes part of tables, prefixes and names of resources.

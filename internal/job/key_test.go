@@ -189,3 +189,23 @@ func TestDayIsAcceptedFromTheFirstPartitionUntilTomorrowInItsZone(t *testing.T) 
 		}
 	}
 }
+
+func TestGoodNameOfAnyNameIsAccepted(t *testing.T) {
+	day := ID{"a", d1}
+	for name, want := range map[string]string{"a.csv": "a.csv", "per%20cent.csv": "per-20cent.csv", "__x.csv": "x.csv", "_COMPLETE": "COMPLETE", "..": "file", "###": "file", "\xff.csv": "-.csv", "caf\u00e9.csv": "caf\u00e9.csv"} {
+		if got := GoodName(name); got != want {
+			t.Errorf("%q becomes %q, not %q", name, got, want)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.StringN(0, 100, 300).Draw(t, "name")
+		good := GoodName(name)
+		if why := day.Refuses(good); why != "" {
+			t.Fatalf("%q becomes %q: %s", name, good, why)
+		}
+		_, _, err := ParseKey(day.String() + "/" + name)
+		if (day.Refuses(name) == "") != (err == nil && name != Marker) {
+			t.Fatalf("%q: %q and %v", name, day.Refuses(name), err)
+		}
+	})
+}

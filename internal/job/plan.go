@@ -126,10 +126,13 @@ type obstacle struct {
 	alert  bool // and nothing else reported it
 }
 
-// obstacles lists what stands in a job's way: its own last failure, another day that runs on its feed, earlier days, the nearest one
+// obstacles lists what stands in a job's way: objects that cannot be read, its own last failure, another day that runs on its feed, earlier days, the nearest one
 // only, then its prerequisites.
 func (p planner) obstacles(j Job, feed Feed) []obstacle {
 	var found []obstacle
+	if j.LacksFiles() { // people were told when the objects were seen
+		found = append(found, obstacle{kind: WhyUnread, text: j.Unread.Text, blocks: true})
+	}
 	if p.Now.Before(j.RetryAt) {
 		found = append(found, obstacle{kind: WhyAttempt, text: fmt.Sprintf("attempt %d of %d at %s, because the last one failed: %s",
 			j.Attempts()+1, feed.attempts(), j.RetryAt.UTC().Format(time.RFC3339), j.Trouble)})

@@ -31,7 +31,9 @@ func writesOf(l *Ledger) []struct {
 		name string
 		do   func(context.Context) error
 	}{
-		{"Create", func(ctx context.Context) error { return wrote(l.Create(ctx, flights, sizing.Decision{}, now)) }},
+		{"Create", func(ctx context.Context) error {
+			return wrote(l.Create(ctx, flights, sizing.Decision{}, job.Unread{}, now))
+		}},
 		{"Move", func(ctx context.Context) error {
 			return l.Move(ctx, job.Decision{ID: flights, From: job.Waiting, To: job.Ready}, now)
 		}},

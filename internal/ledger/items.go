@@ -83,6 +83,9 @@ type jobItem struct {
 	Trouble        string          `dynamodbav:"trouble"`
 	Cancel         string          `dynamodbav:"cancel"`
 	Acts           []actItem       `dynamodbav:"acts"`
+	Unread         string          `dynamodbav:"unread"`
+	UnreadID       string          `dynamodbav:"unreadId"`
+	Waived         string          `dynamodbav:"waived"`
 	Engine         string          `dynamodbav:"engine"`
 	Sizing         sizing.Decision `dynamodbav:"sizing"`
 	Input          *int64          `dynamodbav:"input"`
@@ -124,6 +127,7 @@ func (i jobItem) job() job.Job {
 	return job.Job{
 		ID: job.ID{Feed: i.Feed, Day: job.Day(i.Day)}, State: job.State(i.State), Reason: i.Reason, Token: i.Token, Revision: i.Revision,
 		Opened: i.Opened, RetryAt: moment(i.RetryAt), Trouble: i.Trouble, Cancel: i.Cancel, Acts: acts,
+		Unread: job.Unread{ID: i.UnreadID, Text: i.Unread}, Waived: i.Waived,
 		Engine: i.Engine, Sizing: i.Sizing,
 		Counts: job.Counts{
 			Input: i.Input, Validated: i.Validated, Invalid: i.Invalid, New: i.New, Changed: i.Changed,

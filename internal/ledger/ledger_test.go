@@ -54,7 +54,7 @@ func open(t *testing.T) (*Ledger, database) {
 
 func create(t *testing.T, l *Ledger, id job.ID) job.Job {
 	t.Helper()
-	if created, err := l.Create(t.Context(), id, sizing.Decision{Bytes: 842, Files: 1}, now); err != nil || !created {
+	if created, err := l.Create(t.Context(), id, sizing.Decision{Bytes: 842, Files: 1}, job.Unread{}, now); err != nil || !created {
 		t.Fatalf("create %s: %v, %v", id, created, err)
 	}
 	return get(t, l, id)
@@ -124,7 +124,7 @@ func TestCreatingTwiceIsCreatingOnce(t *testing.T) {
 	l, _ := open(t)
 	create(t, l, flights)
 	move(t, l, flights, job.Ready)
-	if created, err := l.Create(t.Context(), flights, sizing.Decision{Bytes: 1}, now); err != nil || created {
+	if created, err := l.Create(t.Context(), flights, sizing.Decision{Bytes: 1}, job.Unread{}, now); err != nil || created {
 		t.Errorf("got %v, %v", created, err)
 	}
 	if got := get(t, l, flights); got.State != job.Ready || got.Sizing.Bytes != 842 {

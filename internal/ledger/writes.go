@@ -17,21 +17,26 @@ import (
 // ticket is what the ledger keeps of a job's ticket.
 const ticket = "ticketAt, ticketId, receipt, receivedAt"
 
-// Create makes the job of a day that became complete: waiting, never started. Creating it twice is creating it once; it tells
-// whether this was the time.
-func (l *Ledger) Create(ctx context.Context, id job.ID, size sizing.Decision, now time.Time) (bool, error) {
+// Create makes the job of a day that became complete: waiting, never started, with what of the day cannot be read. Creating it twice is creating
+// it once; it tells whether this was the time.
+func (l *Ledger) Create(ctx context.Context, id job.ID, size sizing.Decision, unread job.Unread, now time.Time) (bool, error) {
 	sizes, err := attributevalue.Marshal(size)
 	if err != nil {
 		return false, fmt.Errorf("ledger: job %s: %w", id, err)
 	}
-	err = l.transact(ctx, change{
+	create := change{
 		table: l.tables.Jobs, key: jobKey(id),
 		update:    "SET #state = :waiting, #token = :zero, opened = :zero, revision = :one, reason = :none, sizing = :sizing, createdAt = :now",
 		condition: "attribute_not_exists(feed)",
 		values: item{
 			":waiting": str(string(job.Waiting)), ":zero": num(0), ":one": num(1), ":none": str(""), ":sizing": sizes, ":now": str(stamp(now)),
 		},
-	}, l.opened(id))
+	}
+	if unread.ID != "" {
+		create.update += ", unread = :unread, unreadId = :unreadId"
+		create.values[":unread"], create.values[":unreadId"] = str(unread.Text), str(unread.ID)
+	}
+	err = l.transact(ctx, create, l.opened(id))
 	if errors.Is(err, ErrChanged) {
 		return false, nil
 	}
@@ -43,6 +48,22 @@ func (l *Ledger) opened(id job.ID) change {
 	return change{table: l.tables.Progress, key: item{"name": str(slotsItem)}, update: "ADD #open :set", values: item{":set": set(id.String())}}
 }
 
+// SaveUnread records what of a job's day cannot be read, in whatever state the job is. It returns ErrChanged when it is not as it was read.
+func (l *Ledger) SaveUnread(ctx context.Context, id job.ID, was, is job.Unread) error {
+	c := change{
+		table: l.tables.Jobs, key: jobKey(id), update: "REMOVE unread, unreadId",
+		condition: "attribute_exists(feed) AND attribute_not_exists(unreadId)", values: item{},
+	}
+	if was.ID != "" {
+		c.condition, c.values[":was"] = "unreadId = :was", str(was.ID)
+	}
+	if is.ID != "" {
+		c.update = "SET unread = :text, unreadId = :id"
+		c.values[":text"], c.values[":id"] = str(is.Text), str(is.ID)
+	}
+	return wrap(l.write(ctx, c), "ledger: job %s", id)
+}
+
 // Act writes what a person did to a job: the job as it was read, and as Apply left it, with the notice of the output that a day keeps whose
 // restatement was cancelled. It returns ErrChanged when the job is not as it
 // was read.
@@ -50,15 +71,16 @@ func (l *Ledger) Act(ctx context.Context, was, is job.Job) error {
 	act := is.Acts[len(is.Acts)-1]
 	c := change{
 		table: l.tables.Jobs, key: jobKey(is.ID),
-		update: "SET #state = :to, reason = :reason, revision = :revision, opened = :opened, retryAt = :retry, trouble = :trouble, #cancel = :cancel, " +
+		update: "SET #state = :to, reason = :reason, revision = :revision, opened = :opened, retryAt = :retry, trouble = :trouble, #cancel = :cancel, waived = :waived, " +
 			"acts = list_append(if_not_exists(acts, :empty), :act)",
 		// A commit that began meanwhile, or came to its end, must not be lost sight of, nor an act of somebody else.
 		condition: "#state = :from AND #token = :token AND revision = :was AND (attribute_not_exists(acts) OR size(acts) = :acts) AND " +
-			"(attribute_not_exists(commitState) OR commitState = :commit AND commitToken = :committer)",
+			"(attribute_not_exists(commitState) OR commitState = :commit AND commitToken = :committer) AND " +
+			"(attribute_not_exists(unreadId) OR unreadId = :unread)",
 		values: item{
 			":to": str(string(is.State)), ":reason": str(is.Reason), ":revision": num(is.Revision), ":opened": num(is.Opened), ":retry": str(stamp(is.RetryAt)),
 			":trouble": str(is.Trouble), ":cancel": str(is.Cancel), ":from": str(string(was.State)), ":token": num(was.Token), ":was": num(was.Revision),
-			":acts": num(int64(len(was.Acts))), ":commit": str(string(was.Commit.State)), ":committer": num(was.Commit.Token), ":empty": &types.AttributeValueMemberL{},
+			":acts": num(int64(len(was.Acts))), ":commit": str(string(was.Commit.State)), ":committer": num(was.Commit.Token), ":waived": str(is.Waived), ":unread": str(was.Unread.ID), ":empty": &types.AttributeValueMemberL{},
 			":act": &types.AttributeValueMemberL{Value: []types.AttributeValue{&types.AttributeValueMemberM{Value: item{
 				"verb": str(string(act.Verb)), "by": str(act.By), "reason": str(act.Reason), "at": str(stamp(act.At))}}}},
 		},
@@ -129,9 +151,10 @@ func (l *Ledger) Start(ctx context.Context, r job.Run, parallel int) error {
 			table: l.tables.Jobs, key: jobKey(r.ID),
 			update: "SET #state = :running, #token = :next, reason = :none, engine = :engine, sizing = :sizing, startedAt = :now REMOVE finishedAt",
 			// The token is counted here and nowhere else: whoever holds a smaller one is an old run.
-			condition: "#state = :ready AND #token = :last",
+			// Nor does a run start that would leave out what cannot be read, unless somebody decided so, or it is to finish what began to publish.
+			condition: "#state = :ready AND #token = :last AND (attribute_not_exists(unreadId) OR unreadId = waived OR commitState = :committing)",
 			values: item{
-				":running": str(string(job.Running)), ":ready": str(string(job.Ready)), ":next": num(r.Token), ":last": num(r.Token - 1),
+				":running": str(string(job.Running)), ":ready": str(string(job.Ready)), ":next": num(r.Token), ":last": num(r.Token - 1), ":committing": str(string(job.Committing)),
 				":none": str(""), ":engine": str(r.Engine), ":sizing": sizes, ":now": now,
 			},
 		},

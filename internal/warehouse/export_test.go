@@ -196,7 +196,7 @@ func publish(t *testing.T, book *ledger.Ledger, db *emulator.Memory, tables disc
 		}
 	}
 	if revision == 1 {
-		_, err := book.Create(ctx, flights, sizing.Decision{}, now)
+		_, err := book.Create(ctx, flights, sizing.Decision{}, job.Unread{}, now)
 		must(err)
 	} else {
 		was, err := book.Get(ctx, flights)
