@@ -22,22 +22,23 @@ const TemplateKey = "cluster/template.json"
 
 // ClusterArgs is what a Cluster is made of.
 type ClusterArgs struct {
-	ClusterName     string             // ClusterName begins the names of clusters; who starts one adds its size.
-	Account         string             // Account is the AWS account.
-	Region          string             // Region is the AWS region.
-	ReleaseLabel    string             // ReleaseLabel is EMR's release, for example "emr-7.13.0".
-	PrimaryType     string             // PrimaryType is the instance type that is asked for first for the primary node; InstanceTypes lists what stands for it.
-	CoreType        string             // CoreType is the one for core and task nodes; who starts a cluster says how many.
-	IdleMinutes     int                // IdleMinutes is how long a cluster that was started for work waits for more before it ends itself, 15 by default.
-	Steps           int                // Steps is how many steps a cluster runs at once, 5 by default.
-	Network         *Network           // Network is where clusters run: in that of its private subnets that has room.
-	CIDR            string             // CIDR is the network's block, which nodes may talk to.
-	KeyARN          pulumi.StringInput // KeyARN is the key that nodes encrypt their disks and objects with.
-	LogKeyARN       pulumi.StringInput // LogKeyARN is the key that clusters' logs are encrypted with; the one of records would keep operators from them.
-	ArtifactsBucket pulumi.StringInput // ArtifactsBucket is the bucket that takes the launch template.
-	LogsBucket      pulumi.StringInput // LogsBucket is the bucket that takes the clusters' logs, below emr/.
-	JobPolicy       pulumi.StringInput // JobPolicy is what jobs may do on the nodes.
-	Tags            map[string]string  // Tags go on everything that takes tags, and on the clusters.
+	ClusterName     string              // ClusterName begins the names of clusters; who starts one adds its size.
+	Account         string              // Account is the AWS account.
+	Region          string              // Region is the AWS region.
+	ReleaseLabel    string              // ReleaseLabel is EMR's release, for example "emr-7.13.0".
+	PrimaryType     string              // PrimaryType is the instance type that is asked for first for the primary node; InstanceTypes lists what stands for it.
+	CoreType        string              // CoreType is the one for core and task nodes; who starts a cluster says how many.
+	Missing         map[string][]string // Missing are the zones of the network that have not a type, by type; fleets do without such a type.
+	IdleMinutes     int                 // IdleMinutes is how long a cluster that was started for work waits for more before it ends itself, 15 by default.
+	Steps           int                 // Steps is how many steps a cluster runs at once, 5 by default.
+	Network         *Network            // Network is where clusters run: in that of its private subnets that has room.
+	CIDR            string              // CIDR is the network's block, which nodes may talk to.
+	KeyARN          pulumi.StringInput  // KeyARN is the key that nodes encrypt their disks and objects with.
+	LogKeyARN       pulumi.StringInput  // LogKeyARN is the key that clusters' logs are encrypted with; the one of records would keep operators from them.
+	ArtifactsBucket pulumi.StringInput  // ArtifactsBucket is the bucket that takes the launch template.
+	LogsBucket      pulumi.StringInput  // LogsBucket is the bucket that takes the clusters' logs, below emr/.
+	JobPolicy       pulumi.StringInput  // JobPolicy is what jobs may do on the nodes.
+	Tags            map[string]string   // Tags go on everything that takes tags, and on the clusters.
 }
 
 // Cluster is the definition of a country's EMR clusters, with the roles, security groups and security configuration that it names. It is
@@ -74,11 +75,11 @@ const spotMinutes = 10
 // machines are the fleets of a cluster. Primary and core nodes hold what a cluster cannot lose and are on demand; task nodes only
 // compute. One task node is there from the start, as EMR makes no empty fleet; managed scaling takes it away when there is no work for it.
 func (args *ClusterArgs) machines() ([]fleet, error) {
-	primary, processor, err := InstanceTypes(args.PrimaryType)
+	primary, processor, err := offeredTypes(args.PrimaryType, args.Missing)
 	if err != nil {
 		return nil, fmt.Errorf("primary type %w", err)
 	}
-	core, coreProcessor, err := InstanceTypes(args.CoreType)
+	core, coreProcessor, err := offeredTypes(args.CoreType, args.Missing)
 	if err != nil {
 		return nil, fmt.Errorf("core type %w", err)
 	}

@@ -48,3 +48,57 @@ func InstanceTypes(first string) (types []string, processor string, err error) {
 	}
 	return nil, "", fmt.Errorf("%q is no instance type that clusters are made of; take one of the families %s in size %s", first, strings.Join(known, ", "), strings.Join(families[0].sizes, ", "))
 }
+
+// AllInstanceTypes are the types that clusters can be made of.
+func AllInstanceTypes() (all []string) {
+	for _, row := range families {
+		for _, family := range row.names {
+			for _, size := range row.sizes {
+				all = append(all, family+"."+size)
+			}
+		}
+	}
+	return all
+}
+
+// Offering is a type that a zone has.
+type Offering struct{ InstanceType, Zone string }
+
+// MissingTypes says which of the types that clusters can be made of are missing in which of the zones. EMR ends or refuses a cluster for one
+// type of a fleet that its zone has not, and which of a network's zones it takes is its own choice.
+// https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-instance-fleet.html
+func MissingTypes(offered []Offering, zones []string) map[string][]string {
+	there := map[Offering]bool{}
+	for _, o := range offered {
+		there[o] = true
+	}
+	missing := map[string][]string{}
+	for _, name := range AllInstanceTypes() {
+		for _, zone := range zones {
+			if !there[Offering{name, zone}] {
+				missing[name] = append(missing[name], zone)
+			}
+		}
+	}
+	return missing
+}
+
+// offeredTypes are the types that a fleet may take for this one, without those that one of the network's zones has not, and their processor.
+func offeredTypes(first string, missing map[string][]string) (types []string, processor string, err error) {
+	all, processor, err := InstanceTypes(first)
+	if err != nil {
+		return nil, "", err
+	}
+	var lacking []string
+	for _, name := range all {
+		if zones := missing[name]; len(zones) > 0 {
+			lacking = append(lacking, name+" ("+strings.Join(zones, ", ")+")")
+		} else {
+			types = append(types, name)
+		}
+	}
+	if len(types) == 0 {
+		return nil, "", fmt.Errorf("%s: neither it nor a type that stands for it is in every zone of the network; missing are %s: take another type, or name a zone's id in sluice:network.avoidZones", first, strings.Join(lacking, ", "))
+	}
+	return types, processor, nil
+}

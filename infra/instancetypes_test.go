@@ -26,3 +26,27 @@ func TestUnknownInstanceTypeIsRefusedWithWhatThereIs(t *testing.T) {
 		}
 	}
 }
+
+func TestFleetsDoWithoutTypesThatAZoneHasNot(t *testing.T) {
+	var offered []Offering
+	for _, zone := range []string{"a", "b", "c"} { // c is no zone of the network
+		for _, name := range AllInstanceTypes() {
+			if zone == "b" && (name == "m6g.xlarge" || strings.HasPrefix(name, "r")) || zone == "c" && strings.HasPrefix(name, "m7g") {
+				continue
+			}
+			offered = append(offered, Offering{name, zone})
+		}
+	}
+	missing := MissingTypes(offered, []string{"a", "b"})
+	types, processor, err := offeredTypes("m6g.xlarge", missing)
+	if want := []string{"m6gd.xlarge", "m7g.xlarge", "m7gd.xlarge"}; err != nil || processor != ARM64 || !slices.Equal(types, want) {
+		t.Errorf("%v, %s, %v", types, processor, err)
+	}
+	_, _, err = offeredTypes("r6g.2xlarge", missing)
+	if want := "r6g.2xlarge: neither it nor a type that stands for it is in every zone of the network; missing are r6g.2xlarge (b), r6gd.2xlarge (b), r7g.2xlarge (b), r7gd.2xlarge (b): take another type, or name a zone's id in sluice:network.avoidZones"; err == nil || err.Error() != want {
+		t.Errorf("%v", err)
+	}
+	if len(MissingTypes(offered, []string{"a"})) != 0 {
+		t.Error("types are missing where all are there")
+	}
+}

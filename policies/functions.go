@@ -101,6 +101,7 @@ func startJobs(c Country) []Statement {
 		allow("ReadSwitch", Strings{"ssm:GetParametersByPath"}, Strings{"arn:aws:ssm:" + c.Region + ":" + c.Account + ":parameter/sluice/" + c.Stack + "/compute/" + c.Code}),
 		allow("TakeTickets", Strings{"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage"}, Strings{c.TicketsARN}),
 		allow("ReadTemplateAndContracts", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/cluster/template.json", c.ArtifactsARN + "/contracts/*"}),
+		publish("Alert", c.AlertsTopicARN),
 		allow("WriteOrders", Strings{"s3:PutObject"}, Strings{c.ArtifactsARN + "/runs/*"}),
 		findClusters(),
 		start,

@@ -85,7 +85,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	access := infra.Access{Account: country.Account, Region: country.Region, Stack: config.Stack, Country: code, Polling: country.Driver == pollingDriver, Keys: keys, Lake: lake, Ledger: ledger, Messaging: messaging}
 	cluster, err := infra.NewCluster(ctx, code, &infra.ClusterArgs{
 		ClusterName: name, Account: country.Account, Region: country.Region,
-		ReleaseLabel: country.Compute.ReleaseLabel, PrimaryType: country.Compute.PrimaryType, CoreType: country.Compute.CoreType,
+		ReleaseLabel: country.Compute.ReleaseLabel, PrimaryType: country.Compute.PrimaryType, CoreType: country.Compute.CoreType, Missing: at.missing,
 		IdleMinutes: country.Compute.IdleMinutes, Steps: country.Parallel, Network: network, CIDR: country.CIDR, KeyARN: keys.DataARN, LogKeyARN: keys.LogsARN,
 		ArtifactsBucket: lake.Names["artifacts"], LogsBucket: lake.Names["logs"], JobPolicy: access.Job(jobDatabases(catalog)...), Tags: tags}, child)
 	if err != nil {

@@ -25,6 +25,7 @@ type recorder struct {
 	registered map[string]string
 	protected  map[string]bool // protected are the ids of what Pulumi must not delete.
 	zones      int
+	lacking    map[string][]string                                         // lacking are the instance types that a zone has not.
 	closed     string                                                      // closed is a region that refuses every look-up.
 	parameters map[string]string                                           // parameters are what the switch wrote, by name
 	fails      string                                                      // fails is a country of which nothing can be made, as the program of a deployment that continues on errors sees it.
@@ -44,6 +45,16 @@ func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) 
 			names, values = append(names, resource.NewStringProperty(fmt.Sprintf("zone-%d", i))), append(values, resource.NewStringProperty(fmt.Sprintf("euw1-az%d", 4+i)))
 		}
 		return resource.PropertyMap{"names": resource.NewArrayProperty(names), "zoneIds": resource.NewArrayProperty(values)}, nil
+	case "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings":
+		filters := args.Args["filters"].ArrayValue() // location, instance-type
+		for _, zone := range filters[0].ObjectValue()["values"].ArrayValue() {
+			for _, name := range filters[1].ObjectValue()["values"].ArrayValue() {
+				if !slices.Contains(r.lacking[zone.StringValue()], name.StringValue()) {
+					names, values = append(names, name), append(values, zone)
+				}
+			}
+		}
+		return resource.PropertyMap{"instanceTypes": resource.NewArrayProperty(names), "locations": resource.NewArrayProperty(values)}, nil
 	case "aws:ssm/getParametersByPath:getParametersByPath":
 		for name, value := range r.parameters {
 			if rest, below := strings.CutPrefix(name, args.Args["path"].StringValue()+"/"); below && !strings.Contains(rest, "/") {
@@ -249,6 +260,21 @@ func TestTooFewZonesAreRefused(t *testing.T) {
 	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
 	_, err := deployed(t, "test", head+"  sluice:network: {zones: 3}\n  sluice:countries:\n"+us, root, &recorder{zones: 2})
 	if err == nil || !strings.Contains(err.Error(), "region eu-west-1 has 2 availability zones, network.zones is 3") {
+		t.Error(err)
+	}
+}
+
+func TestInstanceTypesThatAZoneLacksAreLeftOutOrRefused(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	registered, err := deployed(t, "test", head+"  sluice:countries:\n"+us, root, &recorder{zones: 3, lacking: map[string][]string{"zone-2": {"m6g.xlarge"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if template := registered["aws:s3/bucketObjectv2:BucketObjectv2 us-template"]; strings.Contains(template, "m6g.xlarge") || !strings.Contains(template, "m6gd.xlarge") {
+		t.Error(template)
+	}
+	_, err = deployed(t, "test", head+"  sluice:countries:\n"+us, root, &recorder{zones: 3, lacking: map[string][]string{"zone-2": infra.AllInstanceTypes()}})
+	if err == nil || !strings.Contains(err.Error(), `country "us": cluster "us": primary type m6g.xlarge: neither it nor a type that stands for it is in every zone of the network; missing are m6g.xlarge (zone-2)`) {
 		t.Error(err)
 	}
 }

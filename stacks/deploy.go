@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi-gcp/sdk/v7/go/gcp"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -23,8 +24,9 @@ type artifacts struct {
 // place is where a country can be: an AWS account and region, reached through a provider of its own.
 type place struct {
 	provider pulumi.ProviderResource
-	zones    []string // zones are the availability zones that networks there span.
-	err      error    // err is why no country can be there.
+	zones    []string            // zones are the availability zones that networks there span.
+	missing  map[string][]string // missing are those of them that have not an instance type, by type.
+	err      error               // err is why no country can be there.
 }
 
 // team is the people of an account, or why there are none.
@@ -214,7 +216,9 @@ func newPlace(ctx *pulumi.Context, config *Config, country *Country, places map[
 	}
 	at := &place{}
 	places[name] = at
-	at.provider, at.zones, at.err = openPlace(ctx, config, country, name, reached)
+	if at.provider, at.zones, at.err = openPlace(ctx, config, country, name, reached); at.err == nil {
+		at.missing, at.err = missingTypes(ctx, country.Region, at)
+	}
 	return at, at.err
 }
 
@@ -238,6 +242,25 @@ func openPlace(ctx *pulumi.Context, config *Config, country *Country, name strin
 		return nil, nil, fmt.Errorf("region %s has %d availability zones, network.zones is %d", country.Region, len(zones.Names), want)
 	}
 	return provider, wholeFirst(zones.Names, zones.ZoneIds, slices.Concat(sparseZones, config.Network.AvoidZones))[:want], nil
+}
+
+// missingTypes asks which of the types that clusters can be made of which zone has not.
+func missingTypes(ctx *pulumi.Context, region string, at *place) (map[string][]string, error) {
+	found, err := ec2.GetInstanceTypeOfferings(ctx, &ec2.GetInstanceTypeOfferingsArgs{
+		LocationType: pulumi.StringRef("availability-zone"),
+		Filters:      []ec2.GetInstanceTypeOfferingsFilter{{Name: "location", Values: at.zones}, {Name: "instance-type", Values: infra.AllInstanceTypes()}},
+	}, pulumi.Provider(at.provider))
+	if err != nil {
+		return nil, fmt.Errorf("instance types that %s has: %w", region, err)
+	}
+	if len(found.InstanceTypes) != len(found.Locations) {
+		return nil, fmt.Errorf("instance types that %s has: %d types at %d locations", region, len(found.InstanceTypes), len(found.Locations))
+	}
+	offered := make([]infra.Offering, len(found.InstanceTypes))
+	for i, name := range found.InstanceTypes {
+		offered[i] = infra.Offering{InstanceType: name, Zone: found.Locations[i]}
+	}
+	return infra.MissingTypes(offered, at.zones), nil
 }
 
 // sparseZones are the ids of old availability zones that AWS does not extend any more: endpoints of services, NAT gateways and newer

@@ -32,6 +32,12 @@ type Objects interface {
 	WriteJSON(ctx context.Context, key string, document any) error
 }
 
+// Faults remembers what fails, so that people hear of it once.
+type Faults interface {
+	Fault(ctx context.Context, name string) (job.Fault, error)
+	SaveFault(ctx context.Context, name string, was, is job.Fault) error
+}
+
 // Alerts tells people.
 type Alerts interface {
 	Alert(ctx context.Context, e messages.Event) error

@@ -36,8 +36,7 @@ type IntakeLedger interface {
 // FileLedger is the part of the ledger that telling of files needs.
 type FileLedger interface {
 	FileAlerted(ctx context.Context, f job.File, now time.Time) error
-	Fault(ctx context.Context, name string) (job.Fault, error)
-	SaveFault(ctx context.Context, name string, was, is job.Fault) error
+	Faults
 }
 
 // Intake records what landed, and creates the job of a day that is complete.
@@ -260,13 +259,17 @@ func (a fileAlert) once(ctx context.Context, fault string, f job.File, kind, nex
 // the same time one is the first: it is remembered before it is told. Who dies in between leaves a file that was not told of, which
 // is told of later.
 func (a fileAlert) first(ctx context.Context, fault string) (is bool, before string, err error) {
+	return firstOf(ctx, a.ledger, a.now(), fault)
+}
+
+func firstOf(ctx context.Context, book Faults, at time.Time, fault string) (is bool, before string, err error) {
 	for range rounds {
-		was, err := a.ledger.Fault(ctx, fault)
+		was, err := book.Fault(ctx, fault)
 		if err != nil {
 			return false, "", err
 		}
-		now, tell := was.Again(a.now())
-		err = a.ledger.SaveFault(ctx, fault, was, now)
+		now, tell := was.Again(at)
+		err = book.SaveFault(ctx, fault, was, now)
 		if err == nil {
 			return tell, was.Before(), nil
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/emrserverless"
 	"github.com/aws/aws-sdk-go-v2/service/glue"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
@@ -43,9 +44,11 @@ func newStarter(country discovery.Country, cfg aws.Config) (driver.Starter, erro
 	book := ledger.New(dynamodb.NewFromConfig(cfg), country.Tables)
 	objects := s3.NewFromConfig(cfg)
 	landing, artifacts := store.NewBucket(objects, country.Buckets.Landing), store.NewBucket(objects, country.Buckets.Artifacts)
-	onClusters := adapter.NewEMR(emr.NewFromConfig(cfg), country, func(ctx context.Context) ([]byte, error) {
-		return artifacts.ReadAll(ctx, country.Compute.TemplateKey)
-	}, book.Closing)
+	onClusters := adapter.NewEMR(emr.NewFromConfig(cfg), country, adapter.EMRArgs{
+		Template: func(ctx context.Context) ([]byte, error) { return artifacts.ReadAll(ctx, country.Compute.TemplateKey) },
+		Closing:  book.Closing,
+		Refused:  driver.InstanceTypes{Faults: book, Alerts: messages.NewTopics(sns.NewFromConfig(cfg), country), Now: time.Now}.Refused,
+	})
 	tickets := messages.NewTickets(sqs.NewFromConfig(cfg), country)
 	return driver.Starter{
 		Ledger: book, Tickets: tickets, Artifacts: artifacts, Country: country, Now: time.Now,

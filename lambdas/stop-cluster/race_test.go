@@ -182,7 +182,7 @@ func TestWhateverTheOrderOfCallsNoRunIsOnAClusterThatEnds(t *testing.T) {
 		start := func(feed string) func(func()) {
 			return func(turn func()) {
 				a := actor{w, turn}
-				e := adapter.NewEMR(a.emr(), country, func(context.Context) ([]byte, error) { return []byte(template), nil }, a.Closing)
+				e := adapter.NewEMR(a.emr(), country, adapter.EMRArgs{Template: func(context.Context) ([]byte, error) { return []byte(template), nil }, Closing: a.Closing})
 				r := job.Run{ID: job.ID{Feed: feed, Day: "2013-01-01"}, Token: 1, Sizing: sizing.Decision{Size: "small"}}
 				if _, err := e.Start(t.Context(), r, func(r job.Run) error { turn(); w.runs[r.ID] = r; return nil }); err != nil {
 					w.faults = append(w.faults, err.Error())

@@ -31,7 +31,7 @@ from ministack.core.responses import (
 from ministack.core.router import extract_access_key_id
 from ministack.services import cloudwatch, ec2
 
-from local.cloud import certificates, events, machines, models, roles
+from local.cloud import certificates, events, machines, models, offerings, roles
 from local.cloud.steps import Result, Step, engine_defaults
 
 _log = logging.getLogger(__name__)
@@ -256,6 +256,7 @@ class Emr:
         if not 1 <= data.get("StepConcurrencyLevel", 1) <= 256:
             raise Refused("StepConcurrencyLevel must be between 1 and 256.")
         _check_capacity(instances)
+        _check_types(_types_of(instances))
         if "AutoTerminationPolicy" in data:
             _check_auto_termination(data["AutoTerminationPolicy"], instances.get("KeepJobFlowAliveWhenNoSteps", False))
         if "ManagedScalingPolicy" in data:
@@ -568,6 +569,7 @@ class Emr:
         if any(fleet["InstanceFleetType"] == kind for fleet in record["Fleets"]):
             raise Refused(f"The cluster has a {kind} fleet already.", "InvalidRequestException")
         _check_fleet(data["InstanceFleet"])
+        _check_types([config["InstanceType"] for config in data["InstanceFleet"].get("InstanceTypeConfigs", [])])
         fleet = _fleet(data["InstanceFleet"], _now())
         record["Fleets"].append(fleet)
         _resize(record, fleet)
@@ -829,7 +831,7 @@ class Emr:
     def _advance(self, record: Data) -> None:
         state, elapsed = record["Cluster"]["Status"]["State"], _now() - record["Since"]
         if state == "STARTING" and elapsed >= _START_SECONDS:
-            if problem := _closed_to_emr(record["Cluster"]["Ec2InstanceAttributes"]):
+            if problem := _closed_to_emr(record["Cluster"]["Ec2InstanceAttributes"]) or _missing_in_zone(record):
                 self._terminate(record, "VALIDATION_ERROR", problem)
                 return
             self._set_state(record, "BOOTSTRAPPING")
@@ -958,6 +960,36 @@ def _check_capacity(instances: Data) -> None:
         raise Refused("A task instance group or fleet needs a core instance group or fleet.")
 
 
+def _types_of(instances: Data) -> list[str]:
+    """Every instance type that a request for a cluster names."""
+    return [
+        *(
+            config["InstanceType"]
+            for f in instances.get("InstanceFleets", [])
+            for config in f.get("InstanceTypeConfigs", [])
+        ),
+        *(group["InstanceType"] for group in instances.get("InstanceGroups", [])),
+        *(instances[name] for name in ("MasterInstanceType", "SlaveInstanceType") if instances.get(name)),
+    ]
+
+
+def _check_types(kinds: list[str]) -> None:
+    """Refuses a type that the region has not, whatever others there are beside it."""
+    if missing := offerings.missing_in_region(kinds):
+        raise Refused(f"Instance type '{missing}' is not supported.")
+
+
+def _missing_in_zone(record: Data) -> str:
+    """Why EMR ends a cluster for one type that its zone has not, whatever others there are beside it."""
+    kinds = [group["InstanceType"] for group in record["Groups"]]
+    kinds += [types["InstanceType"] for fleet in record["Fleets"] for types in fleet["InstanceTypeSpecifications"]]
+    missing = offerings.missing_in_zone(record["Cluster"]["Ec2InstanceAttributes"]["Ec2AvailabilityZone"], kinds)
+    more = "Learn more at https://docs.aws.amazon.com/console/elasticmapreduce/ERROR_noinstancetype"
+    return (
+        missing and f"The requested instance type {missing} is not supported in the requested availability zone. {more}"
+    )
+
+
 def _check_fleet(fleet: Data) -> None:
     """What EMR's reference says of a fleet's machines and of how they are bought."""
     kind, types = fleet["InstanceFleetType"], fleet.get("InstanceTypeConfigs", [])
@@ -973,9 +1005,6 @@ def _check_fleet(fleet: Data) -> None:
         raise Refused(
             f"The {kind} fleet has {len(names)} instance types; 5 are allowed, 30 with an allocation strategy."
         )
-    for name in names:
-        if not re.fullmatch(r"[a-z][a-z0-9-]*\.(\d*x?large|medium|metal)", name):
-            raise Refused(f"Instance type '{name}' is not supported.")
     if on_demand + spot < 1:
         raise Refused(f"The {kind} fleet must have a target capacity greater than 0.")
     if kind == "MASTER" and sorted([on_demand, spot]) != [0, 1]:

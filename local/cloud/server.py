@@ -23,6 +23,7 @@ from local.cloud import (
     holds,
     machines,
     networks,
+    offerings,
     processes,
     states,
     trails,
@@ -56,6 +57,7 @@ def main() -> None:
     buckets.install()
     machines.install()
     networks.install()
+    offerings.install()
     states.install()
     where = (args.home, args.jars, endpoint)
     emr, serverless, glue = Emr(*where, args.metric_seconds), Serverless(*where), Glue(*where)

@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -27,19 +30,28 @@ import (
 // EMR runs each run as a step of a cluster on EC2. Clusters are found by their names: the standing one, where the country has one, then
 // one a size, which is started from the country's launch template when there is none.
 type EMR struct {
-	emr      *emr.Client
-	country  discovery.Country
-	template func(context.Context) ([]byte, error)
-	closing  func(context.Context) ([]string, error)
-	pause    func(ctx context.Context, attempt int) error
+	emr     *emr.Client
+	country discovery.Country
+	EMRArgs
+	pause func(ctx context.Context, attempt int) error
+	now   func() time.Time
+}
+
+// EMRArgs is what starting runs on EMR needs besides EMR. Who only asks what came of a run needs none of it.
+type EMRArgs struct {
+	// Template reads the launch template of the country's clusters; it is called when one is started.
+	Template func(ctx context.Context) ([]byte, error)
+	// Closing returns the ids of the clusters that are about to be ended, and must not answer with what was true before the call.
+	Closing func(ctx context.Context) ([]string, error)
+	// Refused hears of an instance type that a cluster was started without, with EMR's own words.
+	Refused func(ctx context.Context, instanceType, why string) error
 }
 
 var _ engine.Engine = (*EMR)(nil)
 
-// NewEMR makes the engine of a country. The template is asked for when a cluster is started; closing returns the ids of the clusters
-// that are about to be ended, and must not answer with what was true before the call. It does not touch the network.
-func NewEMR(client *emr.Client, country discovery.Country, template func(context.Context) ([]byte, error), closing func(context.Context) ([]string, error)) *EMR {
-	return &EMR{client, country, template, closing, pause}
+// NewEMR makes the engine of a country. It does not touch the network.
+func NewEMR(client *emr.Client, country discovery.Country, args EMRArgs) *EMR {
+	return &EMR{client, country, args, pause, time.Now}
 }
 
 func (e *EMR) clusterName(size string) string {
@@ -66,7 +78,7 @@ func (a found) before(b found) bool {
 
 // clusters returns the ids of the clusters that are up and stay so, by size.
 func (e *EMR) clusters(ctx context.Context) (map[string]string, error) {
-	closing, err := e.closing(ctx)
+	closing, err := e.Closing(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +153,7 @@ func (e *EMR) Start(ctx context.Context, r job.Run, save func(job.Run) error) (j
 		if r.StepID != "" {
 			return r, save(r)
 		}
-		closing, err := e.closing(ctx)
+		closing, err := e.Closing(ctx)
 		if err != nil {
 			return r, err
 		}
@@ -168,7 +180,7 @@ func (e *EMR) findOrStartCluster(ctx context.Context, size string) (string, erro
 	if !ok {
 		return "", fmt.Errorf("emr: no cluster size %q", size)
 	}
-	text, err := e.template(ctx)
+	text, err := e.Template(ctx)
 	if err != nil {
 		return "", fmt.Errorf("emr: launch template: %w", err)
 	}
@@ -176,19 +188,133 @@ func (e *EMR) findOrStartCluster(ctx context.Context, size string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	for attempt := 0; ; attempt++ {
+	return e.run(ctx, in)
+}
+
+// run starts a cluster, without the types that EMR refused not long ago or refuses now.
+func (e *EMR) run(ctx context.Context, in *emr.RunJobFlowInput) (string, error) {
+	without, err := e.refusedBefore(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range slices.Sorted(maps.Keys(without)) {
+		if !drop(in, name) {
+			delete(without, name) // better a refusal that says why than a fleet without types
+		}
+	}
+	for attempt := 0; ; {
 		started, err := e.emr.RunJobFlow(ctx, in)
 		if err == nil {
+			e.tell(ctx, without)
 			return aws.ToString(started.JobFlowId), nil
+		}
+		dropped := false
+		for _, name := range refusedTypes(err) {
+			if drop(in, name) {
+				dropped, without[name] = true, err.Error()
+			}
+		}
+		if dropped {
+			continue // as often as there are types
 		}
 		// Roles and profiles that were just made take some seconds until EMR can use them.
 		if !rolesNotReady(err) || attempt == 5 {
-			return "", fmt.Errorf("emr: start cluster %s: %w", e.clusterName(size), err)
+			return "", fmt.Errorf("emr: start cluster %s: %w", aws.ToString(in.Name), err)
 		}
 		if err := e.pause(ctx, attempt); err != nil {
 			return "", err
 		}
+		attempt++
 	}
+}
+
+// refusalDays is for how many days a cluster that EMR ended for an instance type is looked at.
+const refusalDays = 1
+
+// refusedBefore are the types for which EMR ended one of the country's clusters, with its reasons: a type that the region has and the zone has
+// not EMR only misses when it makes the machines.
+func (e *EMR) refusedBefore(ctx context.Context) (map[string]string, error) {
+	refused := map[string]string{}
+	pages := emr.NewListClustersPaginator(e.emr, &emr.ListClustersInput{ClusterStates: []types.ClusterState{types.ClusterStateTerminatedWithErrors},
+		CreatedAfter: aws.Time(e.now().AddDate(0, 0, -refusalDays))})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("emr: clusters that failed: %w", err)
+		}
+		for _, c := range page.Clusters {
+			if _, ours := cluster.ParseName(e.country.Stack, e.country.Country, aws.ToString(c.Name)); !ours || c.Status == nil || c.Status.StateChangeReason == nil {
+				continue
+			}
+			if r := c.Status.StateChangeReason; r.Code == types.ClusterStateChangeReasonCodeValidationError {
+				for _, name := range typesRefusedIn(aws.ToString(r.Message)) {
+					refused[name] = aws.ToString(r.Message)
+				}
+			}
+		}
+	}
+	return refused, nil
+}
+
+// tell has people hear of types that a cluster was started without. That they did not is no reason to do without the cluster.
+func (e *EMR) tell(ctx context.Context, without map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(without)) {
+		slog.WarnContext(ctx, "cluster started without an instance type", "type", name, "reason", without[name])
+		if err := e.Refused(ctx, name, without[name]); err != nil {
+			slog.ErrorContext(ctx, "instance type not reported", "type", name, "error", err.Error())
+		}
+	}
+}
+
+// instanceType is how EC2 spells its types.
+var instanceType = regexp.MustCompile(`\b[a-z][a-z0-9-]*\.(?:\d*x?large|medium|small|micro|nano|metal(?:-\d+xl)?)\b`)
+
+// refusing are words of EMR and EC2 about a type that they do not have:
+//
+//	Instance type 'r5b.xlarge' is not supported.
+//	The requested instance type c1.medium is not supported in the requested availability zone. Learn more at …/ERROR_noinstancetype
+//	EBS optimization is not supported for instance type r3.8xlarge.
+var refusing = regexp.MustCompile(`(?i)not (?:supported|available|offered)|unsupported|unavailable`)
+
+// typesRefusedIn are the types that a refusal names; a sentence with none of its words may be about others that would do.
+func typesRefusedIn(message string) (names []string) {
+	for _, sentence := range strings.Split(message, ". ") {
+		if refusing.MatchString(sentence) {
+			names = append(names, instanceType.FindAllString(sentence, -1)...)
+		}
+	}
+	return names
+}
+
+// refusedTypes are the types that EMR names in its refusal of a cluster.
+func refusedTypes(err error) []string {
+	var refused smithy.APIError
+	if !errors.As(err, &refused) || refused.ErrorCode() != "ValidationException" && refused.ErrorCode() != "InvalidRequestException" {
+		return nil
+	}
+	return typesRefusedIn(refused.ErrorMessage())
+}
+
+// drop takes a type out of a cluster's fleets, unless none has it or one would have none left.
+func drop(in *emr.RunJobFlowInput, name string) bool {
+	if !slices.ContainsFunc(in.Instances.InstanceFleets, func(f types.InstanceFleetConfig) bool {
+		return slices.ContainsFunc(f.InstanceTypeConfigs, isType(name))
+	}) {
+		return false
+	}
+	for _, fleet := range in.Instances.InstanceFleets {
+		if !slices.ContainsFunc(fleet.InstanceTypeConfigs, func(c types.InstanceTypeConfig) bool { return !isType(name)(c) }) {
+			return false
+		}
+	}
+	for i, fleet := range in.Instances.InstanceFleets {
+		in.Instances.InstanceFleets[i].InstanceTypeConfigs = slices.DeleteFunc(fleet.InstanceTypeConfigs, isType(name))
+	}
+	return true
+}
+
+func isType(name string) func(types.InstanceTypeConfig) bool {
+	return func(c types.InstanceTypeConfig) bool { return aws.ToString(c.InstanceType) == name }
 }
 
 // rolesNotReady tells whether EMR refused a role or profile that it may accept in a moment.

@@ -43,6 +43,7 @@ type played struct {
 	refuse   []string // messages of validation errors that RunJobFlow answers with first
 	closing  []string // ids of clusters that are about to be ended
 
+	told      []string // types that people heard of
 	forgotten []string // ids of clusters that ended so long ago that EMR does not know them any more
 }
 
@@ -65,7 +66,7 @@ func (p *played) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var found []map[string]any
 		for _, c := range p.clusters {
 			if slices.Contains(in["ClusterStates"].([]any), c["State"]) {
-				found = append(found, map[string]any{"Id": c["Id"], "Name": c["Name"]})
+				found = append(found, map[string]any{"Id": c["Id"], "Name": c["Name"], "Status": map[string]any{"State": c["State"], "StateChangeReason": map[string]any{"Code": c["Code"], "Message": c["Reason"]}}})
 			}
 		}
 		out = map[string]any{"Clusters": found}
@@ -110,8 +111,14 @@ func newPlayed(t *testing.T) (*played, *EMR) {
 	server := httptest.NewServer(p)
 	t.Cleanup(server.Close)
 	e := NewEMR(emr.New(emr.Options{Region: "us-east-1", BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}), country,
-		func(context.Context) ([]byte, error) { return os.ReadFile("testdata/template.json") },
-		func(context.Context) ([]string, error) { return p.closing, nil })
+		EMRArgs{
+			Template: func(context.Context) ([]byte, error) { return os.ReadFile("testdata/template.json") },
+			Closing:  func(context.Context) ([]string, error) { return p.closing, nil },
+			Refused: func(_ context.Context, name, why string) error {
+				p.told = append(p.told, name+": "+why)
+				return nil
+			},
+		})
 	e.pause = func(context.Context, int) error { return nil }
 	return p, e
 }
@@ -247,6 +254,58 @@ func TestNewRolesAreWaitedForAndOtherRefusalsAreNot(t *testing.T) {
 	_, err := e.Start(t.Context(), run, notes(&saved))
 	if err == nil || !strings.HasPrefix(err.Error(), "emr: start cluster sluice-prod-us-small: ") || len(p.refuse) != 1 {
 		t.Errorf("got %v", err)
+	}
+}
+
+// started are the types of each fleet that the last cluster was asked for with.
+func (p *played) started() map[string][]string {
+	all := map[string][]string{}
+	for _, f := range p.inputs["RunJobFlow"]["Instances"].(map[string]any)["InstanceFleets"].([]any) {
+		fleet := f.(map[string]any)
+		for _, c := range fleet["InstanceTypeConfigs"].([]any) {
+			kind := fleet["InstanceFleetType"].(string)
+			all[kind] = append(all[kind], c.(map[string]any)["InstanceType"].(string))
+		}
+	}
+	return all
+}
+
+func TestClusterStartsWithoutTheTypesThatEMRRefuses(t *testing.T) {
+	const inZone = "The requested instance type r7g.xlarge is not supported in the requested availability zone. Learn more at https://docs.aws.amazon.com/console/elasticmapreduce/ERROR_noinstancetype"
+	whole := map[string][]string{"MASTER": {"m6g.xlarge", "m7g.xlarge"}, "CORE": {"r6g.xlarge", "r7g.xlarge"}, "TASK": {"r6g.xlarge", "r7g.xlarge"}}
+	for name, c := range map[string]struct {
+		refuse  []string
+		ended   string // the reason of a cluster of ours that EMR ended for it
+		of      string // whose it was
+		want    map[string][]string
+		told    int
+		refused string // why no cluster was started
+	}{
+		"at once":                  {refuse: []string{"Instance type 'm6g.xlarge' is not supported."}, want: map[string][]string{"MASTER": {"m7g.xlarge"}, "CORE": whole["CORE"], "TASK": whole["TASK"]}, told: 1},
+		"one after the other":      {refuse: []string{"Instance type 'm6g.xlarge' is not supported.", "EBS optimization is not supported for instance type r6g.xlarge."}, want: map[string][]string{"MASTER": {"m7g.xlarge"}, "CORE": {"r7g.xlarge"}, "TASK": {"r7g.xlarge"}}, told: 2},
+		"when the machines came":   {ended: inZone, of: "sluice-prod-us-small", want: map[string][]string{"MASTER": whole["MASTER"], "CORE": {"r6g.xlarge"}, "TASK": {"r6g.xlarge"}}, told: 1},
+		"of another country":       {ended: inZone, of: "sluice-prod-pr-small", want: whole},
+		"beside one that would do": {refuse: []string{"Instance type 'm6g.xlarge' is not supported. Choose m7g.xlarge."}, want: map[string][]string{"MASTER": {"m7g.xlarge"}, "CORE": whole["CORE"], "TASK": whole["TASK"]}, told: 1},
+		"of no fleet":              {refuse: []string{"Instance type 'm9.huge' is not supported."}, refused: "m9.huge"},
+		"until a fleet has none":   {refuse: []string{"Instance type 'm6g.xlarge' is not supported.", "Instance type 'm7g.xlarge' is not supported."}, refused: "m7g.xlarge"},
+		"for something else":       {refuse: []string{"m6g.xlarge: the subnet does not exist"}, refused: "subnet"},
+	} {
+		p, e := newPlayed(t)
+		p.refuse = c.refuse
+		if c.ended != "" {
+			p.clusters = append(p.clusters, map[string]any{"Id": "j-0", "Name": c.of, "State": "TERMINATED_WITH_ERRORS", "Code": "VALIDATION_ERROR", "Reason": c.ended})
+		}
+		var saved []string
+		_, err := e.Start(t.Context(), run, notes(&saved))
+		if c.refused != "" {
+			if err == nil || !strings.Contains(err.Error(), c.refused) || len(p.refuse) != 0 {
+				t.Errorf("%s: got %v, %d refusals left", name, err, len(p.refuse))
+			}
+			continue
+		}
+		if err != nil || !reflect.DeepEqual(p.started(), c.want) || len(p.told) != c.told {
+			t.Errorf("%s: %v, started with %v, told of %q", name, err, p.started(), p.told)
+		}
 	}
 }
 

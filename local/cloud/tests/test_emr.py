@@ -7,6 +7,7 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -434,11 +435,11 @@ def test_start_jobs_leaves_tags_and_limits_of_clusters_that_are_there(
 ) -> None:
     emr, starter = root.client("emr"), start_jobs(root)
     cluster = emr.run_job_flow(**run_job_flow(root, service_role, job_profile, Tags=tags))["JobFlowId"]
-    for call in (
-        lambda: starter.add_tags(ResourceId=cluster, Tags=OWN_TAGS),
-        *[partial(getattr(starter, name), ClusterId=cluster, **limit) for name, limit in PUT_LIMITS.items()],
-        *([] if tags == OWN_TAGS else [lambda: starter.add_job_flow_steps(JobFlowId=cluster, Steps=[step("true")])]),
-    ):
+    calls: list[Callable[[], Any]] = [partial(starter.add_tags, ResourceId=cluster, Tags=OWN_TAGS)]
+    calls += [partial(getattr(starter, name), ClusterId=cluster, **limit) for name, limit in PUT_LIMITS.items()]
+    if tags != OWN_TAGS:
+        calls += [partial(starter.add_job_flow_steps, JobFlowId=cluster, Steps=[step("true")])]
+    for call in calls:
         with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
             call()
     assert emr.describe_cluster(ClusterId=cluster)["Cluster"]["Tags"] == tags
@@ -600,7 +601,10 @@ def test_managed_scaling_adds_spot_nodes_for_work_and_takes_them_away_after_it(
     [
         ({"InstanceTypeConfigs": []}, "has no instance types"),
         ({"InstanceTypeConfigs": [{"InstanceType": "m6g.xlarge"}] * 2}, "twice"),
-        ({"InstanceTypeConfigs": [{"InstanceType": "huge"}]}, "not supported"),
+        (
+            {"InstanceTypeConfigs": [{"InstanceType": name} for name in ("m6g.xlarge", "m9.huge", "m7g.xlarge")]},
+            "Instance type 'm9.huge' is not supported.",
+        ),
         ({"InstanceTypeConfigs": [{"InstanceType": f"m{n}g.xlarge"} for n in range(6)]}, "5 are allowed"),
         ({"TargetSpotCapacity": 0}, "greater than 0"),
         (
@@ -619,6 +623,44 @@ def test_refuses_fleets_that_emr_refuses(
     wrong = [*fleets()[:2], {**fleets()[2], **change}]
     with pytest.raises(botocore.exceptions.ClientError, match=reason):
         fleet_cluster(root, service_role, job_profile, Fleets=wrong)
+
+
+def settled(emr: Any, cluster: str) -> bool:
+    return cluster_state(emr, cluster) not in ("STARTING", "BOOTSTRAPPING", "TERMINATING")
+
+
+def test_cluster_ends_for_one_type_that_its_zone_has_not(
+    root: Account, emr: Any, service_role: str, job_profile: str
+) -> None:
+    ec2 = root.client("ec2")
+    kinds = ["m4.xlarge", "m6g.xlarge"]
+    offered = ec2.describe_instance_type_offerings(
+        LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": kinds}]
+    )["InstanceTypeOfferings"]
+    where = {kind: sorted(o["Location"] for o in offered if o["InstanceType"] == kind) for kind in kinds}
+    assert where == {
+        "m4.xlarge": ["us-east-1a", "us-east-1b", "us-east-1c"],
+        "m6g.xlarge": ["us-east-1a", "us-east-1b"],
+    }
+    subnets = {s["AvailabilityZone"]: s["SubnetId"] for s in ec2.describe_subnets()["Subnets"]}
+    types = [{"InstanceType": kind} for kind in kinds]
+    mixed = [{**fleet, "InstanceTypeConfigs": types} for fleet in fleets()]
+    request = run_job_flow(root, service_role, job_profile)
+    request["Instances"] = {"KeepJobFlowAliveWhenNoSteps": True, "InstanceFleets": mixed}
+    ended = {}
+    for zone in ("us-east-1a", "us-east-1c"):
+        request["Instances"]["Ec2SubnetIds"] = [subnets[zone]]
+        cluster = emr.run_job_flow(**request)["JobFlowId"]
+        wait_for(partial(settled, emr, cluster))
+        ended[zone] = emr.describe_cluster(ClusterId=cluster)["Cluster"]["Status"]
+        emr.terminate_job_flows(JobFlowIds=[cluster])
+    assert ended["us-east-1a"]["State"] in ("RUNNING", "WAITING")
+    assert ended["us-east-1c"]["State"] == "TERMINATED_WITH_ERRORS"
+    reason = ended["us-east-1c"]["StateChangeReason"]
+    assert reason["Code"] == "VALIDATION_ERROR"
+    assert reason["Message"].startswith(
+        "The requested instance type m6g.xlarge is not supported in the requested avail"
+    )
 
 
 def in_transit(address: str) -> str:

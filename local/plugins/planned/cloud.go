@@ -140,10 +140,18 @@ func lastStep(path *tftypes.AttributePath) string {
 }
 
 // lookUp answers a function of the AWS provider, or of Pulumi itself.
-func lookUp(token string, at place) (map[string]any, error) {
+func lookUp(token string, args map[string]any, at place) (map[string]any, error) {
 	switch token {
 	case "aws:index/getAvailabilityZones:getAvailabilityZones":
 		return map[string]any{"names": []any{at.region + "a", at.region + "b", at.region + "c"}, "zoneIds": []any{"az1", "az2", "az4"}}, nil
+	case "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings": // every type that is asked for is in every zone
+		types, zones := []any{}, []any{}
+		for _, zone := range filtered(args, "location") {
+			for _, name := range filtered(args, "instance-type") {
+				types, zones = append(types, name), append(zones, zone)
+			}
+		}
+		return map[string]any{"instanceTypes": types, "locations": zones, "locationTypes": []any{}, "id": at.region}, nil
 	case "aws:index/getCallerIdentity:getCallerIdentity":
 		return map[string]any{"accountId": at.account, "arn": "arn:aws:iam::" + at.account + ":role/deploy", "id": at.account, "userId": "AROAEXAMPLE"}, nil
 	case "aws:index/getPartition:getPartition":
@@ -157,6 +165,18 @@ func lookUp(token string, at place) (map[string]any, error) {
 	default:
 		return nil, fmt.Errorf("look-up %s: say in cloud.go what a fresh account answers", token)
 	}
+}
+
+// filtered are the values of a look-up's filter.
+func filtered(args map[string]any, name string) []any {
+	filters, _ := args["filters"].([]any)
+	for _, f := range filters {
+		if filter, _ := f.(map[string]any); filter["name"] == name {
+			values, _ := filter["values"].([]any)
+			return values
+		}
+	}
+	return nil
 }
 
 // likelyRandom is a random resource with its eight digits always the same.

@@ -123,7 +123,7 @@ func (e *engine) Invoke(_ context.Context, r *pulumirpc.ResourceInvokeRequest) (
 	e.lock.Lock()
 	at := e.places[providerURN(r.GetProvider())]
 	e.lock.Unlock()
-	found, err := lookUp(r.GetTok(), at)
+	found, err := lookUp(r.GetTok(), r.GetArgs().AsMap(), at)
 	if err != nil {
 		return nil, err
 	}
