@@ -281,6 +281,8 @@ func (s *simulated) Off(context.Context) (map[string]string, error) {
 // simulatedEngine has a cluster that is up.
 type simulatedEngine struct{ *simulated }
 
+func (s simulatedEngine) Begin() {}
+
 func (s simulatedEngine) Sizes(context.Context) ([]string, error) {
 	s.pass(anEngine)
 	return []string{"large"}, nil

@@ -349,6 +349,8 @@ func (s *stage) Alert(_ context.Context, e messages.Event) error {
 // engineOf is the stage's engine.
 type engineOf struct{ *stage }
 
+func (s engineOf) Begin() {}
+
 func (s engineOf) Sizes(context.Context) ([]string, error) {
 	return through(s.port, func() ([]string, error) { return []string{"small"}, nil })
 }

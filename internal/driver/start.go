@@ -49,6 +49,8 @@ type Switch interface {
 
 // Clusters knows which clusters are up.
 type Clusters interface {
+	// Begin forgets what was seen of clusters: from here on each of them is asked for once.
+	Begin()
 	// Sizes returns the names of their sizes.
 	Sizes(ctx context.Context) ([]string, error)
 }
@@ -78,6 +80,7 @@ const startPatience = 10 * time.Minute
 // One of it works at a time, so who comes meanwhile to tell of a free slot or of another job is sent away. Therefore it looks at the ledger
 // again before each question to an engine: a slot that is free waits for one answer at most.
 func (s Starter) Work(ctx context.Context) error {
+	s.Clusters.Begin()
 	t := turn{Starter: s, looked: map[string]bool{}}
 	faults := []error{t.fill(ctx)}
 	if t.board.Jobs == nil {

@@ -328,6 +328,8 @@ type playedEngine struct {
 	asked     int   // how often it was asked for clusters
 }
 
+func (e *playedEngine) Begin() {}
+
 func (e *playedEngine) Sizes(context.Context) ([]string, error) {
 	e.asked++
 	return []string{"small"}, nil

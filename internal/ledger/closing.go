@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/sluice-data/sluice/internal/job"
 )
@@ -36,6 +37,12 @@ func (l *Ledger) Closing(ctx context.Context) ([]string, error) {
 
 // RunsOn returns the runs that hold a slot and chose a cluster, also those whose step is not written down.
 func (l *Ledger) RunsOn(ctx context.Context, clusterID string) ([]job.Run, error) {
+	runs, err := l.Running(ctx)
+	return slices.DeleteFunc(runs, func(r job.Run) bool { return r.ClusterID != clusterID }), err
+}
+
+// Running returns the runs that hold a slot.
+func (l *Ledger) Running(ctx context.Context) ([]job.Run, error) {
 	var slots progressItem
 	if _, err := l.get(ctx, l.tables.Progress, item{"name": str(slotsItem)}, &slots); err != nil {
 		return nil, fmt.Errorf("ledger: slots: %w", err)
@@ -54,7 +61,7 @@ func (l *Ledger) RunsOn(ctx context.Context, clusterID string) ([]job.Run, error
 		if err != nil {
 			return nil, err
 		}
-		if r.ClusterID == clusterID && r.State == job.RunRunning {
+		if r.State == job.RunRunning {
 			runs = append(runs, r)
 		}
 	}

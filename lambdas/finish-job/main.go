@@ -42,7 +42,7 @@ func wire(country discovery.Country, cfg aws.Config) (any, error) {
 		stack: country.Stack, country: country.Country,
 		ledger: book,
 		engine: engine.Engines{
-			sizing.EMR:           adapter.NewEMR(emr.NewFromConfig(cfg), country, adapter.EMRArgs{}), // it starts nothing
+			sizing.EMR:           adapter.NewEMR(emr.NewFromConfig(cfg, adapter.Patient), country, adapter.EMRArgs{}), // it starts nothing
 			sizing.EMRServerless: adapter.NewServerless(emrserverless.NewFromConfig(cfg), country),
 			sizing.Glue:          adapter.NewGlue(glue.NewFromConfig(cfg), country),
 		},

@@ -44,8 +44,9 @@ func newStarter(country discovery.Country, cfg aws.Config) (driver.Starter, erro
 	book := ledger.New(dynamodb.NewFromConfig(cfg), country.Tables)
 	objects := s3.NewFromConfig(cfg)
 	landing, artifacts := store.NewBucket(objects, country.Buckets.Landing), store.NewBucket(objects, country.Buckets.Artifacts)
-	onClusters := adapter.NewEMR(emr.NewFromConfig(cfg), country, adapter.EMRArgs{
+	onClusters := adapter.NewEMR(emr.NewFromConfig(cfg, adapter.Patient), country, adapter.EMRArgs{
 		Template: func(ctx context.Context) ([]byte, error) { return artifacts.ReadAll(ctx, country.Compute.TemplateKey) },
+		Runs:     book.Running,
 		Closing:  book.Closing,
 		Refused:  driver.InstanceTypes{Faults: book, Alerts: messages.NewTopics(sns.NewFromConfig(cfg), country), Now: time.Now}.Refused,
 	})

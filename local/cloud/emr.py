@@ -55,7 +55,21 @@ class Refused(Exception):
 class Emr:
     """The service: MiniStack calls `handle_request` and persists what `get_state` returns."""
 
-    def __init__(self, home: Path, jars: Path, endpoint: str, metric_seconds: float = 60) -> None:
+    def __init__(
+        self,
+        home: Path,
+        jars: Path,
+        endpoint: str,
+        metric_seconds: float = 60,
+        quota: tuple[float, float] | None = None,
+        list_seconds: float = 0,
+    ) -> None:
+        """`quota` is how many calls of an operation an account has at once, and how many come back in a second; none by default.
+
+        `list_seconds` is how long a new cluster is missing in ListClusters.
+        """
+        self._quota, self._left = quota, dict[tuple[str, str, str], tuple[float, float]]()
+        self._list_seconds = list_seconds
         self._home = home
         self._jars = jars
         self._endpoint = endpoint
@@ -84,6 +98,7 @@ class Emr:
             data = json.loads(body or b"{}")
             models.check_input("emr", operation, data)
             with self._lock:
+                self._throttle(operation)
                 self._caller = extract_access_key_id(headers, query_params) or ""
                 return json_response(copy.deepcopy(handler(data) or {}))
         except json.JSONDecodeError as error:
@@ -92,6 +107,21 @@ class Emr:
             return error_response_json("ValidationException", str(error), 400)
         except Refused as error:
             return error_response_json(error.code, str(error), 400)
+
+    def _throttle(self, operation: str) -> None:
+        """Refuses a call beyond the account's quota of the operation: a burst, and the rate at which that comes back.
+
+        https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-service-limits-what-are.html
+        """
+        if self._quota is None:
+            return
+        burst, rate = self._quota
+        who, at = (get_account_id(), get_region(), operation), time.monotonic()
+        left, since = self._left.get(who, (burst, at))
+        left = min(burst, left + (at - since) * rate)
+        self._left[who] = (left - 1, at) if left >= 1 else (left, at)
+        if left < 1:
+            raise Refused("Rate exceeded", "ThrottlingException")
 
     def get_state(self) -> Data:
         """What outlives a restart."""
@@ -298,7 +328,9 @@ class Emr:
             [
                 {name: cluster[name] for name in summary}
                 for cluster in newest_first
-                if after <= cluster["Status"]["Timeline"]["CreationDateTime"] <= before
+                if after
+                <= cluster["Status"]["Timeline"]["CreationDateTime"]
+                <= min(before, _now() - self._list_seconds)
                 and (not states or cluster["Status"]["State"] in states)
             ],
             data,

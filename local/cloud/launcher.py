@@ -56,6 +56,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--metric-seconds", type=float, default=60, help="how often clusters' metrics come; on AWS every 300 seconds"
     )
+    parser.add_argument(
+        "--emr-quota",
+        type=float,
+        nargs=2,
+        metavar=("BURST", "RATE"),
+        help="how many calls of each of EMR's operations an account has at once, and how many come back in a second; no limit by default",
+    )
+    parser.add_argument(
+        "--emr-list-seconds", type=float, default=0, help="how long a new cluster is missing in EMR's list of clusters"
+    )
     parser.add_argument("--aws-only", action="store_true", help="start no Google side")
     args = parser.parse_args(argv)
     home = args.home.resolve()
@@ -73,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     try:
         java.use()
-        _serve(home, args.jars.resolve(), args.fake_gcs_server.resolve(), not args.aws_only, args.metric_seconds)
+        _serve(home, args.jars.resolve(), args.fake_gcs_server.resolve(), not args.aws_only, _aws_options(args))
     except Stopped:
         return 0
     except RuntimeError as error:
@@ -86,14 +96,14 @@ def _stop(_signum: int, _frame: FrameType | None) -> None:
     raise Stopped
 
 
-def _serve(home: Path, jars: Path, fake_gcs_server: Path, google: bool, metric_seconds: float) -> None:
+def _serve(home: Path, jars: Path, fake_gcs_server: Path, google: bool, options: list[str]) -> None:
     """Starts everything, announces it and waits; whatever ends it, all children end before it returns."""
     ports = choose_ports(_read(home).get("endpoints", {}))
     aws = f"http://127.0.0.1:{ports['aws']}"
     server: subprocess.Popen[bytes] | None = None
     front: Front | None = None
     try:
-        server = _start_aws(home, ports["aws"], jars, metric_seconds)
+        server = _start_aws(home, ports["aws"], jars, options)
         _wait_for(f"{aws}/_ministack/ready", server, home / "cloud/aws.log")
         announced: dict[str, Any] = {
             "pid": os.getpid(),
@@ -129,7 +139,13 @@ def _serve(home: Path, jars: Path, fake_gcs_server: Path, google: bool, metric_s
             _write(home, {**state, "pid": None, "pids": {}})
 
 
-def _start_aws(home: Path, port: int, jars: Path, metric_seconds: float) -> subprocess.Popen[bytes]:
+def _aws_options(args: argparse.Namespace) -> list[str]:
+    """What the AWS side is started with, besides where it is."""
+    options = ["--metric-seconds", str(args.metric_seconds), "--emr-list-seconds", str(args.emr_list_seconds)]
+    return options + (["--emr-quota", *map(str, args.emr_quota)] if args.emr_quota else [])
+
+
+def _start_aws(home: Path, port: int, jars: Path, options: list[str]) -> subprocess.Popen[bytes]:
     cloud = home / "cloud"
     env = _environment() | {
         "AUTH": "true",
@@ -146,7 +162,7 @@ def _start_aws(home: Path, port: int, jars: Path, metric_seconds: float) -> subp
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
     }
     argv = [sys.executable, "-m", "local.cloud.server", "--home", home, "--port", str(port), "--jars", jars]
-    argv += ["--metric-seconds", str(metric_seconds)]
+    argv += options
     return processes.spawn("aws", argv, env, cloud / "aws.log", cwd=CHECKOUT)
 
 

@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--jars", type=Path, required=True)
     parser.add_argument("--metric-seconds", type=float, default=60)
+    parser.add_argument("--emr-quota", type=float, nargs=2, metavar=("BURST", "RATE"))
+    parser.add_argument("--emr-list-seconds", type=float, default=0)
     args = parser.parse_args()
     processes.die_with_parent()
     processes.adopt_orphans()
@@ -60,7 +62,9 @@ def main() -> None:
     offerings.install()
     states.install()
     where = (args.home, args.jars, endpoint)
-    emr, serverless, glue = Emr(*where, args.metric_seconds), Serverless(*where), Glue(*where)
+    quota = tuple(args.emr_quota) if args.emr_quota else None
+    emr = Emr(*where, args.metric_seconds, quota, args.emr_list_seconds)
+    serverless, glue = Serverless(*where), Glue(*where)
     app._loaded_modules |= {"emr": emr, "emr_serverless": serverless, "glue": glue}
     # A service that MiniStack has not heard of.
     app.SERVICE_REGISTRY[Serverless.name] = {"module": "emr_serverless"}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"maps"
 	"regexp"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/emr"
 	"github.com/aws/aws-sdk-go-v2/service/emr/types"
 	"github.com/aws/smithy-go"
@@ -35,12 +37,16 @@ type EMR struct {
 	EMRArgs
 	pause func(ctx context.Context, attempt int) error
 	now   func() time.Time
+	wait  func(ctx context.Context, d time.Duration) error
+	seen  map[string]*seen // seen are the clusters that were asked for since Begin, by id; nil without one.
 }
 
 // EMRArgs is what starting runs on EMR needs besides EMR. Who only asks what came of a run needs none of it.
 type EMRArgs struct {
 	// Template reads the launch template of the country's clusters; it is called when one is started.
 	Template func(ctx context.Context) ([]byte, error)
+	// Runs returns the runs that hold a slot: a cluster that one of them chose may be too new for EMR's list.
+	Runs func(ctx context.Context) ([]job.Run, error)
 	// Closing returns the ids of the clusters that are about to be ended, and must not answer with what was true before the call.
 	Closing func(ctx context.Context) ([]string, error)
 	// Refused hears of an instance type that a cluster was started without, with EMR's own words.
@@ -51,7 +57,94 @@ var _ engine.Engine = (*EMR)(nil)
 
 // NewEMR makes the engine of a country. It does not touch the network.
 func NewEMR(client *emr.Client, country discovery.Country, args EMRArgs) *EMR {
-	return &EMR{client, country, args, pause, time.Now}
+	return &EMR{client, country, args, pause, time.Now, wait, nil}
+}
+
+// Patient has a client of EMR try again for longer when EMR throttles, with growing pauses of random length: its quotas are an account's and
+// region's, so all countries there share them.
+// https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-service-limits-what-are.html
+func Patient(o *emr.Options) {
+	o.Retryer = retry.AddWithMaxAttempts(retry.NewStandard(), 8)
+}
+
+// Begin forgets what was seen of clusters. From here on Status asks for each cluster once, however many runs are on it.
+func (e *EMR) Begin() {
+	e.seen = map[string]*seen{}
+}
+
+// seen is a cluster as it was when it was first asked for.
+type seen struct {
+	open  []string // open are the ids of its steps that have not ended.
+	ended string   // ended is why the cluster is no more; "" while it is.
+	err   error    // err is why EMR did not answer, and is not asked again for.
+}
+
+// spread is over how much of each minute the countries of an account are spread that ask EMR for their clusters.
+const spread = 10 * time.Second
+
+// offset is how far into a minute a country asks EMR: the same each time, and not the same for all.
+func (e *EMR) offset() time.Duration {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(e.country.Stack + "/" + e.country.Country)) // never fails
+	return time.Duration(hash.Sum32()%uint32(spread/time.Millisecond)) * time.Millisecond
+}
+
+// look asks for a cluster and its open steps, once after Begin. Before the first of them it waits for the country's part of the minute.
+func (e *EMR) look(ctx context.Context, clusterID string) *seen {
+	if known := e.seen[clusterID]; known != nil {
+		return known
+	}
+	s := &seen{}
+	if now := e.now(); len(e.seen) == 0 {
+		if d := e.offset() - now.Sub(now.Truncate(time.Minute)); d > 0 {
+			s.err = e.wait(ctx, d)
+		}
+	}
+	e.seen[clusterID] = s
+	pages := emr.NewListStepsPaginator(e.emr, &emr.ListStepsInput{ClusterId: &clusterID,
+		StepStates: []types.StepState{types.StepStatePending, types.StepStateRunning, types.StepStateCancelPending}})
+	for s.err == nil && pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			s.err = fmt.Errorf("emr: steps of cluster %s: %w", clusterID, err)
+			return s
+		}
+		for _, step := range page.Steps {
+			s.open = append(s.open, aws.ToString(step.Id))
+		}
+	}
+	if s.err == nil && len(s.open) > 0 {
+		s.ended, s.err = e.endOf(ctx, clusterID)
+	}
+	return s
+}
+
+// endOf is why a cluster is no more; "" of one that is.
+func (e *EMR) endOf(ctx context.Context, clusterID string) (string, error) {
+	described, err := e.describe(ctx, clusterID)
+	if err != nil {
+		return "", err
+	}
+	switch s := described.Status; s.State {
+	case types.ClusterStateTerminated, types.ClusterStateTerminatedWithErrors:
+		reason := "the cluster ended"
+		if s.StateChangeReason != nil && aws.ToString(s.StateChangeReason.Message) != "" {
+			reason += ": " + aws.ToString(s.StateChangeReason.Message)
+		}
+		return reason, nil
+	}
+	return "", nil
+}
+
+func (e *EMR) describe(ctx context.Context, clusterID string) (*types.Cluster, error) {
+	described, err := e.emr.DescribeCluster(ctx, &emr.DescribeClusterInput{ClusterId: &clusterID})
+	if err != nil {
+		return nil, fmt.Errorf("emr: cluster %s: %w", clusterID, err)
+	}
+	if described.Cluster == nil || described.Cluster.Status == nil {
+		return nil, fmt.Errorf("emr: cluster %s: the answer has no status", clusterID)
+	}
+	return described.Cluster, nil
 }
 
 func (e *EMR) clusterName(size string) string {
@@ -176,6 +269,9 @@ func (e *EMR) findOrStartCluster(ctx context.Context, size string) (string, erro
 	if id := bySize[size]; id != "" {
 		return id, nil
 	}
+	if id, err := e.unlisted(ctx, size); err != nil || id != "" {
+		return id, err
+	}
 	s, ok := sizing.Named(size)
 	if !ok {
 		return "", fmt.Errorf("emr: no cluster size %q", size)
@@ -189,6 +285,43 @@ func (e *EMR) findOrStartCluster(ctx context.Context, size string) (string, erro
 		return "", err
 	}
 	return e.run(ctx, in)
+}
+
+// unlisted is the cluster of a size that a run chose and that EMR does not list yet; "" where there is none. What RunJobFlow started may be
+// missing in ListClusters for a while.
+func (e *EMR) unlisted(ctx context.Context, size string) (string, error) {
+	if e.Runs == nil {
+		return "", nil
+	}
+	runs, err := e.Runs(ctx)
+	if err != nil {
+		return "", err
+	}
+	closing, err := e.Closing(ctx)
+	if err != nil {
+		return "", err
+	}
+	var best found
+	asked := map[string]bool{}
+	for _, r := range runs {
+		if r.Engine != sizing.EMR || r.ClusterID == "" || r.Sizing.Size != size || asked[r.ClusterID] || slices.Contains(closing, r.ClusterID) {
+			continue
+		}
+		asked[r.ClusterID] = true
+		c, err := e.describe(ctx, r.ClusterID)
+		if forgotten(err) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		name, ours := cluster.ParseName(e.country.Stack, e.country.Country, aws.ToString(c.Name))
+		this := found{r.ClusterID, name.Standing}
+		if ours && name.Size == size && slices.Contains(up, c.Status.State) && this.before(best) {
+			best = this
+		}
+	}
+	return best.id, nil
 }
 
 // run starts a cluster, without the types that EMR refused not long ago or refuses now.
@@ -335,11 +468,13 @@ func forgotten(err error) bool {
 }
 
 // pause waits 1, 2, 4, … seconds.
-func pause(ctx context.Context, attempt int) error {
+func pause(ctx context.Context, attempt int) error { return wait(ctx, time.Second<<attempt) }
+
+func wait(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(time.Second << attempt):
+	case <-time.After(d):
 		return nil
 	}
 }
@@ -382,8 +517,22 @@ func (e *EMR) addStep(ctx context.Context, r job.Run, name string) (string, erro
 	return added.StepIds[0], nil
 }
 
-// Status asks EMR for the run's step and, as a step may stay pending for ever on a cluster that is gone, for its cluster.
+// Status asks EMR for the run's step and, as a step may stay pending for ever on a cluster that is gone, for its cluster. After Begin it asks
+// for all open steps of a cluster at once, and for a step itself only when it is none of them any more, which is once.
 func (e *EMR) Status(ctx context.Context, r job.Run) (engine.Status, error) {
+	if e.seen != nil {
+		s := e.look(ctx, r.ClusterID)
+		switch {
+		case forgotten(s.err):
+		case s.err != nil:
+			return engine.Status{}, s.err
+		case !slices.Contains(s.open, r.StepID):
+		case s.ended != "":
+			return engine.Status{State: engine.Failed, Reason: s.ended}, nil
+		default:
+			return engine.Status{State: engine.Active}, nil
+		}
+	}
 	got, err := e.emr.DescribeStep(ctx, &emr.DescribeStepInput{ClusterId: &r.ClusterID, StepId: &r.StepID})
 	if forgotten(err) {
 		return engine.Status{State: engine.Failed, Reason: "EMR does not know the cluster any more"}, nil
@@ -403,20 +552,12 @@ func (e *EMR) Status(ctx context.Context, r job.Run) (engine.Status, error) {
 		return engine.Status{State: engine.Failed, Reason: stepReason(got.Step.Status)}, nil
 	case types.StepStatePending, types.StepStateRunning, types.StepStateCancelPending:
 	}
-	described, err := e.emr.DescribeCluster(ctx, &emr.DescribeClusterInput{ClusterId: &r.ClusterID})
+	ended, err := e.endOf(ctx, r.ClusterID)
 	if err != nil {
-		return engine.Status{}, fmt.Errorf("emr: cluster %s: %w", r.ClusterID, err)
+		return engine.Status{}, err
 	}
-	if described.Cluster == nil || described.Cluster.Status == nil {
-		return engine.Status{}, fmt.Errorf("emr: cluster %s: the answer has no status", r.ClusterID)
-	}
-	switch s := described.Cluster.Status; s.State {
-	case types.ClusterStateTerminated, types.ClusterStateTerminatedWithErrors:
-		reason := "the cluster ended"
-		if s.StateChangeReason != nil && aws.ToString(s.StateChangeReason.Message) != "" {
-			reason += ": " + aws.ToString(s.StateChangeReason.Message)
-		}
-		return engine.Status{State: engine.Failed, Reason: reason}, nil
+	if ended != "" {
+		return engine.Status{State: engine.Failed, Reason: ended}, nil
 	}
 	return engine.Status{State: engine.Active}, nil
 }

@@ -43,8 +43,12 @@ type played struct {
 	refuse   []string // messages of validation errors that RunJobFlow answers with first
 	closing  []string // ids of clusters that are about to be ended
 
-	told      []string // types that people heard of
-	forgotten []string // ids of clusters that ended so long ago that EMR does not know them any more
+	waited    []time.Duration // how long the engine waited before it asked
+	throttled bool            // it answers nothing
+	hidden    any             // hidden: clusters that are started are not listed yet
+	running   []job.Run       // what the ledger says that runs
+	told      []string        // types that people heard of
+	forgotten []string        // ids of clusters that ended so long ago that EMR does not know them any more
 }
 
 func (p *played) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -61,11 +65,16 @@ func (p *played) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"__type": "InvalidRequestException", "Message": "Cluster id '" + id + "' is not valid."})
 		return
 	}
+	if p.throttled {
+		w.WriteHeader(http.StatusBadRequest)
+		_ = json.NewEncoder(w).Encode(map[string]any{"__type": "ValidationException", "message": "Rate exceeded"})
+		return
+	}
 	switch op {
 	case "ListClusters":
 		var found []map[string]any
 		for _, c := range p.clusters {
-			if slices.Contains(in["ClusterStates"].([]any), c["State"]) {
+			if slices.Contains(in["ClusterStates"].([]any), c["State"]) && c["Hidden"] == nil {
 				found = append(found, map[string]any{"Id": c["Id"], "Name": c["Name"], "Status": map[string]any{"State": c["State"], "StateChangeReason": map[string]any{"Code": c["Code"], "Message": c["Reason"]}}})
 			}
 		}
@@ -78,10 +87,17 @@ func (p *played) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			break
 		}
 		id := fmt.Sprintf("j-%d", len(p.clusters)+1)
-		p.clusters = append(p.clusters, map[string]any{"Id": id, "Name": in["Name"], "State": "STARTING"})
+		p.clusters = append(p.clusters, map[string]any{"Id": id, "Name": in["Name"], "State": "STARTING", "Hidden": p.hidden})
 		out = map[string]any{"JobFlowId": id}
 	case "ListSteps":
-		out = map[string]any{"Steps": p.steps[in["ClusterId"].(string)]}
+		var found []map[string]any
+		states, filtered := in["StepStates"].([]any)
+		for _, s := range p.steps[in["ClusterId"].(string)] {
+			if !filtered || slices.Contains(states, s["Status"].(map[string]any)["State"]) {
+				found = append(found, s)
+			}
+		}
+		out = map[string]any{"Steps": found}
 	case "AddJobFlowSteps":
 		id, step := in["JobFlowId"].(string), in["Steps"].([]any)[0].(map[string]any)
 		made := map[string]any{"Id": fmt.Sprintf("s-%d", len(p.steps[id])+1), "Name": step["Name"], "Status": map[string]any{"State": "PENDING"}}
@@ -96,7 +112,7 @@ func (p *played) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "DescribeCluster":
 		for _, c := range p.clusters {
 			if c["Id"] == in["ClusterId"] {
-				out = map[string]any{"Cluster": map[string]any{"Status": map[string]any{"State": c["State"], "StateChangeReason": map[string]any{"Message": c["Reason"]}}}}
+				out = map[string]any{"Cluster": map[string]any{"Name": c["Name"], "Status": map[string]any{"State": c["State"], "StateChangeReason": map[string]any{"Message": c["Reason"]}}}}
 			}
 		}
 	case "CancelSteps":
@@ -113,6 +129,7 @@ func newPlayed(t *testing.T) (*played, *EMR) {
 	e := NewEMR(emr.New(emr.Options{Region: "us-east-1", BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}), country,
 		EMRArgs{
 			Template: func(context.Context) ([]byte, error) { return os.ReadFile("testdata/template.json") },
+			Runs:     func(context.Context) ([]job.Run, error) { return p.running, nil },
 			Closing:  func(context.Context) ([]string, error) { return p.closing, nil },
 			Refused: func(_ context.Context, name, why string) error {
 				p.told = append(p.told, name+": "+why)
@@ -120,6 +137,10 @@ func newPlayed(t *testing.T) (*played, *EMR) {
 			},
 		})
 	e.pause = func(context.Context, int) error { return nil }
+	e.wait = func(_ context.Context, d time.Duration) error {
+		p.waited = append(p.waited, d)
+		return nil
+	}
 	return p, e
 }
 
@@ -254,6 +275,101 @@ func TestNewRolesAreWaitedForAndOtherRefusalsAreNot(t *testing.T) {
 	_, err := e.Start(t.Context(), run, notes(&saved))
 	if err == nil || !strings.HasPrefix(err.Error(), "emr: start cluster sluice-prod-us-small: ") || len(p.refuse) != 1 {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestClusterIsAskedForOnceATickHoweverManyRunsAreOnIt(t *testing.T) {
+	p, e := newPlayed(t)
+	p.clusters = []map[string]any{{"Id": "j-1", "State": "RUNNING"}, {"Id": "j-2", "State": "TERMINATED_WITH_ERRORS", "Reason": "no machine"}}
+	var runs []job.Run
+	for i := range 20 {
+		id, step := []string{"j-1", "j-2"}[i%2], fmt.Sprintf("s-%d", i)
+		p.steps[id] = append(p.steps[id], map[string]any{"Id": step, "Status": map[string]any{"State": "RUNNING"}})
+		runs = append(runs, job.Run{ClusterID: id, StepID: step})
+	}
+	p.steps["j-1"][0]["Status"] = map[string]any{"State": "COMPLETED"}
+	want := []engine.Status{{State: engine.Active}, {State: engine.Failed, Reason: "the cluster ended: no machine"}}
+	for tick := range 3 {
+		e.Begin()
+		p.calls = nil
+		for i, r := range runs {
+			wanted := want[i%2]
+			if i == 0 {
+				wanted = engine.Status{State: engine.Succeeded}
+			}
+			if got, err := e.Status(t.Context(), r); err != nil || got != wanted {
+				t.Fatalf("tick %d, run %d: got %+v, %v", tick, i, got, err)
+			}
+		}
+		// Once for each cluster, and for the one step that has ended, after which it is not asked for again.
+		if calls := []string{"ListSteps", "DescribeCluster", "DescribeStep", "ListSteps", "DescribeCluster"}; !slices.Equal(p.calls, calls) {
+			t.Errorf("tick %d: %d runs were %q", tick, len(runs), p.calls)
+		}
+	}
+}
+
+func TestClusterThatDoesNotAnswerIsAskedOnceATick(t *testing.T) {
+	p, e := newPlayed(t)
+	e.Begin()
+	p.throttled = true
+	for range 3 {
+		if _, err := e.Status(t.Context(), job.Run{ClusterID: "j-1", StepID: "s-1"}); err == nil || !strings.HasPrefix(err.Error(), "emr: steps of cluster j-1: ") {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if len(p.calls) != 1 {
+		t.Errorf("calls: %q", p.calls)
+	}
+}
+
+func TestCountriesAskInTheirPartOfTheMinute(t *testing.T) {
+	p, e := newPlayed(t)
+	offsets := map[time.Duration]bool{}
+	minute := time.Date(2013, 1, 2, 5, 7, 0, 0, time.UTC)
+	for i := range 50 {
+		e.country.Country = fmt.Sprintf("c%d", i)
+		p.waited = nil
+		for _, at := range []time.Duration{0, time.Millisecond, spread} { // whenever it is woken, not before its part, and then at once
+			e.now = func() time.Time { return minute.Add(at) }
+			e.Begin()
+			e.look(t.Context(), "j-1")
+			e.look(t.Context(), "j-2")
+		}
+		first := e.offset()
+		if first < 0 || first >= spread || first > 0 && p.waited[0] != first || first > time.Millisecond && p.waited[1] != first-time.Millisecond || len(p.waited) > 2 {
+			t.Errorf("%s waited %v for %s", e.country.Country, p.waited, first)
+		}
+		offsets[first] = true
+	}
+	if len(offsets) < 45 {
+		t.Errorf("50 countries ask at %d times", len(offsets))
+	}
+}
+
+func TestRunsShareAClusterThatEMRDoesNotListYet(t *testing.T) {
+	p, e := newPlayed(t)
+	p.hidden = true
+	save := func(r job.Run) error {
+		p.running = append(slices.DeleteFunc(p.running, func(other job.Run) bool { return other.ID == r.ID }), r)
+		return nil
+	}
+	for i, feed := range []string{"flights", "planes", "airports"} {
+		r := run
+		r.ID.Feed, r.Engine = feed, sizing.EMR
+		if r, err := e.Start(t.Context(), r, save); err != nil || r.ClusterID != "j-1" || r.StepID != fmt.Sprintf("s-%d", i+1) {
+			t.Fatalf("%s: got %+v, %v", feed, r, err)
+		}
+	}
+	p.clusters[0]["State"] = "TERMINATED" // another is started for whoever comes when it has ended, or is about to
+	other := run
+	other.ID.Feed, other.Engine = "carriers", sizing.EMR
+	if r, err := e.Start(t.Context(), other, save); err != nil || r.ClusterID != "j-2" {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	p.closing = []string{"j-2"}
+	other.ID.Feed = "weather"
+	if r, err := e.Start(t.Context(), other, save); err != nil || r.ClusterID != "j-3" {
+		t.Errorf("got %+v, %v", r, err)
 	}
 }
 

@@ -39,7 +39,7 @@ print(sts.getCallerIdentity().arn(), *sys.argv[1:])
 class Launched:
     """A launcher of the tests."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *options: str) -> None:
         self.home = home
         self.process = subprocess.Popen(
             [
@@ -53,6 +53,7 @@ class Launched:
                 JARS,
                 "--metric-seconds",
                 "2",
+                *options,
             ],
             cwd=CHECKOUT,
             stdout=subprocess.PIPE,

@@ -9,14 +9,17 @@ import time
 import uuid
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import boto3
+import botocore.config
 import botocore.exceptions
 import pytest
 
 from local.cloud.launcher import CHECKOUT
 
-from .conftest import Account, assert_fits, run_job_flow, step, wait_for
+from .conftest import Account, Launched, assert_fits, run_job_flow, step, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -390,6 +393,29 @@ def test_tags_of_a_cluster_decide_who_may_use_it(root: Account, service_role: st
             us.terminate_job_flows(JobFlowIds=both)
     us.terminate_job_flows(JobFlowIds=[clusters["us"]])
     emr.terminate_job_flows(JobFlowIds=[clusters["pr"]])
+
+
+def test_calls_beyond_the_quota_are_throttled_and_a_new_cluster_is_not_listed_at_once(
+    tmp_path: Path,
+) -> None:
+    launched = Launched(tmp_path, "--emr-quota", "3", "0.001", "--emr-list-seconds", "3600")
+    try:
+        account = Account(launched.endpoint)
+        account.role("emr-service", "elasticmapreduce.amazonaws.com")
+        request = run_job_flow(account, "emr-service", account.profile("emr-job"))
+        config = botocore.config.Config(retries={"total_max_attempts": 1})
+        emr = boto3.Session("000000000000", "local", region_name="us-east-1").client(
+            "emr", endpoint_url=launched.endpoint, config=config
+        )
+        cluster = emr.run_job_flow(**request)["JobFlowId"]
+        assert emr.list_clusters()["Clusters"] == []
+        for _ in range(3):
+            assert emr.describe_cluster(ClusterId=cluster)["Cluster"]["Id"] == cluster
+        with pytest.raises(botocore.exceptions.ClientError, match=r"\(ThrottlingException\) .* Rate exceeded"):
+            emr.describe_cluster(ClusterId=cluster)
+        assert emr.list_steps(ClusterId=cluster)["Steps"] == []  # each operation has a quota of its own
+    finally:
+        assert launched.stop() == 0
 
 
 def start_jobs(root: Account, *without: str) -> Any:
