@@ -51,6 +51,8 @@ type cloudStatus struct {
 	CA        string            `json:"ca,omitempty"`
 	Account   string            `json:"account,omitempty"`
 	Region    string            `json:"region,omitempty"`
+	Memory    map[string]uint64 `json:"memory"` // Memory is what each process of PIDs takes now, with all that it started, in bytes.
+	Disk      int64             `json:"disk"`   // Disk is what the files of the home take, in bytes.
 }
 
 // localHome is the folder that holds everything of one local stack. A relative $SLUICE_HOME is one of the checkout.
@@ -126,20 +128,23 @@ included, is in the folder $SLUICE_HOME (by default .sluice in the checkout), an
 		RunE:    a.running(func(ctx context.Context, _ []string) error { return a.localUp(ctx) }),
 	}
 	var destroy bool
+	var giveUp time.Duration
 	down := &cobra.Command{
 		Use:   "down",
 		Short: "Stop the local cloud and every process of it",
 		Long: `Stops the local cloud and checks that no process of it is left. Its data stays, and 'sluice local up' continues with it,
-unless --destroy is given: then the stack local is destroyed first, and all of its data is deleted.`,
-		Example: "  sluice local down\n  sluice local down --destroy",
+unless --destroy is given: then the stack local is destroyed first, and all of its data is deleted. A destroy in which no resource
+begins or ends to go for the time of --give-up-after is ended, and the stack is removed with its data all the same.`,
+		Example: "  sluice local down\n  sluice local down --destroy\n  sluice local down --destroy --give-up-after 30m   # wait longer for one that hangs",
 		Args:    cobra.NoArgs,
-		RunE:    a.running(func(ctx context.Context, _ []string) error { return a.localDown(ctx, destroy) }),
+		RunE:    a.running(func(ctx context.Context, _ []string) error { return a.localDown(ctx, destroy, giveUp) }),
 	}
 	down.Flags().BoolVar(&destroy, "destroy", false, "destroy the stack local and delete all of its data")
+	down.Flags().DurationVar(&giveUp, "give-up-after", stuckLimit, "how long no resource may move before the destroy is ended")
 	var asJSON bool
 	status := &cobra.Command{
 		Use:     "status",
-		Short:   "Show endpoints and processes of the local cloud",
+		Short:   "Show endpoints, processes, memory and disk of the local cloud",
 		Example: "  sluice local status\n  sluice local status --json",
 		Args:    cobra.NoArgs,
 		RunE:    a.running(func(context.Context, []string) error { return a.localStatus(asJSON) }),
@@ -246,14 +251,17 @@ func lastLines(path string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-func (a *app) localDown(ctx context.Context, destroy bool) error {
+func (a *app) localDown(ctx context.Context, destroy bool, giveUp time.Duration) error {
+	if giveUp <= 0 {
+		return usagef("--give-up-after %s: must be longer than nothing, for example 10m", giveUp)
+	}
 	root, err := checkout()
 	if err != nil {
 		return err
 	}
 	home := localHome(root)
 	if destroy {
-		if err := a.destroyLocal(ctx, root, home); err != nil {
+		if err := a.destroyLocal(ctx, root, home, giveUp); err != nil {
 			return err
 		}
 	}
@@ -277,8 +285,8 @@ func lost(home string) bool {
 func unsaved(home string) string { return filepath.Join(home, "cloud", "unsaved") }
 
 // destroyLocal lets Pulumi destroy the stack. A stack that cannot be destroyed, because an interrupted deployment or a deleted folder
-// left half of it, is reported and then removed with its data: on this machine nothing else holds any part of it.
-func (a *app) destroyLocal(ctx context.Context, root, home string) error {
+// left half of it or because a resource never goes, is reported and then removed with its data: on this machine nothing else holds any part of it.
+func (a *app) destroyLocal(ctx context.Context, root, home string, giveUp time.Duration) error {
 	deployed, err := hasState(home)
 	if err != nil || !deployed {
 		return err
@@ -295,8 +303,7 @@ func (a *app) destroyLocal(ctx context.Context, root, home string) error {
 		return ctx.Err()
 	}
 	if err = unlockState(ctx, root, home); err == nil {
-		// Not with --remove, which would delete Pulumi.local.yaml too: the stack goes with its state.
-		err = a.runPulumi(ctx, root, "destroy", "--yes", "--skip-preview", "--suppress-outputs", "--parallel", parallelOperations, "--stack", localStack)
+		err = a.destroyWatched(ctx, root, home, giveUp)
 	}
 	if err != nil && ctx.Err() == nil {
 		fprintf(a.err, "sluice: %v\nsluice: the stack is removed with its data instead\n", err)
@@ -341,6 +348,12 @@ func (a *app) localStatus(asJSON bool) error {
 	if !status.Running {
 		status.Endpoints, status.PIDs = map[string]string{}, map[string]int32{}
 	}
+	if status.Memory, err = memoryOf(status.PIDs); err != nil {
+		return err
+	}
+	if status.Disk, err = diskOf(home); err != nil {
+		return err
+	}
 	if asJSON {
 		return printJSON(a.out, status)
 	}
@@ -348,14 +361,16 @@ func (a *app) localStatus(asJSON bool) error {
 		fprintln(a.out, errNotRunning.Error())
 		return nil
 	}
-	rows := newTable("service", "endpoint", "pid")
+	rows := newTable("service", "endpoint", "pid", "memory")
+	rows.numbers("memory")
 	for _, name := range sortedKeys(status.Endpoints, status.PIDs) {
-		pid := ""
+		pid, memory := "", ""
 		if id, ok := status.PIDs[name]; ok {
-			pid = fmt.Sprint(id)
+			pid, memory = fmt.Sprint(id), megabytes(status.Memory[name])
 		}
-		rows.add(name, status.Endpoints[name], pid)
+		rows.add(name, status.Endpoints[name], pid, memory)
 	}
 	rows.print(a.out)
+	fprintf(a.out, "\nfiles in %s: %s\n", home, megabytes(uint64(status.Disk)))
 	return nil
 }

@@ -48,12 +48,15 @@ func startProcess(t *testing.T, env []string, args ...string) (pid int32, ended 
 	return int32(cmd.Process.Pid), done
 }
 
+// gonePID is the id of no process: Linux gives none above 1 << 22.
+const gonePID = 1<<22 + 1
+
 // writeCloud writes the cloud.json of a home.
 func writeCloud(t *testing.T, home string, pid *int32) {
 	t.Helper()
 	text, err := json.Marshal(cloud{
 		PID: pid, Account: "000000000000", Region: "us-east-1",
-		Endpoints: map[string]string{"aws": "http://127.0.0.1:4566", "google": "http://127.0.0.1:4567"}, PIDs: map[string]int32{"storage": 12},
+		Endpoints: map[string]string{"aws": "http://127.0.0.1:4566", "google": "http://127.0.0.1:4567"}, PIDs: map[string]int32{"storage": gonePID},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -113,14 +116,39 @@ func TestStatusShowsTheRunningCloud(t *testing.T) {
 	if code != exitDone {
 		t.Fatalf("exit %d: %s", code, errOut)
 	}
-	golden(t, "local-status.txt", out)
+	golden(t, "local-status.txt", strings.ReplaceAll(out, home, "HOME"))
 	_, out, _ = newStage().run(t, "local", "status", "--json")
 	var got cloudStatus
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		t.Fatal(err)
 	}
-	if !got.Running || *got.PID != pid || got.Home != home || got.Endpoints["aws"] != "http://127.0.0.1:4566" || got.PIDs["storage"] != 12 {
+	if !got.Running || *got.PID != pid || got.Home != home || got.Endpoints["aws"] != "http://127.0.0.1:4566" || got.PIDs["storage"] != gonePID {
 		t.Errorf("status %s", out)
+	}
+}
+
+func TestStatusCountsMemoryOfAProcessWithItsChildrenAndFilesOfTheHome(t *testing.T) {
+	own, err := memoryOf(map[string]int32{"test": int32(os.Getpid()), "gone": gonePID})
+	if err != nil || own["test"] < 1<<20 || own["gone"] != 0 {
+		t.Fatalf("memory %v, %v; want more than 1 MB of this test and nothing of what is gone", own, err)
+	}
+	child, _ := startProcess(t, nil)
+	both, err := memoryOf(map[string]int32{"test": int32(os.Getpid()), "child": child})
+	if err != nil || both["child"] < 1<<20 || both["test"] <= both["child"] {
+		t.Errorf("memory %v, %v; want that of the child in this test's", both, err)
+	}
+	home := t.TempDir()
+	for name, size := range map[string]int{"a": 3 << 20, "cloud/s3/b": 2 << 20} {
+		path := filepath.Join(home, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, make([]byte, size), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if bytes, err := diskOf(home); err != nil || bytes != 5<<20 {
+		t.Errorf("disk %d, %v; want 5 MB", bytes, err)
+	}
+	if bytes, err := diskOf(filepath.Join(home, "none")); err != nil || bytes != 0 {
+		t.Errorf("disk of no folder %d, %v", bytes, err)
 	}
 }
 

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -151,3 +154,59 @@ func isAlive(pid int32) bool {
 	p, err := process.NewProcess(pid)
 	return err == nil && alive(p)
 }
+
+// memoryOf returns what processes take of this machine's memory, each with all that it started, in bytes. One that ended takes nothing.
+func memoryOf(pids map[string]int32) (map[string]uint64, error) {
+	all, err := process.Processes()
+	if err != nil {
+		return nil, fmt.Errorf("processes: %w", err)
+	}
+	started := map[int32][]*process.Process{}
+	for _, p := range all {
+		if parent, err := p.Ppid(); err == nil {
+			started[parent] = append(started[parent], p)
+		}
+	}
+	var sum func(p *process.Process) uint64
+	sum = func(p *process.Process) (bytes uint64) {
+		if memory, err := p.MemoryInfo(); err == nil {
+			bytes = memory.RSS
+		}
+		for _, child := range started[p.Pid] {
+			bytes += sum(child)
+		}
+		return bytes
+	}
+	memory := map[string]uint64{}
+	for name, pid := range pids {
+		memory[name] = 0
+		if i := slices.IndexFunc(all, func(p *process.Process) bool { return p.Pid == pid }); i >= 0 {
+			memory[name] = sum(all[i])
+		}
+	}
+	return memory, nil
+}
+
+// diskOf returns the size of all files below a folder, in bytes. Files that go meanwhile do not count.
+func diskOf(folder string) (int64, error) {
+	var bytes int64
+	err := filepath.WalkDir(folder, func(_ string, entry fs.DirEntry, err error) error {
+		var info fs.FileInfo
+		if err == nil && entry.Type().IsRegular() {
+			if info, err = entry.Info(); err == nil {
+				bytes += info.Size()
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("local cloud: %w", err)
+	}
+	return bytes, nil
+}
+
+// megabytes writes a number of bytes for people.
+func megabytes(bytes uint64) string { return fmt.Sprintf("%d MB", bytes>>20) }

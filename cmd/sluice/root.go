@@ -13,6 +13,7 @@ type app struct {
 	out, err io.Writer
 	stack    string
 	now      func() time.Time
+	every    func(time.Duration) (tick <-chan time.Time, stop func())
 	started  bool // started is set when a command's own code begins to run.
 
 	// outputs reads what the stack deployed; connect opens one of its countries. Tests replace both.
@@ -21,7 +22,13 @@ type app struct {
 }
 
 func newApp(out, err io.Writer) *app {
-	return &app{out: out, err: err, now: time.Now, outputs: stackOutputs, connect: connect}
+	return &app{out: out, err: err, now: time.Now, every: ticks, outputs: stackOutputs, connect: connect}
+}
+
+// ticks gives the time again and again until it is stopped.
+func ticks(interval time.Duration) (tick <-chan time.Time, stop func()) {
+	t := time.NewTicker(interval)
+	return t.C, t.Stop
 }
 
 // running wraps a command's own code, so that errors before it count as wrong usage.

@@ -163,11 +163,17 @@ func isPulumi(p *process.Process) bool {
 
 // runPulumi runs Pulumi with its own display, for a person to watch.
 func (a *app) runPulumi(ctx context.Context, root string, args ...string) error {
+	return a.runPulumiWith(ctx, root, nil, args...)
+}
+
+// runPulumiWith is runPulumi with more environment variables.
+func (a *app) runPulumiWith(ctx context.Context, root string, env []string, args ...string) error {
 	drawing := isTerminal(a.out)
 	if !drawing {
 		args = append(args, "--suppress-progress", "--color", "never")
 	}
 	cmd := pulumiCommand(ctx, root, args...)
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdout, cmd.Stderr = a.out, a.err
 	if drawing {
 		cmd.Stdin = os.Stdin
@@ -179,6 +185,10 @@ func (a *app) runPulumi(ctx context.Context, root string, args ...string) error 
 		var by interrupted
 		if errors.As(context.Cause(ctx), &by) && by.signal == os.Interrupt && drawing {
 			return nil
+		}
+		var stuck stuckError
+		if errors.As(context.Cause(ctx), &stuck) {
+			cmd.WaitDelay = stopLimit // a person may interrupt once more; here nobody would
 		}
 		return cmd.Process.Signal(syscall.SIGTERM) // bin/pulumi passes it on as the one interrupt
 	}

@@ -1,4 +1,7 @@
-"""S3 where MiniStack takes more than AWS does: reports of who reads a bucket go only where S3 may write them."""
+"""S3 where MiniStack takes more than AWS does, or than this machine has.
+
+Reports of who reads a bucket go only where S3 may write them, and what objects hold is on disk, not in memory.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,23 @@ def install() -> None:
             return _refused(name, f"{message} or give the log-delivery group WRITE and READ_ACP permissions")
         return stock(name, body)
 
+    stock_persist = s3._persist_object
+
+    def persist_object(bucket: str, key: str, record: Any) -> None:
+        stock_persist(bucket, key, record)
+        _forget_bodies(bucket, key)
+
     s3._put_bucket_logging = put_bucket_logging
+    s3._persist_object = persist_object
+
+
+def _forget_bodies(bucket: str, key: str) -> None:
+    """Drops from memory what versions of a key hold, once it can be read from disk: MiniStack would keep every version's bytes."""
+    current = s3._buckets[bucket]["objects"].get(key) or {"body": b""}
+    for version in s3._object_versions.get((bucket, key)) or ():
+        newest = current["body"] is None and (current.get("version_id") or "null") == version["version_id"]
+        if version.get("data") is not None and (newest or s3._version_file_exists(bucket, key, version["version_id"])):
+            version["data"] = None
 
 
 def _destination(body: bytes) -> tuple[str | None, str]:

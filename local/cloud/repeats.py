@@ -20,6 +20,7 @@ Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
 _KEPT = 10_000  # calls; a lost answer is asked for again within seconds
 _LARGEST = 1 << 20  # bytes; creates answer little
+_MOST = 16 << 20  # bytes of all answers together: readings of tables are calls as well
 
 
 class _Answer:
@@ -36,14 +37,26 @@ class _Answer:
             return
         self.size += len(message.get("body", b""))
         if message.get("status", 200) >= 400 or self.size > _LARGEST:
-            self.messages = None
+            self.drop()
         else:
             self.messages.append(message)
+
+    def drop(self) -> None:
+        """Gives the answer up: another attempt is executed."""
+        self.messages, self.size = None, 0
 
 
 def answered_once(inner: Application) -> Application:
     """Wraps an ASGI application so that attempts of one SDK call are executed once."""
     answers: OrderedDict[bytes, _Answer] = OrderedDict()
+    kept = 0  # bytes
+
+    def forget_old() -> None:
+        """Keeps within the bounds. An attempt that waits for an answer has it all the same."""
+        nonlocal kept
+        while len(answers) > _KEPT or kept > _MOST:
+            _, oldest = answers.popitem(last=False)
+            kept -= oldest.size
 
     async def application(scope: Any, receive: Receive, send: Send) -> None:
         call = _call(scope)
@@ -58,19 +71,26 @@ def answered_once(inner: Application) -> Application:
                     await send(message)
                 return
         answer = answers[call] = _Answer()
-        while len(answers) > _KEPT:
-            answers.popitem(last=False)
+        forget_old()
 
         async def keep(message: Any) -> None:
+            nonlocal kept
+            before = answer.size
             answer.add(message)
+            if answers.get(call) is answer:
+                kept += answer.size - before
+                forget_old()
             with contextlib.suppress(OSError, RuntimeError):  # whoever asked is gone, and asks again
                 await send(message)
 
         async def execute() -> None:
+            nonlocal kept
             try:
                 await inner(scope, receive, keep)
             except BaseException:
-                answer.messages = None
+                if answers.get(call) is answer:
+                    kept -= answer.size
+                answer.drop()
                 raise
             finally:
                 answer.done.set()

@@ -21,6 +21,7 @@ from local.cloud import (
     events,
     functions,
     holds,
+    listings,
     machines,
     networks,
     offerings,
@@ -57,6 +58,7 @@ def main() -> None:
     alarms.install()
     trails.install()
     buckets.install()
+    listings.install()
     machines.install()
     networks.install()
     offerings.install()

@@ -117,3 +117,39 @@ def test_second_attempt_gets_the_answer_that_the_first_lost_with_its_connection(
 
     assert asyncio.run(run()) == [b"answer"]
     assert executed == 1
+
+
+def test_answers_together_take_a_bounded_part_of_memory() -> None:
+    """A thousand readings of a table with answers of 100 KB: the last are given again, the first are executed again."""
+    executed = 0
+
+    async def application(_scope: Any, _receive: Any, send: Any) -> None:
+        nonlocal executed
+        executed += 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(100_000)})
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is read")
+
+    async def send(_message: Any) -> None:
+        pass
+
+    async def run() -> tuple[int, int]:
+        served = answered_once(application)
+        calls = [f"call {n}".encode() for n in range(1000)]
+
+        async def again(call: bytes) -> bool:
+            before = executed
+            await served(
+                {"type": "http", "method": "POST", "headers": [(b"amz-sdk-invocation-id", call)]}, receive, send
+            )
+            return executed == before
+
+        for call in calls:
+            assert not await again(call)
+        kept = [await again(call) for call in reversed(calls[-167:])]
+        return sum(kept), executed
+
+    # 16 MB are 167 answers of 100 KB, and no call more was executed.
+    assert asyncio.run(run()) == (167, 1000)
