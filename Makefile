@@ -52,7 +52,7 @@ test: build ## Run every check that CI runs: Go, Python, and the path of a file 
 # First, because it is the longest, and waits half of its time for what it deployed; the others have the processor when it does not want it.
 .PHONY: test-deployment
 test-deployment: build
-	go test -tags engine -count 1 -timeout 60m -v ./test/...
+	go test -tags engine -count 1 -timeout 120m -v ./test/...
 
 .PHONY: test-go
 test-go: lint

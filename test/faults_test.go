@@ -73,6 +73,8 @@ func (h held) ask(ctx context.Context, method string, body []byte) (kept []strin
 
 // keeps waits until something is held, or nothing any more.
 func (h held) keeps(ctx context.Context, something bool) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
 		kept, err := h.ask(ctx, http.MethodGet, nil)
 		return (len(kept) > 0) == something, err
@@ -219,8 +221,7 @@ func (d deployment) killStep(t *testing.T, country, feed, day string, token int,
 		}
 		return int(*got.KeyCount)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	ctx := t.Context()
 	claims, before := d.hold(t, "requests", `/i-[^ ]* POST .*UpdateItem .*"committing"`), files()
 	start()
 	order := fmt.Sprintf("/runs/%s/%s/%d/order.json", feed, day, token)
