@@ -10,14 +10,15 @@ from ministack.core.responses import get_region
 from ministack.services import ec2
 
 _SIZES = ("large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge")
-_OLD = ("m4", "r4", "c4", "t2", "t3")
 _FAMILIES = (
+    *("m4", "r4", "c4", "t2", "t3"),
     *("m5", "m5a", "m5d", "m6a", "m6g", "m6gd", "m6i", "m6id", "m7a", "m7g", "m7gd", "m7i"),
     *("r5", "r5a", "r5d", "r6a", "r6g", "r6gd", "r6i", "r6id", "r7a", "r7g", "r7gd", "r7i"),
     *("c5", "c5a", "c5d", "c6a", "c6g", "c6gd", "c6i", "c6id", "c7a", "c7g", "c7gd", "c7i"),
 )
-# Old zones, which have what they had: us-east-1e has no c5.large and no m5.8xlarge, by what people met there.
+# Old zones, which newer machines did not come to. Which ones that are changes with time; these stand for them.
 _OLD_ZONES = frozenset({"use1-az3", "usw1-az2", "euw1-az4", "apne1-az3", "apne2-az2", "cac1-az3"})
+_NEWER = frozenset({"m7a", "m7gd", "m7i", "r7a", "r7gd", "r7i", "c7a", "c7gd", "c7i"})
 
 
 def install() -> None:
@@ -33,8 +34,8 @@ def zones() -> list[str]:
 def has(zone: str, kind: str) -> bool:
     """Whether a zone has an instance type."""
     family, _, size = kind.partition(".")
-    known = _OLD if ec2._az_id_for_zone_name(zone) in _OLD_ZONES else _OLD + _FAMILIES
-    return family in known and size in _SIZES
+    too_new = family in _NEWER and ec2._az_id_for_zone_name(zone) in _OLD_ZONES
+    return family in _FAMILIES and size in _SIZES and not too_new
 
 
 def missing_in_region(kinds: Iterable[str]) -> str:
@@ -62,7 +63,7 @@ def _describe(params: dict[str, Any]) -> Any:
     items = "".join(
         f"<item><instanceType>{kind}</instanceType><locationType>{by}</locationType><location>{name}</location></item>"
         for name, within in where.items()
-        for kind in (f"{family}.{size}" for family in _OLD + _FAMILIES for size in _SIZES)
+        for kind in (f"{family}.{size}" for family in _FAMILIES for size in _SIZES)
         if any(has(zone, kind) for zone in within)
         and _passes(name, asked.get("location"))
         and _passes(kind, asked.get("instance-type"))

@@ -659,14 +659,14 @@ def test_cluster_ends_for_one_type_that_its_zone_has_not(
     root: Account, emr: Any, service_role: str, job_profile: str
 ) -> None:
     ec2 = root.client("ec2")
-    kinds = ["m4.xlarge", "m6g.xlarge"]
+    kinds = ["m6g.xlarge", "m7gd.xlarge"]
     offered = ec2.describe_instance_type_offerings(
         LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": kinds}]
     )["InstanceTypeOfferings"]
     where = {kind: sorted(o["Location"] for o in offered if o["InstanceType"] == kind) for kind in kinds}
     assert where == {
-        "m4.xlarge": ["us-east-1a", "us-east-1b", "us-east-1c"],
-        "m6g.xlarge": ["us-east-1a", "us-east-1b"],
+        "m6g.xlarge": ["us-east-1a", "us-east-1b", "us-east-1c"],
+        "m7gd.xlarge": ["us-east-1a", "us-east-1b"],
     }
     subnets = {s["AvailabilityZone"]: s["SubnetId"] for s in ec2.describe_subnets()["Subnets"]}
     types = [{"InstanceType": kind} for kind in kinds]
@@ -685,7 +685,7 @@ def test_cluster_ends_for_one_type_that_its_zone_has_not(
     reason = ended["us-east-1c"]["StateChangeReason"]
     assert reason["Code"] == "VALIDATION_ERROR"
     assert reason["Message"].startswith(
-        "The requested instance type m6g.xlarge is not supported in the requested avail"
+        "The requested instance type m7gd.xlarge is not supported in the requested avail"
     )
 
 
