@@ -109,6 +109,7 @@ test-scan: $(judges) ## Break one control at a time, in a copy, and see the scan
 .PHONY: bench
 bench: build ## Measure functions, programs, previews and builds by the number of countries, and the README's commands in a clean clone, into bench/
 	go run ./bench/functions
+	BACKLOG=1 go test -count 1 -v -run 'TenYearsOfOpenDays|YearsOfClosedDays' -timeout 30m ./internal/job ./internal/driver
 	@bin/sluice local up
 	.venv/bin/python bench/countries.py
 	@bench/first-run

@@ -69,7 +69,7 @@ func takeIn(c Country) []Statement {
 
 // queueJobs does the same for files whose event got lost, opens the days whose window ended, and looks at what runs left.
 func queueJobs(c Country) []Statement {
-	return append(takeIn(c), readRuns(c)...)
+	return append(append(takeIn(c), forget(c)), readRuns(c)...)
 }
 
 // startJobs takes tickets and sends them anew, readies the jobs whose time has come, and finds or starts the clusters, steps and job runs of their jobs.
@@ -98,6 +98,7 @@ func startJobs(c Country) []Statement {
 		readLedger(c),
 		writeTables("RecordRuns", c.RunsARN),
 		updateTables("RecordJobsAndProgress", c.JobsARN, c.ProgressARN),
+		forget(c),
 		allow("ReadSwitch", Strings{"ssm:GetParametersByPath"}, Strings{"arn:aws:ssm:" + c.Region + ":" + c.Account + ":parameter/sluice/" + c.Stack + "/compute/" + c.Code}),
 		allow("TakeTickets", Strings{"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage"}, Strings{c.TicketsARN}),
 		allow("ReadTemplateAndContracts", Strings{"s3:GetObject"}, Strings{c.ArtifactsARN + "/cluster/template.json", c.ArtifactsARN + "/contracts/*"}),
@@ -129,6 +130,7 @@ func finishJob(c Country) []Statement {
 		findLandedFiles(c),
 		readLedger(c),
 		updateTables("RecordOutcome", c.JobsARN, c.RunsARN, c.FilesARN, c.ProgressARN),
+		forget(c),
 		allow("ReplaceTickets", Strings{"sqs:DeleteMessage", "sqs:SendMessage"}, Strings{c.TicketsARN}),
 		ownClusters(c, "LookAtOwnClusters", "elasticmapreduce:DescribeCluster", "elasticmapreduce:DescribeStep"),
 		allow("LookAtServerlessRuns", Strings{"emr-serverless:GetJobRun"}, Strings{c.ServerlessARN + "/jobruns/*"}),
@@ -142,7 +144,8 @@ func exportTable(c Country) []Statement {
 	return append(ReadPrefix(c.CuratedARN, ""),
 		useKey("UseDataKey", c.DataKeyARN),
 		allow("ReadJobs", Strings{"dynamodb:GetItem"}, Strings{c.JobsARN}),
-		updateTables("RecordExport", c.JobsARN, c.ProgressARN))
+		updateTables("RecordExport", c.JobsARN),
+		forget(c))
 }
 
 // publishCPU looks at the country's clusters, and publishes what their machines do.
@@ -222,6 +225,14 @@ func writeTables(sid string, tableARNs ...string) Statement {
 // updateTables allows conditional changes of items.
 func updateTables(sid string, tableARNs ...string) Statement {
 	return allow(sid, Strings{"dynamodb:ConditionCheckItem", "dynamodb:UpdateItem"}, tableARNs)
+}
+
+// forget allows taking out of the jobs table what stands there beside the jobs: that one is open, and what was told. No job can be removed.
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+func forget(c Country) Statement {
+	s := allow("ForgetOpenJobsAndNotices", Strings{"dynamodb:DeleteItem"}, Strings{c.JobsARN})
+	s.Condition = Condition{"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": {"#open", "#outbox"}}}
+	return s
 }
 
 // ownClusters allows actions on the clusters that carry the country's tags.

@@ -57,6 +57,11 @@ func (c *playedCountry) List(_ context.Context, prefix, after string) ([]jobs.Fi
 	return found, nil
 }
 
+func (c *playedCountry) Page(ctx context.Context, prefix, after string) ([]jobs.File, string, error) {
+	all, err := c.List(ctx, prefix, after)
+	return all, "", err
+}
+
 func (c *playedCountry) Send(_ context.Context, id jobs.ID) error {
 	c.queued = append(c.queued, id.String())
 	return nil

@@ -124,6 +124,13 @@ func (r remote) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, o 
 	return out, err
 }
 
+func (r remote) DeleteItem(ctx context.Context, in *dynamodb.DeleteItemInput, o ...func(*dynamodb.Options)) (*dynamodb.DeleteItemOutput, error) {
+	r.pass(aTable)
+	out, err := r.db.DeleteItem(ctx, in, o...)
+	r.look()
+	return out, err
+}
+
 func (r remote) TransactWriteItems(ctx context.Context, in *dynamodb.TransactWriteItemsInput, o ...func(*dynamodb.Options)) (*dynamodb.TransactWriteItemsOutput, error) {
 	r.pass(aTable)
 	out, err := r.db.TransactWriteItems(ctx, in, o...)
@@ -226,6 +233,11 @@ func (s *simulated) List(_ context.Context, prefix, after string) ([]job.File, e
 		}
 	}
 	return found, nil
+}
+
+func (s *simulated) Page(ctx context.Context, prefix, after string) ([]job.File, string, error) {
+	all, err := s.List(ctx, prefix, after)
+	return all, "", err
 }
 
 func (s *simulated) URI(key string) string { return "s3://artifacts/" + key }

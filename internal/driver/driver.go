@@ -23,6 +23,8 @@ type Clock func() time.Time
 type Landing interface {
 	// List returns the current objects whose key begins with prefix and sorts after the given one, in the order of their keys.
 	List(ctx context.Context, prefix, after string) ([]job.File, error)
+	// Page returns the first of them, some thousand at most, and the key after which to go on; "" when there are no more.
+	Page(ctx context.Context, prefix, after string) ([]job.File, string, error)
 }
 
 // Objects reads and writes JSON objects in the artifacts bucket.
@@ -55,4 +57,19 @@ func lost(ctx context.Context, err error) bool {
 	}
 	slog.InfoContext(ctx, "somebody else was faster", "error", err.Error())
 	return true
+}
+
+// within returns what says when a part of a function has had its share of the time: that which is left until Lambda ends the function,
+// divided, and never more than most, unless that is 0. Without such an end, and without most, it has all the time that it takes.
+func within(ctx context.Context, divided int, most time.Duration) (over func() bool) {
+	began := time.Now() // of the machine, as the deadline is
+	if end, is := ctx.Deadline(); is {
+		share := end.Sub(began) / time.Duration(divided)
+		if most == 0 || share < most {
+			most = share
+		}
+	} else if most == 0 {
+		return func() bool { return false }
+	}
+	return func() bool { return time.Since(began) >= most }
 }

@@ -30,6 +30,7 @@ type IntakeLedger interface {
 	RecordFile(ctx context.Context, f, was job.File) (bool, error)
 	MarkFile(ctx context.Context, f job.File, from job.FileState) (bool, error)
 	Accept(ctx context.Context, key string) error
+	SweepLedger
 	FileLedger
 }
 
@@ -49,6 +50,9 @@ type Intake struct {
 	Alerts  Alerts
 	Zone    *time.Location
 	Now     Clock
+
+	budget func(ctx context.Context) (over func() bool) // budget is how long each part of a sweep may take, sweepBudget by default.
+	always bool                                         // always: a pass begins at every tick.
 }
 
 // Keys takes in the days that keys belong to. It tells whether a job was created or opened again, and the fault of each key, nil where
@@ -95,56 +99,6 @@ func (e events) add(f job.File) {
 }
 
 func (e events) of(f job.File) string { return e[f.Key+"/"+f.VersionID] }
-
-// Sweep takes in what is in the landing bucket without an event: every feed's days from its last one on, or, when full, everything.
-func (i Intake) Sweep(ctx context.Context, full bool) (bool, error) {
-	feeds, err := i.Ledger.Feeds(ctx)
-	if err != nil {
-		return false, err
-	}
-	var objects []job.File
-	if full {
-		objects, err = i.Landing.List(ctx, "", "")
-	} else {
-		objects, err = i.since(ctx, feeds)
-	}
-	if err != nil {
-		return false, err
-	}
-	byDay := map[job.ID][]job.File{}
-	var faults []error
-	for _, f := range objects {
-		id, name, err := i.check(feeds, f)
-		if err != nil && id == (job.ID{}) {
-			faults = append(faults, i.reject(ctx, feeds, id, f, err))
-		} else if err != nil || name != "" {
-			byDay[id] = append(byDay[id], f)
-		}
-	}
-	changed := false
-	for _, id := range slices.SortedFunc(maps.Keys(byDay), compareIDs) {
-		did, err := i.takeIn(ctx, feeds, id, byDay[id], nil)
-		changed = changed || did
-		faults = append(faults, err)
-	}
-	return changed, errors.Join(faults...)
-}
-
-func (i Intake) since(ctx context.Context, feeds map[string]job.Feed) ([]job.File, error) {
-	var all []job.File
-	for _, name := range slices.Sorted(maps.Keys(feeds)) {
-		last, err := i.Ledger.LastDay(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		objects, err := i.Landing.List(ctx, name+"/", name+"/"+string(last))
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, objects...)
-	}
-	return all, nil
-}
 
 // check reads the key of an object. Its error says why the key is no good; the ID is then that of the day in whose folder the object is, zero
 // when it is in none that is accepted of a feed of the country. An object that stands for a folder has no name and is no error.

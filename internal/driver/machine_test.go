@@ -145,9 +145,12 @@ func (s *stage) settled(t interface{ Fatalf(string, ...any) }) {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	outbox, err := s.ledger.Outbox(context.Background())
-	if err != nil {
-		t.Fatalf("%v", err)
+	var outbox []job.Notice
+	for n, err := range s.ledger.Outbox(context.Background()) {
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		outbox = append(outbox, n)
 	}
 	jobs, err := s.ledger.List(context.Background())
 	if err != nil {

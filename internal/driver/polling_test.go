@@ -110,7 +110,11 @@ func (s *stage) jobs(t *testing.T) []job.Job {
 // look is what queue-jobs does.
 func (s *stage) look(t *testing.T, full bool) {
 	s.must(t, func(ctx context.Context) error {
-		_, err := s.intake.Sweep(ctx, full)
+		sweep := s.intake.Tick
+		if full {
+			sweep = func(ctx context.Context) (bool, error) { return s.intake.Sweep(ctx, true) }
+		}
+		_, err := sweep(ctx)
 		return errors.Join(err, s.promoter.Promote(ctx), s.teller.Tell(ctx))
 	})
 }

@@ -128,22 +128,22 @@ func gap(b job.Board, feed string, until job.Day) bool {
 	return false
 }
 
-// apply writes the plan's decisions, and the board with them, until the plan wants no more.
+// apply writes the plan's decisions, and the board with them, until the plan wants no more. Of thousands it leaves to the next tick what would
+// take more than half of the function's time.
 func (p Promoter) apply(ctx context.Context, b job.Board) error {
-	for changed := true; changed; {
-		changed = false
-		for _, d := range job.Plan(b) {
-			if d.To == job.Running {
-				continue
+	over := within(ctx, 2, 0)
+	plan := job.NewMoves(b)
+	for moves := plan.Next(); len(moves) > 0; moves = plan.Next() {
+		for _, d := range moves {
+			if over() {
+				slog.InfoContext(ctx, "the next tick moves the rest")
+				return nil
 			}
 			if err := p.Ledger.Move(ctx, d, p.Now()); err != nil {
 				return err
 			}
 			slog.InfoContext(ctx, "job", "job", d.ID.String(), "from", d.From, "to", d.To, "reason", d.Reason)
-			j := b.Jobs[d.ID]
-			j.State, j.Reason = d.To, d.Reason
-			b.Jobs[d.ID] = j
-			changed = true
+			plan.Made(d)
 		}
 	}
 	return nil

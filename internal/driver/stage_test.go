@@ -131,6 +131,8 @@ type stage struct {
 	runs    map[string]*played
 	version int
 
+	pageSize int // pageSize is how many objects a page of a listing has.
+
 	announced []job.ID         // announced are the days that export-table was told of.
 	loads     map[string]*load // loads are BigQuery's jobs by what they load.
 	slow      bool             // slow: BigQuery's jobs take longer than anybody waits for them.
@@ -150,7 +152,7 @@ type stage struct {
 
 func newStage(t testing.TB, parallel int, feeds ...map[string]types.AttributeValue) *stage {
 	s := &stage{port: &port{}, db: emulator.NewMemory(), now: time.Date(2013, 1, 5, 12, 0, 0, 0, time.UTC), landed: map[string]job.File{}, objects: map[string][]byte{},
-		runs: map[string]*played{}, loads: map[string]*load{}}
+		runs: map[string]*played{}, loads: map[string]*load{}, pageSize: 3}
 	s.tables = emulator.Tables(t, s.db, "stage", feeds...)
 	s.ledger = ledger.New(s.db, s.tables)
 	known, err := s.ledger.Feeds(t.Context())
@@ -166,7 +168,7 @@ func newStage(t testing.TB, parallel int, feeds ...map[string]types.AttributeVal
 	s.db.Before, s.db.After = func() (int, error) { return s.port.before() }, func(call int) error { return s.port.after(call) }
 	clock := func() time.Time { return s.now }
 	country := discovery.Country{Stack: "test", Country: "us", Parallel: parallel, Tables: s.tables}
-	s.intake = Intake{Ledger: s.ledger, Landing: s, Alerts: s, Zone: time.UTC, Now: clock}
+	s.intake = Intake{Ledger: s.ledger, Landing: s, Alerts: s, Zone: time.UTC, Now: clock, always: true}
 	s.promoter = Promoter{Ledger: s.ledger, Landing: s, Tickets: s, Topics: s, Zone: time.UTC, Parallel: parallel, Now: clock}
 	s.starter = Starter{Ledger: s.ledger, Tickets: s, Engine: engineOf{s}, Clusters: engineOf{s}, Switch: &playedSwitch{}, Artifacts: s, Country: country, Now: clock,
 		Finisher: Finisher{Ledger: s.ledger, Artifacts: s, Tickets: s, Now: clock},
@@ -201,6 +203,14 @@ func (s *stage) List(_ context.Context, prefix, after string) ([]job.File, error
 		}
 		return found, nil
 	})
+}
+
+func (s *stage) Page(ctx context.Context, prefix, after string) ([]job.File, string, error) {
+	all, err := s.List(ctx, prefix, after)
+	if err != nil || len(all) <= s.pageSize {
+		return all, "", err
+	}
+	return all[:s.pageSize], all[s.pageSize-1].Key, nil
 }
 
 func (s *stage) URI(key string) string { return "s3://artifacts/" + key }
@@ -413,8 +423,12 @@ func (s *stage) receive(keys ...string) {
 
 func (s *stage) sweep() {
 	s.function(func(ctx context.Context) error {
-		_, err := s.intake.Sweep(ctx, true)
-		return errors.Join(err, s.promoter.Promote(ctx), s.teller.Tell(ctx))
+		err := errors.Join(s.ledger.Migrate(ctx), s.promoter.Promote(ctx), s.teller.Tell(ctx))
+		changed, swept := s.intake.Tick(ctx)
+		if changed {
+			swept = errors.Join(swept, s.promoter.Promote(ctx))
+		}
+		return errors.Join(err, swept)
 	})
 }
 

@@ -119,8 +119,11 @@ func (m *Memory) GetItem(_ context.Context, in *dynamodb.GetItemInput, _ ...func
 // Query reads the items that fit a key condition, in the order of their keys.
 func (m *Memory) Query(_ context.Context, in *dynamodb.QueryInput, _ ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error) {
 	return call(m, func() (*dynamodb.QueryOutput, error) {
+		hash := keysOf(*in.TableName)[0]
+		of := tokens(aws.ToString(in.KeyConditionExpression))[2] // the first part is the hash key's
+		want := text(in.ExpressionAttributeValues[of])
 		return &dynamodb.QueryOutput{Items: m.find(*in.TableName, func(i attributes) bool {
-			return holds(aws.ToString(in.KeyConditionExpression), i, in.ExpressionAttributeNames, in.ExpressionAttributeValues)
+			return text(i[hash]) == want && holds(aws.ToString(in.KeyConditionExpression), i, in.ExpressionAttributeNames, in.ExpressionAttributeValues)
 		})}, nil
 	})
 }
@@ -192,6 +195,20 @@ func (m *Memory) UpdateItem(_ context.Context, in *dynamodb.UpdateItemInput, _ .
 	})
 }
 
+// DeleteItem removes one item; there may be none.
+func (m *Memory) DeleteItem(_ context.Context, in *dynamodb.DeleteItemInput, _ ...func(*dynamodb.Options)) (*dynamodb.DeleteItemOutput, error) {
+	return call(m, func() (*dynamodb.DeleteItemOutput, error) {
+		if m.conflict() {
+			return nil, errConflict()
+		}
+		if !m.remove(&types.Delete{TableName: in.TableName, Key: in.Key, ConditionExpression: in.ConditionExpression,
+			ExpressionAttributeNames: in.ExpressionAttributeNames, ExpressionAttributeValues: in.ExpressionAttributeValues}, true) {
+			return nil, &types.ConditionalCheckFailedException{}
+		}
+		return &dynamodb.DeleteItemOutput{}, nil
+	})
+}
+
 // TransactWriteItems changes several items, or none.
 func (m *Memory) TransactWriteItems(_ context.Context, in *dynamodb.TransactWriteItemsInput, _ ...func(*dynamodb.Options)) (*dynamodb.TransactWriteItemsOutput, error) {
 	return call(m, func() (*dynamodb.TransactWriteItemsOutput, error) {
@@ -203,21 +220,51 @@ func (m *Memory) TransactWriteItems(_ context.Context, in *dynamodb.TransactWrit
 			return nil, &types.TransactionCanceledException{CancellationReasons: reasons}
 		}
 		seen := map[string]bool{}
+		if len(in.TransactItems) > 100 {
+			panic(fmt.Sprintf("a transaction of %d items", len(in.TransactItems)))
+		}
 		for _, i := range in.TransactItems {
-			place := *i.Update.TableName + keyOf(*i.Update.TableName, i.Update.Key)
+			place := placeOf(i)
 			if seen[place] {
 				panic("a transaction names the item " + place + " twice")
 			}
 			seen[place] = true
-			if !m.update(i.Update, false) {
+			if !m.part(i, false) {
 				return nil, &types.TransactionCanceledException{CancellationReasons: []types.CancellationReason{{Code: aws.String("ConditionalCheckFailed")}}}
 			}
 		}
 		for _, i := range in.TransactItems {
-			m.update(i.Update, true)
+			m.part(i, true)
 		}
 		return &dynamodb.TransactWriteItemsOutput{}, nil
 	})
+}
+
+func placeOf(i types.TransactWriteItem) string {
+	if i.Delete != nil {
+		return *i.Delete.TableName + keyOf(*i.Delete.TableName, i.Delete.Key)
+	}
+	return *i.Update.TableName + keyOf(*i.Update.TableName, i.Update.Key)
+}
+
+// part checks the condition of a part of a transaction and, when it holds, may apply it.
+func (m *Memory) part(i types.TransactWriteItem, apply bool) bool {
+	if i.Delete != nil {
+		return m.remove(i.Delete, apply)
+	}
+	return m.update(i.Update, apply)
+}
+
+// remove checks a condition and, when it holds, may remove the item.
+func (m *Memory) remove(d *types.Delete, apply bool) bool {
+	key := keyOf(*d.TableName, d.Key)
+	if !holds(aws.ToString(d.ConditionExpression), m.table(d.TableName)[key], d.ExpressionAttributeNames, d.ExpressionAttributeValues) {
+		return false
+	}
+	if apply {
+		delete(m.table(d.TableName), key)
+	}
+	return true
 }
 
 // update checks a condition and, when it holds, may apply the update.
@@ -352,6 +399,12 @@ func (e *expression) not() bool {
 		}
 		e.must(")")
 		return found
+	}
+	if op == "BETWEEN" {
+		low := e.operand()
+		e.must("AND")
+		high := e.operand()
+		return left != nil && compare(left, low) >= 0 && compare(left, high) <= 0
 	}
 	right := e.operand()
 	if left == nil || right == nil {

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 )
 
 // WhyKind is a kind of reason for which a job does not run.
@@ -39,9 +38,10 @@ type Why struct {
 // Explain says why a job of the board does not run, all reasons together, and which others do not because of it; the board must have
 // the job.
 func Explain(b Board, id ID) []Why {
-	p := planner{Board: b, paths: map[ID]time.Duration{}}
-	all := p.why(b.Jobs[id])
-	if j := b.Jobs[id]; j.LacksFiles() && !j.State.Open() {
+	p := newPlanner(b)
+	j := p.find(id)
+	all := p.why(j)
+	if j.LacksFiles() && !j.State.Open() {
 		next := map[State]string{
 			Running:   "the run was ordered before, and goes on without it: put the file under a good name, then sluice restate does the day with it",
 			Succeeded: "the day is closed without it: put the file under a good name, then sluice restate does the day with it",
@@ -53,7 +53,7 @@ func Explain(b Board, id ID) []Why {
 		all = append(all, Why{WhyUnread, j.Unread.Text, next})
 	}
 	var blocked []string
-	for _, other := range p.blockedBy(b.Jobs[id]) {
+	for _, other := range p.blockedBy(j) {
 		blocked = append(blocked, other.String())
 	}
 	if len(blocked) > 0 {
@@ -63,22 +63,21 @@ func Explain(b Board, id ID) []Why {
 }
 
 // blockedBy returns the jobs that are blocked because of j, also through others, in order.
-func (p planner) blockedBy(j Job) []ID {
+func (p planner) blockedBy(j *entry) []ID {
 	found := map[ID]bool{}
-	var visit func(Job)
-	visit = func(j Job) {
+	for todo := []*entry{j}; len(todo) > 0; {
+		j, todo = todo[len(todo)-1], todo[:len(todo)-1]
 		for _, other := range p.dependants(j) {
 			if other.State == Blocked && !found[other.ID] {
 				found[other.ID] = true
-				visit(other)
+				todo = append(todo, other)
 			}
 		}
 	}
-	visit(j)
 	return slices.SortedFunc(maps.Keys(found), func(a, b ID) int { return strings.Compare(a.String(), b.String()) })
 }
 
-func (p planner) why(j Job) []Why {
+func (p planner) why(j *entry) []Why {
 	b := p.Board
 	switch j.State {
 	case Running:
@@ -113,7 +112,7 @@ func (p planner) why(j Job) []Why {
 }
 
 // waits lists why an open job does not start now.
-func (p planner) waits(j Job) []Why {
+func (p planner) waits(j *entry) []Why {
 	feed, ok := p.Feeds[j.Feed]
 	if !ok {
 		return []Why{{WhyNoDay, fmt.Sprintf("feed %s is not deployed", j.Feed), "add the feed to the stack again"}}

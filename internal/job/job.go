@@ -43,6 +43,7 @@ type Job struct {
 	Commit   Commit
 
 	Ticket Ticket
+	Looked string // Looked is a digest of the day's listing in the landing bucket when a sweep last found all in order; empty: none did.
 
 	CreatedAt, StartedAt, FinishedAt time.Time // zero until they come
 }

@@ -36,29 +36,17 @@ type Decision struct {
 
 // Plan decides what happens next: which jobs become ready, which wait or are blocked and for what, and which of the ready ones take
 // the free slots. The same board gives the same decisions in the same order.
+//
+// It costs n log n for n jobs on the board, the prerequisites of each among them.
 func Plan(b Board) []Decision {
-	p := planner{Board: b, paths: map[ID]time.Duration{}}
-	var decisions []Decision
-	var startable []Job
-	for _, j := range p.open() {
-		to, reason, alert := p.judge(j)
-		if to == Ready && j.State == Ready {
-			off, isOff := p.Off[p.Feeds[j.Feed].engine()]
-			if p.Off != nil && off != j.Reason {
-				decisions = append(decisions, Decision{ID: j.ID, From: Ready, To: Ready, Token: j.Token, Reason: off})
-			}
-			if !isOff {
-				startable = append(startable, j)
-			}
-			continue
-		}
-		if to != j.State || reason != j.Reason {
-			decisions = append(decisions, Decision{ID: j.ID, From: j.State, To: to, Token: j.Token, Reason: reason, Alert: alert && to != j.State})
-		}
+	p := newPlanner(b)
+	decisions, startable := p.judged(p.open())
+	if len(startable) > 0 {
+		p.measure()
 	}
 	// What is new goes before what is done again, so that a backfill of years delays no day of today.
-	slices.SortStableFunc(startable, func(a, b Job) int {
-		return cmp.Or(cmp.Compare(min(max(a.Revision, 1), 2), min(max(b.Revision, 1), 2)), cmp.Compare(p.path(b), p.path(a)))
+	slices.SortStableFunc(startable, func(a, b *entry) int {
+		return cmp.Or(cmp.Compare(min(max(a.Revision, 1), 2), min(max(b.Revision, 1), 2)), cmp.Compare(b.path, a.path))
 	})
 	free := max(b.Parallel-len(b.Slots), 0)
 	leased := map[string]bool{} // feeds that one of the chosen will run on
@@ -76,28 +64,194 @@ func Plan(b Board) []Decision {
 	return decisions
 }
 
-type planner struct {
-	Board
-	paths map[ID]time.Duration // memo of path
+// Moves plans a board again and again, until nothing on it moves any more but what takes a slot. It gives the decisions that Plan would give
+// each time, and judges again only what those before may have changed.
+type Moves struct {
+	planner
+	due []*entry // due are the open jobs to be judged the next time.
 }
 
-// open returns the jobs to be planned, the oldest day first.
-func (p planner) open() []Job {
-	var jobs []Job
-	for _, j := range p.Jobs {
-		if j.State.Open() {
-			jobs = append(jobs, j)
+// NewMoves begins with a board as it was read. What Made notes changes its jobs.
+func NewMoves(b Board) *Moves {
+	p := newPlanner(b)
+	return &Moves{p, p.open()}
+}
+
+// Next returns the next decisions, none when all is at rest.
+func (m *Moves) Next() []Decision {
+	decisions, _ := m.judged(m.due)
+	m.due = nil
+	return decisions
+}
+
+// Made notes that a decision of the last Next was written.
+func (m *Moves) Made(d Decision) {
+	e := m.find(d.ID)
+	e.State, e.Reason = d.To, d.Reason
+	m.Jobs[d.ID] = e.Job
+	var behind []*entry
+	for _, name := range m.needing[d.ID.Feed] {
+		behind = append(behind, m.find(ID{name, d.ID.Day}))
+	}
+	for k := e.first; k > 0 && k < len(e.lane.jobs) && e.lane.jobs[k].before == e; k++ {
+		behind = append(behind, e.lane.jobs[k])
+	}
+	for _, j := range behind {
+		if j != nil && j.State.Open() {
+			m.due = append(m.due, j)
 		}
 	}
-	slices.SortFunc(jobs, func(a, b Job) int {
+}
+
+// planner is a board with its jobs in order, so that what stands before and behind each of them is found at once.
+type planner struct {
+	Board
+	lanes   map[string]*lane
+	needing map[string][]string // needing are, by feed, the feeds that have it as a prerequisite.
+}
+
+// lane is what there is of one feed.
+type lane struct {
+	jobs    []*entry // jobs are in the order of their days.
+	landed  []Day    // landed are the days after the last one that have files but no job, in order.
+	running []Day    // running are the days that hold a slot and run.
+}
+
+// entry is a job in its lane.
+type entry struct {
+	Job
+	lane     *lane
+	before   *entry        // before is the last earlier job that this one has to wait for; nil: there is none.
+	first    int           // first is where those begin in the lane whose before this is; 0: there are none.
+	next     *entry        // next is the next open job; nil: there is none.
+	path     time.Duration // path is about how long the longest chain of jobs takes that starts with this one: those that can start only after it.
+	measured bool          // measured: path is known.
+}
+
+func newPlanner(b Board) planner {
+	p := planner{Board: b, lanes: map[string]*lane{}, needing: map[string][]string{}}
+	for _, name := range sortedNames(b.Feeds) {
+		for _, needed := range b.Feeds[name].Prerequisites {
+			p.needing[needed] = append(p.needing[needed], name)
+		}
+	}
+	for id, j := range b.Jobs {
+		l := p.lane(id.Feed)
+		l.jobs = append(l.jobs, &entry{Job: j, lane: l})
+	}
+	for feed, l := range p.lanes {
+		slices.SortFunc(l.jobs, func(a, b *entry) int { return cmp.Compare(a.Day, b.Day) })
+		l.link(b.LastDay[feed])
+	}
+	for feed, days := range b.Landed {
+		l := p.lane(feed)
+		for _, day := range days {
+			if _, hasJob := b.Jobs[ID{feed, day}]; day > b.LastDay[feed] && !hasJob {
+				l.landed = append(l.landed, day)
+			}
+		}
+		slices.Sort(l.landed)
+	}
+	for _, id := range b.Slots {
+		if b.Jobs[id].State == Running {
+			l := p.lane(id.Feed)
+			l.running = append(l.running, id.Day)
+		}
+	}
+	return p
+}
+
+func (p planner) lane(feed string) *lane {
+	if p.lanes[feed] == nil {
+		p.lanes[feed] = &lane{}
+	}
+	return p.lanes[feed]
+}
+
+// link finds for each job the last earlier one that has not been processed, and the next open one. Up to the feed's last day only what runs
+// is in the way and, for a restatement, an earlier one that is to come. No decision of a plan changes what is in the way, only how it stands.
+func (l *lane) link(last Day) {
+	var ahead, again *entry // the last job that is in the way of those after the last day, and of those up to it
+	for k, j := range l.jobs {
+		j.before = ahead
+		if j.Day <= last {
+			j.before = again
+		}
+		if j.before != nil && j.before.first == 0 {
+			j.before.first = k
+		}
+		if j.State == Succeeded || j.State == Cancelled {
+			continue
+		}
+		if j.Day > last || j.State == Running {
+			ahead = j
+		}
+		if j.State == Running || j.Revision > 1 && j.State.Open() {
+			again = j
+		}
+	}
+	var next *entry
+	for _, j := range slices.Backward(l.jobs) {
+		j.next = next
+		if j.State.Open() {
+			next = j
+		}
+	}
+}
+
+// find returns a job, or nil.
+func (p planner) find(id ID) *entry {
+	l := p.lanes[id.Feed]
+	if l == nil {
+		return nil
+	}
+	k, found := slices.BinarySearchFunc(l.jobs, id.Day, func(e *entry, day Day) int { return cmp.Compare(e.Day, day) })
+	if !found {
+		return nil
+	}
+	return l.jobs[k]
+}
+
+// open returns the jobs to be planned.
+func (p planner) open() []*entry {
+	var jobs []*entry
+	for _, l := range p.lanes {
+		for _, j := range l.jobs {
+			if j.State.Open() {
+				jobs = append(jobs, j)
+			}
+		}
+	}
+	return jobs
+}
+
+// judged returns what is decided of open jobs, the oldest day first, and those that can start.
+func (p planner) judged(jobs []*entry) (decisions []Decision, startable []*entry) {
+	slices.SortFunc(jobs, func(a, b *entry) int {
 		return cmp.Or(cmp.Compare(a.Day, b.Day), cmp.Compare(a.Feed, b.Feed))
 	})
-	return jobs
+	for _, j := range slices.Compact(jobs) {
+		to, reason, alert := p.judge(j)
+		if to == Ready && j.State == Ready {
+			off, isOff := p.Off[p.Feeds[j.Feed].engine()]
+			if p.Off != nil && off != j.Reason {
+				decisions = append(decisions, Decision{ID: j.ID, From: Ready, To: Ready, Token: j.Token, Reason: off})
+			}
+			if !isOff {
+				startable = append(startable, j)
+			}
+			continue
+		}
+		if to != j.State || reason != j.Reason {
+			decisions = append(decisions, Decision{ID: j.ID, From: j.State, To: to, Token: j.Token, Reason: reason, Alert: alert && to != j.State})
+		}
+	}
+	return decisions, startable
 }
 
 // judge says in which state an open job should be and why. Something that comes by itself is waited for; what only a person can
 // bring blocks.
-func (p planner) judge(j Job) (to State, reason string, alert bool) {
+func (p planner) judge(j *entry) (to State, reason string, alert bool) {
 	feed, ok := p.Feeds[j.Feed]
 	if !ok {
 		return Blocked, fmt.Sprintf("feed %s is not deployed", j.Feed), true
@@ -128,7 +282,7 @@ type obstacle struct {
 
 // obstacles lists what stands in a job's way: objects that cannot be read, its own last failure, another day that runs on its feed, earlier days, the nearest one
 // only, then its prerequisites.
-func (p planner) obstacles(j Job, feed Feed) []obstacle {
+func (p planner) obstacles(j *entry, feed Feed) []obstacle {
 	var found []obstacle
 	if j.LacksFiles() { // people were told when the objects were seen
 		found = append(found, obstacle{kind: WhyUnread, text: j.Unread.Text, blocks: true})
@@ -153,40 +307,26 @@ func (p planner) obstacles(j Job, feed Feed) []obstacle {
 
 // lease finds a later day of the feed that runs now: a restatement rewrites the tables that this run writes, too. Earlier days are
 // waited for anyway.
-func (p planner) lease(j Job) (obstacle, bool) {
-	for _, id := range p.Slots {
-		if id.Feed == j.Feed && id.Day > j.Day && p.Jobs[id].State == Running {
-			return obstacle{kind: WhyLease, text: fmt.Sprintf("%s %s, which runs", id.Feed, id.Day)}, true
+func (p planner) lease(j *entry) (obstacle, bool) {
+	for _, day := range j.lane.running {
+		if day > j.Day {
+			return obstacle{kind: WhyLease, text: fmt.Sprintf("%s %s, which runs", j.Feed, day)}, true
 		}
 	}
 	return obstacle{}, false
 }
 
-// earlierDay finds the last earlier day of the feed that has not been processed, if any. Up to the feed's last day only what runs is
-// in the way and, for a restatement, an earlier one that is to come.
-func (p planner) earlierDay(j Job, feed Feed) (obstacle, bool) {
-	last := p.LastDay[j.Feed]
-	var before Day
-	for id, other := range p.Jobs {
-		again := j.Day <= last && other.Revision > 1 && other.State.Open()
-		settled := other.State == Succeeded || other.State == Cancelled || other.Day <= last && other.State != Running && !again
-		if id.Feed == j.Feed && id.Day < j.Day && id.Day > before && !settled {
-			before = id.Day
+// earlierDay finds the last earlier day of the feed that has not been processed, if any: a job, or a day that has files but none.
+func (p planner) earlierDay(j *entry, feed Feed) (obstacle, bool) {
+	landed := j.lane.landed
+	k, _ := slices.BinarySearch(landed, j.Day)
+	if k == 0 || j.before != nil && j.before.Day > landed[k-1] {
+		if j.before == nil {
+			return obstacle{}, false
 		}
+		return standing(WhyEarlierDay, j.Feed+" "+string(j.before.Day), j.before.State), true
 	}
-	for _, day := range p.Landed[j.Feed] {
-		if _, hasJob := p.Jobs[ID{j.Feed, day}]; day < j.Day && day > before && day > last && !hasJob {
-			before = day
-		}
-	}
-	if before == "" {
-		return obstacle{}, false
-	}
-	name := j.Feed + " " + string(before)
-	other, hasJob := p.Jobs[ID{j.Feed, before}]
-	if hasJob {
-		return standing(WhyEarlierDay, name, other.State), true
-	}
+	name := j.Feed + " " + string(landed[k-1])
 	if p.Now.Before(feed.deadline(j.Day, j.CreatedAt, p.Zone)) {
 		return obstacle{kind: WhyEarlierDay, text: name + ", which is not complete"}, true
 	}
@@ -194,12 +334,12 @@ func (p planner) earlierDay(j Job, feed Feed) (obstacle, bool) {
 }
 
 // prerequisite looks at the job of another feed for the same day, unless it is done.
-func (p planner) prerequisite(j Job, name string) (obstacle, bool) {
-	other, ok := p.Jobs[ID{name, j.Day}]
+func (p planner) prerequisite(j *entry, name string) (obstacle, bool) {
+	other := p.find(ID{name, j.Day})
 	switch {
-	case ok && other.Done():
+	case other != nil && other.Done():
 		return obstacle{}, false
-	case ok:
+	case other != nil:
 		return standing(WhyPrerequisite, name, other.State), true
 	case p.Now.Before(p.Feeds[name].deadline(j.Day, j.CreatedAt, p.Zone)):
 		return obstacle{kind: WhyPrerequisite, text: name}, true
@@ -219,34 +359,37 @@ func standing(kind WhyKind, name string, s State) obstacle {
 	return obstacle{kind: kind, text: fmt.Sprintf("%s is %s", name, s), blocks: true}
 }
 
-// path is about how long the longest chain of jobs takes that starts with j: those that can start only after it.
-func (p planner) path(j Job) time.Duration {
-	if known, ok := p.paths[j.ID]; ok {
-		return known
+// measure finds the path of every open job. The last days come first, so that each waits only for what is known, or is of its own day.
+func (p planner) measure() {
+	jobs := p.open()
+	slices.SortFunc(jobs, func(a, b *entry) int { return cmp.Compare(b.Day, a.Day) })
+	for _, j := range jobs {
+		p.path(j)
+	}
+}
+
+func (p planner) path(j *entry) time.Duration {
+	if j.measured {
+		return j.path
 	}
 	var longest time.Duration
 	for _, other := range p.dependants(j) {
 		longest = max(longest, p.path(other))
 	}
-	p.paths[j.ID] = sizing.Estimate(j.Sizing.Bytes) + longest
-	return p.paths[j.ID]
+	j.path, j.measured = sizing.Estimate(j.Sizing.Bytes)+longest, true
+	return j.path
 }
 
 // dependants returns the open jobs that wait for j directly: the same day of feeds that need it, and the next day of its own.
-func (p planner) dependants(j Job) []Job {
-	var found []Job
-	var next *Job
-	for id, other := range p.Jobs {
-		switch {
-		case !other.State.Open():
-		case id.Day == j.Day && slices.Contains(p.Feeds[id.Feed].Prerequisites, j.Feed):
+func (p planner) dependants(j *entry) []*entry {
+	var found []*entry
+	for _, name := range p.needing[j.Feed] {
+		if other := p.find(ID{name, j.Day}); other != nil && other.State.Open() {
 			found = append(found, other)
-		case id.Feed == j.Feed && id.Day > j.Day && (next == nil || id.Day < next.Day):
-			next = &other
 		}
 	}
-	if next != nil {
-		found = append(found, *next)
+	if j.next != nil {
+		found = append(found, j.next)
 	}
 	return found
 }

@@ -93,7 +93,7 @@ func TestRestatedDayIsOnTheBoardAndItsExportStaysDue(t *testing.T) {
 	if j := b.Jobs[flights]; j.State != job.Waiting || j.Revision != 2 || b.LastDay["flights"] != second.Day {
 		t.Errorf("board: %+v", b)
 	}
-	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 2 || got[0].ID != flights || got[1].ID != second {
+	if got, err := pending(t, l); err != nil || len(got) != 2 || got[0].ID != flights || got[1].ID != second {
 		t.Errorf("outbox: %+v, %v", got, err)
 	}
 	emulator.Set(t, db, l.tables.Jobs, jobKey(flights), map[string]types.AttributeValue{"commitState": str("committed"), "commitToken": num(1), "commitRevision": num(1)})
@@ -103,11 +103,11 @@ func TestRestatedDayIsOnTheBoardAndItsExportStaysDue(t *testing.T) {
 	if err := l.Exported(t.Context(), get(t, l, flights), 7); err != nil { // while it is being restated
 		t.Fatal(err)
 	}
-	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 1 || got[0].ID != second {
+	if got, err := pending(t, l); err != nil || len(got) != 1 || got[0].ID != second {
 		t.Errorf("outbox: %+v, %v", got, err)
 	}
 	act(t, l, flights, job.Cancel) // the day is closed again, and its files are to be looked at
-	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 2 || got[0].ID != flights || got[0].Type != job.NoticeSucceeded || got[0].Token != 1 {
+	if got, err := pending(t, l); err != nil || len(got) != 2 || got[0].ID != flights || got[0].Type != job.NoticeSucceeded || got[0].Token != 1 {
 		t.Errorf("outbox: %+v, %v", got, err)
 	}
 	if _, there := board(t, l).Jobs[flights]; there {
@@ -162,7 +162,7 @@ func TestJobThatIsTriedAgainKeepsWhyAndWhen(t *testing.T) {
 	if j.State != job.Waiting || !j.RetryAt.Equal(now.Add(job.Backoff(1))) || j.Trouble != "out of memory" || j.Attempts() != 1 {
 		t.Errorf("got %+v", j)
 	}
-	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 1 || got[0].Type != job.NoticeRetry || got[0].Quiet {
+	if got, err := pending(t, l); err != nil || len(got) != 1 || got[0].Type != job.NoticeRetry || got[0].Quiet {
 		t.Errorf("outbox: %+v, %v", got, err)
 	}
 	move(t, l, flights, job.Ready)

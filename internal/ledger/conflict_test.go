@@ -51,7 +51,10 @@ func writesOf(l *Ledger) []struct {
 		{"MarkFile", func(ctx context.Context) error { return wrote(l.MarkFile(ctx, f, job.Landed)) }},
 		{"FileAlerted", func(ctx context.Context) error { return l.FileAlerted(ctx, f, now) }},
 		{"SaveFault", func(ctx context.Context) error { return l.SaveFault(ctx, "f", job.Fault{}, job.Fault{SeenAt: now}) }},
-		{"Swept", func(ctx context.Context) error { return l.Swept(ctx, now) }},
+		{"SavePass", func(ctx context.Context) error { return l.SavePass(ctx, Pass{}, Pass{Last: now}) }},
+		{"Looked", func(ctx context.Context) error {
+			return l.Looked(ctx, []job.Job{{ID: flights, State: job.Failed, Token: 1, Revision: 1}})
+		}},
 		{"Close", func(ctx context.Context) error { return l.Close(ctx, "j-1") }},
 		{"Keep", func(ctx context.Context) error { return l.Keep(ctx, "j-1") }},
 	}
@@ -95,7 +98,7 @@ func TestWriteIsNotTriedAgainWhenItsCallerHasNoTimeLeft(t *testing.T) {
 	l := New(db, emulator.Tables(t, db, t.Name(), emulator.Feed("flights")))
 	ctx, cancel := context.WithCancel(t.Context())
 	db.Conflict = func() bool { cancel(); return true }
-	if err := l.Swept(ctx, now); !errors.Is(err, context.Canceled) {
+	if err := l.SavePass(ctx, Pass{}, Pass{Last: now}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

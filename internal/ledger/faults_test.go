@@ -50,7 +50,7 @@ func TestRunIsOverdueOnce(t *testing.T) {
 	if got := get(t, l, flights); got.State != job.Running || got.Reason != "slow" {
 		t.Errorf("%+v", got)
 	}
-	outbox, err := l.Outbox(t.Context())
+	outbox, err := pending(t, l)
 	want := job.Notice{Type: job.NoticeOverdue, ID: flights, Token: 1, Reason: "slow", At: now}
 	if err != nil || len(outbox) != 1 || outbox[0] != want {
 		t.Errorf("outbox %+v, %v", outbox, err)

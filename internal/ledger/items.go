@@ -28,6 +28,9 @@ func namesIn(expressions ...string) map[string]string {
 
 func (c change) allNames() map[string]string {
 	names := namesIn(c.update, c.condition)
+	if names == nil {
+		return c.names
+	}
 	maps.Copy(names, c.names)
 	return names
 }
@@ -109,6 +112,7 @@ type jobItem struct {
 	CreatedAt      string          `dynamodbav:"createdAt"`
 	StartedAt      string          `dynamodbav:"startedAt"`
 	FinishedAt     string          `dynamodbav:"finishedAt"`
+	Looked         string          `dynamodbav:"looked"`
 }
 
 // actItem is an element of a job's acts.
@@ -133,7 +137,7 @@ func (i jobItem) job() job.Job {
 			Input: i.Input, Validated: i.Validated, Invalid: i.Invalid, New: i.New, Changed: i.Changed,
 			Unchanged: i.Unchanged, Duplicate: i.Duplicate, Deleted: i.Deleted,
 		},
-		Exported: i.Exported, Loading: i.Loading, Manifest: i.Manifest,
+		Looked: i.Looked, Exported: i.Exported, Loading: i.Loading, Manifest: i.Manifest,
 		Commit:    job.Commit{Token: i.CommitToken, Revision: i.CommitRevision, State: job.CommitState(i.CommitState)},
 		Ticket:    job.Ticket{SentAt: moment(i.TicketAt), ID: i.TicketID, Receipt: i.Receipt, ReceivedAt: moment(i.ReceivedAt)},
 		CreatedAt: moment(i.CreatedAt), StartedAt: moment(i.StartedAt), FinishedAt: moment(i.FinishedAt),
@@ -194,15 +198,15 @@ func (i fileItem) file() (job.File, error) {
 	return f, err
 }
 
-// progressItem is an item of the progress table: a feed's last day, or the jobs that hold a slot and those that have not ended.
+// progressItem is an item of the progress table: a feed's last day, or the jobs that hold a slot.
 type progressItem struct {
 	Name    string   `dynamodbav:"name"`
 	LastDay string   `dynamodbav:"lastDay"`
 	Jobs    []string `dynamodbav:"jobs"`
-	Open    []string `dynamodbav:"open"`
+	Open    []string `dynamodbav:"open"` // Open is what Migrate has not moved yet.
 }
 
-// noticeItem is one attribute of the outbox item.
+// noticeItem is an item of the outbox.
 type noticeItem struct {
 	Type   string `dynamodbav:"type"`
 	Job    string `dynamodbav:"job"`

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"time"
 
@@ -28,10 +29,14 @@ var (
 	ErrChanged = errors.New("changed meanwhile")
 )
 
-// Names in the progress table that are no feeds.
+// slotsItem is the item in the progress table that names the jobs which hold a slot: as many as may run at once.
+const slotsItem = "#slots"
+
+// Names in the jobs table that are no feeds: what else there is one of for many a job. Each is an item of its own, so that none grows, and
+// all of a name are found with one query. No feed's name has a #.
 const (
-	slotsItem  = "#slots"
-	outboxItem = "#outbox"
+	openItems   = "#open"   // openItems are the jobs that have not ended, by their ids.
+	outboxItems = "#outbox" // outboxItems are the notices that are still to be told, by noticeKey.
 )
 
 // rejectedFiles is the key in the files table under which files without a job are kept.
@@ -45,6 +50,7 @@ type DB interface {
 	BatchGetItem(ctx context.Context, in *dynamodb.BatchGetItemInput, options ...func(*dynamodb.Options)) (*dynamodb.BatchGetItemOutput, error)
 	PutItem(ctx context.Context, in *dynamodb.PutItemInput, options ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
 	UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, options ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
+	DeleteItem(ctx context.Context, in *dynamodb.DeleteItemInput, options ...func(*dynamodb.Options)) (*dynamodb.DeleteItemOutput, error)
 	TransactWriteItems(ctx context.Context, in *dynamodb.TransactWriteItemsInput, options ...func(*dynamodb.Options)) (*dynamodb.TransactWriteItemsOutput, error)
 }
 
@@ -73,6 +79,9 @@ func num(n int64) types.AttributeValue {
 
 func set(s string) types.AttributeValue { return &types.AttributeValueMemberSS{Value: []string{s}} }
 
+// besideJobs is the key of an item in the jobs table that is no job.
+func besideJobs(name, key string) item { return item{"feed": str(name), "day": str(key)} }
+
 func jobKey(id job.ID) item { return item{"feed": str(id.Feed), "day": str(string(id.Day))} }
 
 func runKey(id job.ID, token int64) item { return item{"job": str(id.String()), "token": num(token)} }
@@ -95,23 +104,37 @@ func (l *Ledger) get(ctx context.Context, table string, key item, out any) (bool
 	return true, attributevalue.UnmarshalMap(i, out)
 }
 
+// each reads the items of one hash key, consistently and a page of a megabyte at a time.
+func each[T any](ctx context.Context, l *Ledger, table, condition string, values item) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		pages := dynamodb.NewQueryPaginator(l.db, &dynamodb.QueryInput{
+			TableName: &table, KeyConditionExpression: &condition, ExpressionAttributeValues: values, ConsistentRead: aws.Bool(true),
+			ExpressionAttributeNames: namesIn(condition),
+		})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				yield(*new(T), err)
+				return
+			}
+			for _, i := range page.Items {
+				var one T
+				if err := attributevalue.UnmarshalMap(i, &one); !yield(one, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
 // query reads all items of one hash key, consistently.
 func query[T any](ctx context.Context, l *Ledger, table, condition string, values item) ([]T, error) {
 	var all []T
-	pages := dynamodb.NewQueryPaginator(l.db, &dynamodb.QueryInput{
-		TableName: &table, KeyConditionExpression: &condition, ExpressionAttributeValues: values, ConsistentRead: aws.Bool(true),
-		ExpressionAttributeNames: namesIn(condition),
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	for one, err := range each[T](ctx, l, table, condition, values) {
 		if err != nil {
 			return nil, err
 		}
-		var items []T
-		if err := attributevalue.UnmarshalListOfMaps(page.Items, &items); err != nil {
-			return nil, err
-		}
-		all = append(all, items...)
+		all = append(all, one)
 	}
 	return all, nil
 }
@@ -162,11 +185,12 @@ func batchGet[T any](ctx context.Context, l *Ledger, table string, keys []item) 
 	return all, nil
 }
 
-// change is one conditional update.
+// change is one conditional update, or the removal of an item.
 type change struct {
 	table     string
 	key       item
 	update    string
+	remove    bool
 	condition string
 	names     map[string]string // placeholders beyond those of words
 	values    item
@@ -213,8 +237,30 @@ func isConflict(err error) bool {
 	return found
 }
 
-// write does one conditional update. A failed condition is ErrChanged; a conflict with a transaction is tried again.
+// part is a change as a part of a transaction.
+func (c change) part() types.TransactWriteItem {
+	if c.remove {
+		return types.TransactWriteItem{Delete: &types.Delete{
+			TableName: &c.table, Key: c.key, ConditionExpression: optional(c.condition), ExpressionAttributeNames: c.allNames(), ExpressionAttributeValues: c.values,
+		}}
+	}
+	return types.TransactWriteItem{Update: &types.Update{
+		TableName: &c.table, Key: c.key, UpdateExpression: &c.update, ConditionExpression: optional(c.condition),
+		ExpressionAttributeNames: c.allNames(), ExpressionAttributeValues: c.values,
+	}}
+}
+
+// write does one change. A failed condition is ErrChanged; a conflict with a transaction is tried again.
 func (l *Ledger) write(ctx context.Context, c change) error {
+	if c.remove {
+		in := &dynamodb.DeleteItemInput{
+			TableName: &c.table, Key: c.key, ConditionExpression: optional(c.condition), ExpressionAttributeNames: c.allNames(), ExpressionAttributeValues: c.values,
+		}
+		return unmet(l.retried(ctx, func() error {
+			_, err := l.db.DeleteItem(ctx, in)
+			return err
+		}))
+	}
 	in := &dynamodb.UpdateItemInput{
 		TableName: &c.table, Key: c.key, UpdateExpression: &c.update, ConditionExpression: optional(c.condition),
 		ExpressionAttributeNames: c.allNames(), ExpressionAttributeValues: c.values,
@@ -247,10 +293,7 @@ func (l *Ledger) transact(ctx context.Context, changes ...change) error {
 	}
 	in := &dynamodb.TransactWriteItemsInput{}
 	for _, c := range changes {
-		in.TransactItems = append(in.TransactItems, types.TransactWriteItem{Update: &types.Update{
-			TableName: &c.table, Key: c.key, UpdateExpression: &c.update, ConditionExpression: optional(c.condition),
-			ExpressionAttributeNames: c.allNames(), ExpressionAttributeValues: c.values,
-		}})
+		in.TransactItems = append(in.TransactItems, c.part())
 	}
 	return unmet(l.retried(ctx, func() error {
 		_, err := l.db.TransactWriteItems(ctx, in)

@@ -87,6 +87,18 @@ func start(t *testing.T, l *Ledger, id job.ID) job.Run {
 	return r
 }
 
+// pending is the whole outbox.
+func pending(t *testing.T, l *Ledger) (all []job.Notice, err error) {
+	t.Helper()
+	for n, err := range l.Outbox(t.Context()) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
 // ending is that of a run whose failure no attempt mends.
 func ending(r job.Run) job.Ending {
 	e := job.Ending{Run: r, To: job.Failed, Reason: r.Reason, Notices: []job.Notice{{Type: job.NoticeFailed, ID: r.ID, Token: r.Token, Reason: r.Reason, At: r.FinishedAt}}}
@@ -184,7 +196,7 @@ func TestRunGoesFromSlotToLastDay(t *testing.T) {
 		t.Errorf("runs: %+v, %v", got, err)
 	}
 	want := []job.Notice{{Type: job.NoticeSucceeded, ID: flights, Token: 1, At: now.Add(time.Minute)}}
-	if got, err := l.Outbox(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
+	if got, err := pending(t, l); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("outbox: %+v, %v", got, err)
 	}
 }
@@ -358,7 +370,7 @@ func TestAlertingDecisionLeavesANotice(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := job.Notice{Type: job.NoticeBlocked, ID: flights, Reason: d.Reason, At: now}
-	got, err := l.Outbox(t.Context())
+	got, err := pending(t, l)
 	if err != nil || !reflect.DeepEqual(got, []job.Notice{want}) {
 		t.Fatalf("got %+v, %v", got, err)
 	}
@@ -367,7 +379,7 @@ func TestAlertingDecisionLeavesANotice(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.At, want.Tries = later, 1
-	if got, err := l.Outbox(t.Context()); err != nil || !reflect.DeepEqual(got, []job.Notice{want}) {
+	if got, err := pending(t, l); err != nil || !reflect.DeepEqual(got, []job.Notice{want}) {
 		t.Errorf("told: got %+v, %v", got, err)
 	}
 	if err := l.Forget(t.Context(), want); err != nil {
@@ -376,7 +388,7 @@ func TestAlertingDecisionLeavesANotice(t *testing.T) {
 	if err := l.Telling(t.Context(), want, later); !errors.Is(err, ErrChanged) {
 		t.Errorf("a notice that was taken away came back: %v", err)
 	}
-	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 0 {
+	if got, err := pending(t, l); err != nil || len(got) != 0 {
 		t.Errorf("forgotten: got %+v, %v", got, err)
 	}
 }
@@ -419,7 +431,7 @@ func TestExportIsRecordedForThePresentOutputOnly(t *testing.T) {
 	if err := l.Exported(t.Context(), j, 837); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 1 {
+	if got, err := pending(t, l); err != nil || len(got) != 1 {
 		t.Errorf("not told yet: outbox: %+v, %v", got, err)
 	}
 	if err := l.Telling(t.Context(), j.Output(now), now); err != nil {
@@ -431,7 +443,7 @@ func TestExportIsRecordedForThePresentOutputOnly(t *testing.T) {
 	if got := get(t, l, flights); got.Exported == nil || *got.Exported != 838 || got.Loading != 0 {
 		t.Errorf("exported: %v, on their way: %d", got.Exported, got.Loading)
 	}
-	if got, err := l.Outbox(t.Context()); err != nil || len(got) != 0 {
+	if got, err := pending(t, l); err != nil || len(got) != 0 {
 		t.Errorf("outbox: %+v, %v", got, err)
 	}
 	// What the record job writes is read as counts and commit.
@@ -571,18 +583,25 @@ func TestRejectedFilesAreKeptApart(t *testing.T) {
 	}
 }
 
-func TestLastSweepIsTheOneThatWasNoted(t *testing.T) {
-	l, _ := open(t)
-	if at, err := l.LastSweep(t.Context()); err != nil || !at.IsZero() {
-		t.Errorf("before any: %s, %v", at, err)
+func TestPassIsAsItWasSavedAndOnlyOneGoesOnWithIt(t *testing.T) {
+	l, db := open(t)
+	if got, err := l.Pass(t.Context()); err != nil || got != (Pass{}) {
+		t.Errorf("before any: %+v, %v", got, err)
 	}
-	for _, began := range []time.Time{now, now.Add(time.Hour)} {
-		if err := l.Swept(t.Context(), began); err != nil {
+	// A release of before wrote when it was last through.
+	emulator.Set(t, db, l.tables.Progress, item{"name": str(passItem)}, item{"at": str(stamp(now))})
+	was := Pass{Last: now}
+	for _, is := range []Pass{{Last: now, Began: now.Add(time.Hour)}, {Last: now, Began: now.Add(time.Hour), After: "flights/2013-01-01/", Failed: true}, {Last: now.Add(time.Hour)}} {
+		if got, err := l.Pass(t.Context()); err != nil || got != was {
+			t.Errorf("%+v, %v, not %+v", got, err, was)
+		}
+		if err := l.SavePass(t.Context(), was, is); err != nil {
 			t.Fatal(err)
 		}
-		if at, err := l.LastSweep(t.Context()); err != nil || !at.Equal(began) {
-			t.Errorf("%s, %v, not %s", at, err, began)
+		if err := l.SavePass(t.Context(), was, Pass{}); !errors.Is(err, ErrChanged) && was.Began != is.Began {
+			t.Errorf("two go on from %+v: %v", was, err)
 		}
+		was = is
 	}
 }
 

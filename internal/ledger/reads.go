@@ -4,12 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-data/sluice/internal/job"
@@ -49,7 +48,9 @@ func (l *Ledger) List(ctx context.Context) ([]job.Job, error) {
 	}
 	jobs := make([]job.Job, 0, len(items))
 	for _, i := range items {
-		jobs = append(jobs, i.job())
+		if !strings.HasPrefix(i.Feed, "#") {
+			jobs = append(jobs, i.job())
+		}
 	}
 	slices.SortFunc(jobs, func(a, b job.Job) int {
 		return cmp.Or(cmp.Compare(a.Feed, b.Feed), cmp.Compare(a.Day, b.Day))
@@ -154,30 +155,45 @@ func (l *Ledger) Board(ctx context.Context) (job.Board, error) {
 		if b.Slots, err = ids(p.Jobs); err != nil {
 			return job.Board{}, fmt.Errorf("ledger: slots: %w", err)
 		}
-		open, err := ids(p.Open)
+		left, err := ids(p.Open)
 		if err != nil {
 			return job.Board{}, fmt.Errorf("ledger: open jobs: %w", err)
 		}
-		for _, id := range slices.Concat(b.Slots, open) {
+		for _, id := range slices.Concat(b.Slots, left) {
 			wanted[id] = true
 		}
 	}
 	names := slices.Sorted(maps.Keys(feeds))
-	current := make([][]jobItem, len(names))
+	current := make([][]job.Job, len(names))
+	var open []job.ID
 	reads, once := errgroup.WithContext(ctx)
 	reads.SetLimit(readsAtOnce) // a slot that is free waits for these reads
+	reads.Go(func() (err error) {
+		open, err = l.open(once)
+		return err
+	})
 	for n, name := range names {
-		reads.Go(func() (err error) {
+		reads.Go(func() error {
 			since := cmp.Or(string(b.LastDay[name]), "0")
-			current[n], err = query[jobItem](once, l, l.tables.Jobs, "feed = :feed AND #day >= :day", item{":feed": str(name), ":day": str(since)})
-			return wrap(err, "ledger: jobs of feed %s", name)
+			for i, err := range each[jobItem](once, l, l.tables.Jobs, "feed = :feed AND #day >= :day", item{":feed": str(name), ":day": str(since)}) {
+				if err != nil {
+					return wrap(err, "ledger: jobs of feed %s", name)
+				}
+				current[n] = append(current[n], i.job())
+			}
+			return nil
 		})
 	}
 	if err := reads.Wait(); err != nil {
 		return job.Board{}, err
 	}
-	for _, i := range slices.Concat(current...) {
-		b.Jobs[i.job().ID] = i.job()
+	for _, jobs := range current {
+		for _, j := range jobs {
+			b.Jobs[j.ID] = j
+		}
+	}
+	for _, id := range open {
+		wanted[id] = true
 	}
 	if err := l.add(ctx, b, wanted); err != nil {
 		return job.Board{}, fmt.Errorf("ledger: open jobs: %w", err)
@@ -196,6 +212,22 @@ func (l *Ledger) Board(ctx context.Context) (job.Board, error) {
 	return b, nil
 }
 
+// open returns the jobs that have not ended, whichever day they are of.
+func (l *Ledger) open(ctx context.Context) ([]job.ID, error) {
+	var all []job.ID
+	for i, err := range each[jobItem](ctx, l, l.tables.Jobs, "feed = :open", item{":open": str(openItems)}) {
+		var id job.ID
+		if err == nil {
+			id, err = job.ParseID(i.Day)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("ledger: open jobs: %w", err)
+		}
+		all = append(all, id)
+	}
+	return all, nil
+}
+
 // add reads the jobs that a board lacks.
 func (l *Ledger) add(ctx context.Context, b job.Board, wanted map[job.ID]bool) error {
 	var keys []item
@@ -206,7 +238,8 @@ func (l *Ledger) add(ctx context.Context, b job.Board, wanted map[job.ID]bool) e
 	}
 	more, err := batchGet[jobItem](ctx, l, l.tables.Jobs, keys)
 	for _, i := range more {
-		b.Jobs[i.job().ID] = i.job()
+		j := i.job()
+		b.Jobs[j.ID] = j
 	}
 	return err
 }
@@ -224,30 +257,20 @@ func ids(texts []string) ([]job.ID, error) {
 	return all, nil
 }
 
-// Outbox returns what is still to be told, in a fixed order.
-func (l *Ledger) Outbox(ctx context.Context) ([]job.Notice, error) {
-	all, err := l.read(ctx, l.tables.Progress, item{"name": str(outboxItem)})
-	if err != nil {
-		return nil, fmt.Errorf("ledger: outbox: %w", err)
+// Outbox reads what is still to be told, in a fixed order and a page of a megabyte at a time, however much it is. What is noted or taken
+// out meanwhile may or may not be among it.
+func (l *Ledger) Outbox(ctx context.Context) iter.Seq2[job.Notice, error] {
+	return func(yield func(job.Notice, error) bool) {
+		for i, err := range each[noticeItem](ctx, l, l.tables.Jobs, "feed = :outbox", item{":outbox": str(outboxItems)}) {
+			var n job.Notice
+			if err == nil {
+				n, err = i.notice()
+			}
+			if !yield(n, wrap(err, "ledger: outbox")) || err != nil {
+				return
+			}
+		}
 	}
-	var notices []job.Notice
-	for key, value := range all {
-		entry, ok := value.(*types.AttributeValueMemberM)
-		if !ok {
-			continue // the item's own key
-		}
-		var i noticeItem
-		if err := attributevalue.UnmarshalMap(entry.Value, &i); err != nil {
-			return nil, fmt.Errorf("ledger: outbox: %s: %w", key, err)
-		}
-		n, err := i.notice()
-		if err != nil {
-			return nil, fmt.Errorf("ledger: outbox: %s: %w", key, err)
-		}
-		notices = append(notices, n)
-	}
-	slices.SortFunc(notices, func(a, b job.Notice) int { return strings.Compare(noticeKey(a), noticeKey(b)) })
-	return notices, nil
 }
 
 func wrap(err error, format string, args ...any) error {

@@ -45,7 +45,11 @@ func (l *Ledger) Create(ctx context.Context, id job.ID, size sizing.Decision, un
 
 // opened puts a job among those that every board has, whichever day it is of; Finish and Act take it out when it has ended.
 func (l *Ledger) opened(id job.ID) change {
-	return change{table: l.tables.Progress, key: item{"name": str(slotsItem)}, update: "ADD #open :set", values: item{":set": set(id.String())}}
+	return change{table: l.tables.Jobs, key: besideJobs(openItems, id.String()), update: "SET job = :job", values: item{":job": str(id.String())}}
+}
+
+func (l *Ledger) ended(id job.ID) change {
+	return change{table: l.tables.Jobs, key: besideJobs(openItems, id.String()), remove: true}
 }
 
 // SaveUnread records what of a job's day cannot be read, in whatever state the job is. It returns ErrChanged when it is not as it was read.
@@ -88,11 +92,11 @@ func (l *Ledger) Act(ctx context.Context, was, is job.Job) error {
 	changes := []change{c}
 	if is.State != job.Running {
 		changes[0].update += " REMOVE " + ticket
-		slots := l.opened(is.ID)
+		index := l.opened(is.ID)
 		if is.State.Ended() {
-			slots.update = "DELETE #open :set"
+			index = l.ended(is.ID)
 		}
-		changes = append(changes, slots)
+		changes = append(changes, index)
 	}
 	if is.State == job.Cancelled && is.Done() {
 		changes = append(changes, l.note(is.Output(act.At))) // the day is closed again
@@ -258,12 +262,11 @@ func (l *Ledger) Finish(ctx context.Context, e job.Ending, lastDay job.Day) erro
 		},
 	}
 	slots := change{
-		table: l.tables.Progress, key: item{"name": str(slotsItem)}, update: "DELETE jobs :set, #open :set", values: item{":set": set(r.ID.String())},
+		table: l.tables.Progress, key: item{"name": str(slotsItem)}, update: "DELETE jobs :set", values: item{":set": set(r.ID.String())},
 	}
 	if !e.RetryAt.IsZero() {
 		ended.update = "SET #state = :to, reason = :reason, finishedAt = :now, retryAt = :retry, trouble = :reason REMOVE " + ticket + ", #cancel"
 		ended.values[":retry"] = str(stamp(e.RetryAt))
-		slots.update = "DELETE jobs :set"
 	}
 	if e.To == job.Succeeded {
 		ended.update += ", exported" // BigQuery has the revision before, until this one is exported
@@ -278,7 +281,14 @@ func (l *Ledger) Finish(ctx context.Context, e job.Ending, lastDay job.Day) erro
 		table: l.tables.Runs, key: runKey(r.ID, r.Token), update: "SET #state = :state, reason = :reason, finishedAt = :now",
 		values: item{":state": str(string(r.State)), ":reason": str(r.Reason), ":now": now},
 	}
-	return wrap(l.transact(ctx, ended, slots, feed, run, l.note(e.Notices...)), "ledger: run %s#%d", r.ID, r.Token)
+	changes := []change{ended, slots, feed, run}
+	for _, n := range e.Notices {
+		changes = append(changes, l.note(n))
+	}
+	if e.To.Ended() {
+		changes = append(changes, l.ended(r.ID))
+	}
+	return wrap(l.transact(ctx, changes...), "ledger: run %s#%d", r.ID, r.Token)
 }
 
 // LastDay returns the last day of a feed that succeeded, or "".
@@ -350,7 +360,7 @@ func (l *Ledger) Exported(ctx context.Context, j job.Job, rows int64) error {
 		return fmt.Errorf("ledger: export of job %s: %w", j.ID, err)
 	}
 	told := l.forget(j.Output(time.Time{}))
-	told.condition, told.values = "#notice.tries > :none", item{":none": num(0)}
+	told.condition, told.values = "tries > :none", item{":none": num(0)}
 	if err := l.write(ctx, told); err != nil && !errors.Is(err, ErrChanged) {
 		return fmt.Errorf("ledger: export of job %s: %w", j.ID, err)
 	}
@@ -364,7 +374,7 @@ func (l *Ledger) Telling(ctx context.Context, n job.Notice, now time.Time) error
 	n.At = now
 	n.Tries++
 	c := l.note(n)
-	c.condition = "#notice.tries = :known"
+	c.condition = "tries = :known"
 	c.values[":known"] = num(int64(known))
 	return wrap(l.write(ctx, c), "ledger: notice %s", noticeKey(n))
 }
@@ -381,26 +391,20 @@ func (l *Ledger) Forget(ctx context.Context, n job.Notice) error {
 
 func noticeKey(n job.Notice) string { return fmt.Sprintf("%s#%d:%s", n.ID, n.Token, n.Type) }
 
-// note puts notices into the outbox, two at most.
-func (l *Ledger) note(notices ...job.Notice) change {
-	c := change{table: l.tables.Progress, key: item{"name": str(outboxItem)}, update: "SET ", names: map[string]string{}, values: item{}}
-	for i, n := range notices {
-		name := []string{"notice", "another"}[i]
-		c.update += []string{"", ", "}[i] + "#" + name + " = :" + name
-		c.names["#"+name] = noticeKey(n)
-		c.values[":"+name] = &types.AttributeValueMemberM{Value: item{
-			"type": str(string(n.Type)), "job": str(n.ID.String()), "token": num(n.Token), "reason": str(n.Reason), "at": str(stamp(n.At)), "tries": num(int64(n.Tries)),
-			"quiet": &types.AttributeValueMemberBOOL{Value: n.Quiet},
-		}}
+// note puts a notice into the outbox.
+func (l *Ledger) note(n job.Notice) change {
+	return change{
+		table: l.tables.Jobs, key: besideJobs(outboxItems, noticeKey(n)),
+		update: "SET #type = :type, job = :job, #token = :token, reason = :reason, #at = :at, tries = :tries, quiet = :quiet",
+		values: item{
+			":type": str(string(n.Type)), ":job": str(n.ID.String()), ":token": num(n.Token), ":reason": str(n.Reason), ":at": str(stamp(n.At)), ":tries": num(int64(n.Tries)),
+			":quiet": &types.AttributeValueMemberBOOL{Value: n.Quiet},
+		},
 	}
-	return c
 }
 
 func (l *Ledger) forget(n job.Notice) change {
-	return change{
-		table: l.tables.Progress, key: item{"name": str(outboxItem)},
-		update: "REMOVE #notice", names: map[string]string{"#notice": noticeKey(n)},
-	}
+	return change{table: l.tables.Jobs, key: besideJobs(outboxItems, noticeKey(n)), remove: true}
 }
 
 func fileKey(f job.File) item {

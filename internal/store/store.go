@@ -38,29 +38,47 @@ func (b Bucket) URI(key string) string { return "s3://" + b.name + "/" + key }
 
 // List returns the current objects whose key begins with prefix and sorts after the given one, as files without a job.
 func (b Bucket) List(ctx context.Context, prefix, after string) ([]job.File, error) {
-	var files []job.File
-	// Versions are listed rather than objects because only they have their ids.
+	var all []job.File
+	for {
+		files, next, err := b.Page(ctx, prefix, after)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, files...)
+		if next == "" {
+			return all, nil
+		}
+		after = next
+	}
+}
+
+// Page returns the first of the objects that List returns, a thousand at most, and the key after which to go on; "" when there are no more.
+func (b Bucket) Page(ctx context.Context, prefix, after string) ([]job.File, string, error) {
+	// Versions are listed rather than objects because only they have their ids. Of one key the latest comes first, so that a page that ends
+	// in the midst of a key's versions lacks nothing.
+	// https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html
 	in := &s3.ListObjectVersionsInput{Bucket: &b.name, Prefix: &prefix}
 	if after != "" {
 		in.KeyMarker = &after
 	}
-	pages := s3.NewListObjectVersionsPaginator(b.s3, in)
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("list s3://%s/%s: %w", b.name, prefix, err)
-		}
-		for _, v := range page.Versions {
-			if !aws.ToBool(v.IsLatest) || aws.ToString(v.Key) <= after {
-				continue
-			}
-			files = append(files, job.File{
-				Bucket: b.name, Key: aws.ToString(v.Key), Bytes: aws.ToInt64(v.Size), ETag: strings.Trim(aws.ToString(v.ETag), `"`),
-				VersionID: aws.ToString(v.VersionId), LandedAt: aws.ToTime(v.LastModified).Truncate(time.Second), // as AWS has it
-			})
-		}
+	page, err := b.s3.ListObjectVersions(ctx, in)
+	if err != nil {
+		return nil, "", fmt.Errorf("list s3://%s/%s: %w", b.name, prefix, err)
 	}
-	return files, nil
+	var files []job.File
+	for _, v := range page.Versions {
+		if !aws.ToBool(v.IsLatest) || aws.ToString(v.Key) <= after {
+			continue
+		}
+		files = append(files, job.File{
+			Bucket: b.name, Key: aws.ToString(v.Key), Bytes: aws.ToInt64(v.Size), ETag: strings.Trim(aws.ToString(v.ETag), `"`),
+			VersionID: aws.ToString(v.VersionId), LandedAt: aws.ToTime(v.LastModified).Truncate(time.Second), // as AWS has it
+		})
+	}
+	if !aws.ToBool(page.IsTruncated) {
+		return files, "", nil
+	}
+	return files, aws.ToString(page.NextKeyMarker), nil
 }
 
 // Read opens an object. It returns ErrNotFound when there is none.

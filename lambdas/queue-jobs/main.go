@@ -36,8 +36,7 @@ func wire(country discovery.Country, cfg aws.Config) (any, error) {
 		intake:   driver.Intake{Ledger: book, Landing: landing, Alerts: topics, Zone: zone, Now: time.Now},
 		promoter: driver.Promoter{Ledger: book, Landing: landing, Tickets: tickets, Topics: topics, Zone: zone, Parallel: country.Parallel, Now: time.Now},
 		teller:   driver.Teller{Ledger: book, Artifacts: store.NewBucket(objects, country.Buckets.Artifacts), Topics: topics, Now: time.Now},
-		diary:    book,
-		now:      time.Now,
+		ledger:   book,
 	}
 	return h.Handle, nil
 }
