@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
@@ -218,7 +219,7 @@ def _current(page: _Page, owner: bool) -> Iterable[_Row]:
         if owner:
             page.people(entry)
 
-    return (_Row(key, write=lambda root, key=key: write(key, root)) for key in sorted(objects))
+    return (_Row(key, write=functools.partial(write, key)) for key in sorted(objects))
 
 
 def _describe(page: _Page, entry: Element, item: Mapping[str, Any]) -> None:
@@ -278,7 +279,7 @@ def _all_versions(page: _Page) -> Iterable[_Row]:
     }
     for key in sorted(keys):
         for version in reversed(_history(page.bucket, key)):
-            yield _Row(key, version["version_id"], lambda root, key=key, version=version: write(key, version, root))
+            yield _Row(key, version["version_id"], functools.partial(write, key, version))
 
 
 def _uploads(bucket: str, query: Query) -> _Page:
@@ -312,4 +313,4 @@ def _open_uploads(page: _Page) -> Iterable[_Row]:
         (upload["key"], i, upload) for i, upload in s3._multipart_uploads.items() if upload["bucket"] == page.bucket
     ]
     for key, upload_id, upload in sorted(found, key=lambda item: item[:2]):
-        yield _Row(key, upload_id, lambda root, i=upload_id, upload=upload: write(i, upload, root))
+        yield _Row(key, upload_id, functools.partial(write, upload_id, upload))
