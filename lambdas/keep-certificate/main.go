@@ -21,7 +21,7 @@ import (
 func main() { lambdaenv.Start(wire) }
 
 func wire(country discovery.Country, cfg aws.Config) (any, error) {
-	return (&handler{country.Region, object{s3.NewFromConfig(cfg, patient), country.Buckets.Artifacts, country.Compute.CertificateKey}, time.Now}).Handle, nil
+	return (&handler{country.Region, object{s3.NewFromConfig(lambdaenv.NewRole(cfg), patient), country.Buckets.Artifacts, country.Compute.CertificateKey}, time.Now}).Handle, nil
 }
 
 // patient has calls repeated that the function may not make: the deployment invokes it as soon as it is there, and what a new role may do

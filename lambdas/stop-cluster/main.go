@@ -30,6 +30,7 @@ import (
 func main() { lambdaenv.Start(wire) }
 
 func wire(country discovery.Country, cfg aws.Config) (any, error) {
+	cfg = lambdaenv.NewRole(cfg) // a deployment invokes it right after it made or changed the role
 	h := &handler{
 		country: country.Country, patience: time.Duration(country.Compute.QuietMinutes) * time.Minute,
 		clusters: api{emr.NewFromConfig(cfg), country, pause}, serverless: stopper{emrserverless.NewFromConfig(cfg), country.Compute.Serverless.ApplicationID, pause}, ledger: ledger.New(dynamodb.NewFromConfig(cfg), country.Tables),

@@ -16,6 +16,8 @@ from ministack.core.iam_evaluator import EvalContext, ParsedStatement
 from ministack.core.responses import get_account_id, get_region
 from ministack.services import athena, dynamodb, kms, s3, sns, sqs, tagging
 
+from local.cloud import roles
+
 Data = dict[str, Any]
 
 _DYNAMODB_DATA = re.compile(r":(Get|Put|Update|Delete|Batch\w+)Item|:Query|:Scan|:ConditionCheck")
@@ -39,6 +41,8 @@ def install(tagged: dict[str, Tagged]) -> None:
     )
 
     def first_match(ctx: EvalContext, statements: list[ParsedStatement], effect: str) -> ParsedStatement | None:
+        if effect == "Allow" and roles.is_new_session(ctx.principal_arn):
+            return None
         resolved = [found for found in (resolve(statement, ctx) for statement in statements) if found is not None]
         found: ParsedStatement | None = stock_match(ctx, resolved, effect)
         return found

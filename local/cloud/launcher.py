@@ -66,6 +66,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--emr-list-seconds", type=float, default=0, help="how long a new cluster is missing in EMR's list of clusters"
     )
+    parser.add_argument(
+        "--role-seconds", type=float, default=0, help="how long a new role is unknown to services; on AWS some seconds"
+    )
     parser.add_argument("--aws-only", action="store_true", help="start no Google side")
     args = parser.parse_args(argv)
     home = args.home.resolve()
@@ -142,6 +145,7 @@ def _serve(home: Path, jars: Path, fake_gcs_server: Path, google: bool, options:
 def _aws_options(args: argparse.Namespace) -> list[str]:
     """What the AWS side is started with, besides where it is."""
     options = ["--metric-seconds", str(args.metric_seconds), "--emr-list-seconds", str(args.emr_list_seconds)]
+    options += ["--role-seconds", str(args.role_seconds)]
     return options + (["--emr-quota", *map(str, args.emr_quota)] if args.emr_quota else [])
 
 

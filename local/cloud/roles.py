@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 import secrets
 import time
 from typing import Any
 
 from ministack.core import iam_evaluator
-from ministack.core.responses import get_account_id, get_region
-from ministack.services import iam, sts
+from ministack.core.responses import error_response_json, get_account_id, get_region
+from ministack.services import iam, lambda_svc, sts
 
 _SESSION_SECONDS = 12 * 3600
 
 
+# How long a role is new: what was made gets around in AWS in seconds, and until then it can neither be assumed nor do anything.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+_new_seconds = 0.0
+
+
 class Refused(Exception):
     """Why AWS would refuse to use a role."""
+
+
+def install(new_seconds: float) -> None:
+    """Says how long a role is new, and has Lambda take no function with one."""
+    global _new_seconds
+    _new_seconds = new_seconds
+    stock = lambda_svc._create_function
+
+    def create_function(data: dict[str, Any]) -> Any:
+        record = iam._roles.get(data.get("Role", "").rpartition("/")[2])
+        if record is not None and is_new(record):
+            message = "The role defined for the function cannot be assumed by Lambda."
+            return error_response_json("InvalidParameterValueException", message, 400)
+        return stock(data)
+
+    lambda_svc._create_function = create_function
+
+
+def is_new(record: dict[str, Any]) -> bool:
+    """Whether services have not heard of a role yet."""
+    made = calendar.timegm(time.strptime(record["CreateDate"], "%Y-%m-%dT%H:%M:%SZ"))
+    return time.time() < made + _new_seconds
+
+
+def is_new_session(principal: str) -> bool:
+    """Whether a principal is a session of a role that is new."""
+    kind, _, name = principal.rpartition(":")[2].partition("/")
+    record = iam._roles.get(name.partition("/")[0]) if kind == "assumed-role" else None
+    return record is not None and is_new(record)
 
 
 def role(name_or_arn: str) -> dict[str, Any]:
@@ -41,6 +76,8 @@ def role_of_profile(name_or_arn: str) -> dict[str, Any]:
 
 def check_trust(record: dict[str, Any], service: str) -> None:
     """Refuses a role whose trust policy does not let the service assume it."""
+    if is_new(record):
+        raise Refused(f"role {record['Arn']} cannot be assumed by {service}: it is new")
     if not _trusts(record.get("AssumeRolePolicyDocument") or {}, service):
         raise Refused(f"role {record['Arn']} does not trust {service}")
 

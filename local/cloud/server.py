@@ -26,6 +26,7 @@ from local.cloud import (
     networks,
     offerings,
     processes,
+    roles,
     states,
     trails,
 )
@@ -46,12 +47,14 @@ def main() -> None:
     parser.add_argument("--metric-seconds", type=float, default=60)
     parser.add_argument("--emr-quota", type=float, nargs=2, metavar=("BURST", "RATE"))
     parser.add_argument("--emr-list-seconds", type=float, default=0)
+    parser.add_argument("--role-seconds", type=float, default=0)
     args = parser.parse_args()
     processes.die_with_parent()
     processes.adopt_orphans()
     # A container engine on this machine is none of the local cloud's business: never look for one.
     app._docker_socket_present = lambda: False
     endpoint = f"http://127.0.0.1:{args.port}"
+    roles.install(args.role_seconds)
     functions.install(args.home)
     athena.install(endpoint)
     descriptions.install()

@@ -6,6 +6,9 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+from botocore.exceptions import ClientError
+
 from .conftest import Account, Launched, alive, children, run_job_flow, step, wait_for
 
 
@@ -91,3 +94,23 @@ def test_killed_server_ends_the_launcher_and_every_child(tmp_path: Path) -> None
     assert [pid for pid in everyone if alive(pid)] == []
     assert launched.state["pid"] is None
     assert (tmp_path / "cloud/unsaved").exists()
+
+
+def test_new_role_is_unknown_to_services_for_as_long_as_the_launcher_says(tmp_path: Path) -> None:
+    cloud = Launched(tmp_path, "--role-seconds", "3600")
+    try:
+        root = Account(cloud.endpoint)
+        root.client("s3").create_bucket(Bucket="new")
+        put = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::new/*"}
+        arn = root.role("new", "lambda.amazonaws.com", put)
+        with pytest.raises(ClientError, match="AccessDenied"):
+            root.as_role(arn).client("s3").put_object(Bucket="new", Key="a", Body=b"x")
+        with pytest.raises(ClientError, match="cannot be assumed by Lambda"):
+            root.function("new", arn, "def handle(event): return {}")
+        root.client("glue").create_database(DatabaseInput={"Name": "new"})
+        glue = root.role("new-glue", "glue.amazonaws.com", put)
+        targets = {"S3Targets": [{"Path": "s3://new/a"}]}
+        with pytest.raises(ClientError, match="cannot be assumed by glue"):
+            root.client("glue").create_crawler(Name="new", Role=glue, DatabaseName="new", Targets=targets)
+    finally:
+        cloud.stop()
