@@ -33,7 +33,8 @@ type NightlyArgs struct {
 }
 
 // Nightly is what is done once a day: a crawler describes the files that landed, so that landing can be queried as any other stage, and
-// then the upkeep drops what the tables do not need any more. A workflow shows both as one, and its runs.
+// the upkeep drops what the tables do not need any more. Neither waits for the other, whose failure is no reason to leave it. A workflow
+// shows both as one, and its runs.
 type Nightly struct {
 	pulumi.ResourceState
 
@@ -56,24 +57,15 @@ func NewNightly(ctx *pulumi.Context, name string, args *NightlyArgs, opts ...pul
 		return nil, err
 	}
 	workflow, err := glue.NewWorkflow(ctx, name+"-nightly", &glue.WorkflowArgs{Name: pulumi.String(args.Prefix + "-nightly"),
-		Description: pulumi.String("Describes what landed, then drops what the tables do not need any more"), MaxConcurrentRuns: pulumi.Int(1), Tags: tagged(args.Tags)}, pulumi.Parent(n))
+		Description: pulumi.String("Describes what landed, and drops what the tables do not need any more"), MaxConcurrentRuns: pulumi.Int(1), Tags: tagged(args.Tags)}, pulumi.Parent(n))
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range []struct {
-		child, physical string
-		args            glue.TriggerArgs
-	}{
-		{name + "-nightly", args.Prefix + "-nightly", glue.TriggerArgs{Type: pulumi.String("SCHEDULED"), Schedule: pulumi.String(withDefaultText(args.Schedule, "cron(30 3 * * ? *)")),
-			Actions: glue.TriggerActionArray{&glue.TriggerActionArgs{CrawlerName: crawler.Name}}}},
-		{name + "-crawled", args.Prefix + "-crawled", glue.TriggerArgs{Type: pulumi.String("CONDITIONAL"),
-			Predicate: &glue.TriggerPredicateArgs{Conditions: glue.TriggerPredicateConditionArray{&glue.TriggerPredicateConditionArgs{CrawlerName: crawler.Name, CrawlState: pulumi.String("SUCCEEDED")}}},
-			Actions:   glue.TriggerActionArray{&glue.TriggerActionArgs{JobName: upkeep.Name}}}},
-	} {
-		t.args.Name, t.args.WorkflowName, t.args.Enabled, t.args.Tags = pulumi.String(t.physical), workflow.Name, pulumi.Bool(args.Enabled), tagged(args.Tags)
-		if _, err := glue.NewTrigger(ctx, t.child, &t.args, pulumi.Parent(n)); err != nil {
-			return nil, err
-		}
+	if _, err := glue.NewTrigger(ctx, name+"-nightly", &glue.TriggerArgs{Name: pulumi.String(args.Prefix + "-nightly"), WorkflowName: workflow.Name,
+		Type: pulumi.String("SCHEDULED"), Schedule: pulumi.String(withDefaultText(args.Schedule, "cron(30 3 * * ? *)")), Enabled: pulumi.Bool(args.Enabled),
+		Actions: glue.TriggerActionArray{&glue.TriggerActionArgs{CrawlerName: crawler.Name}, &glue.TriggerActionArgs{JobName: upkeep.Name}}, Tags: tagged(args.Tags)},
+		pulumi.Parent(n)); err != nil {
+		return nil, err
 	}
 	n.Workflow, n.Crawler = workflow.Name, crawler.Name
 	return n, ctx.RegisterResourceOutputs(n, pulumi.Map{"workflow": n.Workflow, "crawler": n.Crawler})
@@ -81,15 +73,20 @@ func NewNightly(ctx *pulumi.Context, name string, args *NightlyArgs, opts ...pul
 
 // crawler creates the crawler of landed files: a table a feed, a partition a day, every column text. What a value means is the contract's
 // to say, and is found out after landing.
+//
+// It crawls the bucket, not the feeds' folders: a crawl fails on a folder that is not there, which a feed's is not before its first file.
+// Of each day it reads the beginning of one file, because what is read of days in a colder storage class is paid by the byte, and a
+// crawler cannot leave a class out. Crawls of new folders only make no tables after the first one, so no new feed's.
+// https://docs.aws.amazon.com/glue/latest/dg/incremental-crawls.html
 func (n *Nightly) crawler(ctx *pulumi.Context, name string, args *NightlyArgs) (*glue.Crawler, error) {
 	role, err := glueRole(ctx, name, args.Glue.args.Account, args.Glue.args.Region, args.CrawlerPolicy, args.Tags, pulumi.Parent(n))
 	if err != nil {
 		return nil, err
 	}
 	classifiers, known := pulumi.StringArray{}, map[string]bool{}
-	targets := glue.CrawlerS3TargetArray{}
+	targets := glue.CrawlerS3TargetArray{&glue.CrawlerS3TargetArgs{Path: pulumi.Sprintf("s3://%s", args.Landing), SampleSize: pulumi.Int(1),
+		Exclusions: pulumi.StringArray{pulumi.String("**/" + job.Marker)}}}
 	for _, feed := range sortedNames(args.Feeds) {
-		targets = append(targets, &glue.CrawlerS3TargetArgs{Path: pulumi.Sprintf("s3://%s/%s", args.Landing, feed), Exclusions: pulumi.StringArray{pulumi.String("**/" + job.Marker)}})
 		delimiter := args.Feeds[feed]
 		if known[delimiter] {
 			continue

@@ -103,3 +103,52 @@ func TestBucketOfTheTrailIsNoneThatItRecords(t *testing.T) {
 		}
 	}
 }
+
+func TestTrailRecordsWhatIsChosen(t *testing.T) {
+	const lake = `{"fieldSelectors":[{"equals":["Data"],"field":"eventCategory"},{"equals":["AWS::S3::Object"],"field":"resources.type"},{"field":"resources.ARN","startsWiths":["arn:aws:s3:::sluice-"]}],"name":"Objects of the lake"}`
+	manages := func(more string) string {
+		return `{"fieldSelectors":[{"equals":["Management"],"field":"eventCategory"}` + more + `],"name":"What manages resources"}`
+	}
+	const writes, noKeys = `,{"equals":["false"],"field":"readOnly"}`, `,{"field":"eventSource","notEquals":["kms.amazonaws.com"]}`
+	for name, c := range map[string]struct {
+		args TrailArgs
+		want string
+	}{
+		"by default":   {TrailArgs{}, "[" + manages(noKeys) + "," + lake + "]"},
+		"changes only": {TrailArgs{ManagementEvents: ManagementWrites}, "[" + manages(writes+noKeys) + "," + lake + "]"},
+		"objects only": {TrailArgs{ManagementEvents: NoManagementEvents}, "[" + lake + "]"},
+		"uses of keys": {TrailArgs{KMSEvents: true}, "[" + manages("") + "," + lake + "]"},
+		"no objects":   {TrailArgs{DataEvents: NoDataEvents}, "[" + manages(noKeys) + "]"},
+	} {
+		registered := record(t, func(ctx *pulumi.Context) error {
+			args := c.args
+			args.TrailName, args.Account, args.Region, args.BucketName, args.LakePrefix = "sluice-prod", "111122223333", "eu-west-1", pulumi.String("records"), "sluice-"
+			_, err := NewTrail(ctx, "shared", &args)
+			return err
+		})
+		got, err := json.Marshal(only(registered, "aws:cloudtrail/trail:Trail")[0].Inputs["advancedEventSelectors"])
+		if err != nil || string(got) != c.want {
+			t.Errorf("%s: %s, %v; want %s", name, got, err, c.want)
+		}
+	}
+}
+
+func TestRecordsAreLockedForAsLongAsIsChosen(t *testing.T) {
+	for days, want := range map[int]string{0: "", 30: `{"defaultRetention":{"days":30,"mode":"COMPLIANCE"}}`} {
+		registered := record(t, func(ctx *pulumi.Context) error {
+			_, err := NewTrail(ctx, "shared", &TrailArgs{TrailName: "sluice-prod", Account: "111122223333", Region: "eu-west-1", BucketName: pulumi.String("records"), LakePrefix: "sluice-", LockDays: days, Protect: true})
+			return err
+		})
+		rule := ""
+		for _, lock := range only(registered, "aws:s3/bucketObjectLockConfigurationV2:BucketObjectLockConfigurationV2") {
+			text, err := json.Marshal(lock.Inputs["rule"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			rule += string(text)
+		}
+		if rule != want {
+			t.Errorf("%d days: %s, want %s", days, rule, want)
+		}
+	}
+}

@@ -40,7 +40,7 @@ var needs = map[string]FunctionArgs{
 
 	PublishCPU:      {},
 	StopCluster:     {TimeoutSeconds: 900, Single: true}, // two at once would end a cluster twice; EMR takes minutes to end all of them
-	KeepCertificate: {TimeoutSeconds: 120}, // it waits until what its new role may do has got around
+	KeepCertificate: {TimeoutSeconds: 120},               // it waits until what its new role may do has got around
 
 	TellFault: {Single: true}, // two at once would tell twice
 }

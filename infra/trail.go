@@ -11,23 +11,34 @@ import (
 
 // The data events that a Trail records.
 const (
-	AllDataEvents  = "all"    // AllDataEvents records who read and who wrote which object.
-	DataWrites     = "writes" // DataWrites records who wrote and deleted objects only.
-	NoDataEvents   = "none"   // NoDataEvents records calls that manage resources, and none on objects.
-	trailRetention = 365      // days
+	AllDataEvents = "all"    // AllDataEvents records who read and who wrote which object.
+	DataWrites    = "writes" // DataWrites records who wrote and deleted objects only.
+	NoDataEvents  = "none"   // NoDataEvents records calls that manage resources, and none on objects.
+	TrailLogDays  = 365      // TrailLogDays is how many days records are kept by default.
+)
+
+// The management events that a Trail records.
+const (
+	AllManagementEvents = "all"       // AllManagementEvents records every call that looks at or changes a resource.
+	ManagementWrites    = "writeOnly" // ManagementWrites records those that change something only.
+	NoManagementEvents  = "none"      // NoManagementEvents records none; then data events are all that there is.
+	keyEvents           = "kms.amazonaws.com"
 )
 
 // TrailArgs is what a Trail is made of.
 type TrailArgs struct {
-	TrailName  string             // TrailName is the trail's physical name, and begins its key's alias.
-	Account    string             // Account is the AWS account whose calls are recorded.
-	Region     string             // Region is the region that the trail is kept in; it records all regions.
-	BucketName pulumi.StringInput // BucketName is the bucket for what is recorded. It must not begin with LakePrefix, or the trail records its own deliveries for ever.
-	LakePrefix string             // LakePrefix begins the names of the buckets whose data events are recorded, for example "sluice-prod-".
-	DataEvents string             // DataEvents is what is recorded of objects: all by default, writes or none. AWS charges by the event.
-	LogDays    int                // LogDays is how long records are kept, 365 by default.
-	Protect    bool               // Protect refuses to delete the records and their key.
-	Tags       map[string]string  // Tags go on everything that takes tags.
+	TrailName        string             // TrailName is the trail's physical name, and begins its key's alias.
+	Account          string             // Account is the AWS account whose calls are recorded.
+	Region           string             // Region is the region that the trail is kept in; it records all regions.
+	BucketName       pulumi.StringInput // BucketName is the bucket for what is recorded. It must not begin with LakePrefix, or the trail records its own deliveries for ever.
+	LakePrefix       string             // LakePrefix begins the names of the buckets whose data events are recorded, for example "sluice-prod-".
+	DataEvents       string             // DataEvents is what is recorded of objects: all by default, writes or none. AWS charges by the event.
+	ManagementEvents string             // ManagementEvents is what is recorded of calls that manage resources: all by default, writeOnly or none.
+	KMSEvents        bool               // KMSEvents records the uses of keys, too: with objects under KMS they are many times all others, and AWS charges for them where another trail records the same.
+	LockDays         int                // LockDays is for how many days after it came nobody can delete a record, not even the account's root user nor AWS; 0 without a lock.
+	LogDays          int                // LogDays is how long records are kept, 365 by default.
+	Protect          bool               // Protect refuses to delete the records and their key.
+	Tags             map[string]string  // Tags go on everything that takes tags.
 }
 
 // Trail records who did what in an account: every call that manages something, in every region, and every call on an object of the
@@ -71,8 +82,18 @@ func selectors(args *TrailArgs) cloudtrail.TrailAdvancedEventSelectorArray {
 	equals := func(field, value string) cloudtrail.TrailAdvancedEventSelectorFieldSelectorInput {
 		return &cloudtrail.TrailAdvancedEventSelectorFieldSelectorArgs{Field: pulumi.String(field), Equals: pulumi.StringArray{pulumi.String(value)}}
 	}
-	all := cloudtrail.TrailAdvancedEventSelectorArray{&cloudtrail.TrailAdvancedEventSelectorArgs{
-		Name: pulumi.String("What manages resources"), FieldSelectors: fields{equals("eventCategory", "Management")}}}
+	all := cloudtrail.TrailAdvancedEventSelectorArray{}
+	if args.ManagementEvents != NoManagementEvents {
+		manage := fields{equals("eventCategory", "Management")}
+		if args.ManagementEvents == ManagementWrites {
+			manage = append(manage, equals("readOnly", "false"))
+		}
+		if !args.KMSEvents {
+			// https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-management-events-with-cloudtrail.html
+			manage = append(manage, &cloudtrail.TrailAdvancedEventSelectorFieldSelectorArgs{Field: pulumi.String("eventSource"), NotEquals: pulumi.StringArray{pulumi.String(keyEvents)}})
+		}
+		all = append(all, &cloudtrail.TrailAdvancedEventSelectorArgs{Name: pulumi.String("What manages resources"), FieldSelectors: manage})
+	}
 	if args.DataEvents == NoDataEvents {
 		return all
 	}
@@ -108,9 +129,17 @@ func (t *Trail) bucket(ctx *pulumi.Context, name, trailARN string, key *kms.Key,
 		return nil, err
 	}
 	t.Bucket = b.Bucket
-	if _, err := s3.NewBucketVersioningV2(ctx, name, &s3.BucketVersioningV2Args{Bucket: b.Bucket,
-		VersioningConfiguration: &s3.BucketVersioningV2VersioningConfigurationArgs{Status: pulumi.String("Enabled")}}, pulumi.Parent(t)); err != nil {
+	versions, err := s3.NewBucketVersioningV2(ctx, name, &s3.BucketVersioningV2Args{Bucket: b.Bucket,
+		VersioningConfiguration: &s3.BucketVersioningV2VersioningConfigurationArgs{Status: pulumi.String("Enabled")}}, pulumi.Parent(t))
+	if err != nil {
 		return nil, err
+	}
+	if args.LockDays > 0 {
+		if _, err := s3.NewBucketObjectLockConfigurationV2(ctx, name, &s3.BucketObjectLockConfigurationV2Args{Bucket: b.Bucket,
+			Rule: &s3.BucketObjectLockConfigurationV2RuleArgs{DefaultRetention: &s3.BucketObjectLockConfigurationV2RuleDefaultRetentionArgs{
+				Mode: pulumi.String("COMPLIANCE"), Days: pulumi.Int(args.LockDays)}}}, pulumi.Parent(t), pulumi.DependsOn([]pulumi.Resource{versions})); err != nil { // a bucket that exists takes a lock once it has versions
+			return nil, err
+		}
 	}
 	if _, err := s3.NewBucketPublicAccessBlock(ctx, name, &s3.BucketPublicAccessBlockArgs{Bucket: b.Bucket, BlockPublicAcls: pulumi.Bool(true), BlockPublicPolicy: pulumi.Bool(true),
 		IgnorePublicAcls: pulumi.Bool(true), RestrictPublicBuckets: pulumi.Bool(true)}, pulumi.Parent(t)); err != nil {
@@ -129,7 +158,7 @@ func (t *Trail) bucket(ctx *pulumi.Context, name, trailARN string, key *kms.Key,
 	}
 	if _, err := s3.NewBucketLifecycleConfigurationV2(ctx, name, &s3.BucketLifecycleConfigurationV2Args{Bucket: b.Bucket,
 		Rules: append(s3.BucketLifecycleConfigurationV2RuleArray{abortUploads()},
-			rules(expireNoncurrent(30), expire("AWSLogs/", withDefault(args.LogDays, trailRetention)))...)}, pulumi.Parent(t)); err != nil {
+			rules(expireNoncurrent(30), expire("AWSLogs/", withDefault(args.LogDays, TrailLogDays)))...)}, pulumi.Parent(t)); err != nil {
 		return nil, err
 	}
 	return s3.NewBucketPolicy(ctx, name, &s3.BucketPolicyArgs{Bucket: b.Bucket,

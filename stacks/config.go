@@ -142,9 +142,12 @@ type Storage struct {
 
 // Trail is what is recorded of who did what in the stack's accounts.
 type Trail struct {
-	Enabled    *bool  `json:"enabled"`
-	DataEvents string `json:"dataEvents"`
-	LogDays    int    `json:"logDays"`
+	Enabled          *bool  `json:"enabled"`
+	DataEvents       string `json:"dataEvents"`
+	ManagementEvents string `json:"managementEvents"`
+	KMSEvents        bool   `json:"kmsEvents"`
+	LogDays          int    `json:"logDays"`
+	LockDays         int    `json:"lockDays"`
 }
 
 // Alerts is who hears of trouble.
@@ -231,6 +234,7 @@ func ReadConfig(stack string, values map[string]string, root string) (*Config, e
 		wrong.add("stack", "%q: a stack's name is part of the names of buckets, databases and accounts; take a letter, then letters and digits, %d at most", stack, maxStack)
 	}
 	c.checkEndpoints(&wrong)
+	c.checkTrail(&wrong)
 	c.checkCountries(&wrong)
 	c.checkFeeds(&wrong, filepath.Join(root, "contracts"))
 	c.checkAccess(&wrong)
@@ -252,6 +256,23 @@ func configDocument(values map[string]string) ([]byte, error) {
 		document[key] = raw
 	}
 	return json.Marshal(document)
+}
+
+// checkTrail refuses a trail that would record nothing, and a lock on what has to go.
+func (c *Config) checkTrail(wrong *faults) {
+	const at = "trail"
+	if c.Trail.DataEvents == infra.NoDataEvents && c.Trail.ManagementEvents == infra.NoManagementEvents {
+		wrong.add(at, "neither data events nor management events: CloudTrail takes no trail that records nothing; take enabled: false")
+	}
+	if c.Trail.LockDays == 0 {
+		return
+	}
+	if !c.protects(trailData) {
+		wrong.add(at+".lockDays", "nobody can delete what is locked, so the trail could not be destroyed for %d days; leave it out, or set sluice:dataProtection: true without trail in sluice:allowDataDeletion", c.Trail.LockDays)
+	}
+	if keep := cmp.Or(c.Trail.LogDays, infra.TrailLogDays); c.Trail.LockDays > keep {
+		wrong.add(at+".lockDays", "%d is more than the %d days that records are kept (logDays)", c.Trail.LockDays, keep)
+	}
 }
 
 // checkCountries checks what the schema cannot: blocks, zones, and that countries do not collide. It derives their fields.

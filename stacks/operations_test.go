@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -228,6 +229,24 @@ func TestAlertsAndBudgetAreTheCountrysOwnWhereItSaysSo(t *testing.T) {
 		filter, _ := json.Marshal(budget["costFilters"])
 		if budget["limitAmount"] != want || string(filter) != `[{"name":"TagKeyValue","values":["user:Country$`+country+`"]}]` {
 			t.Errorf("%s: %v USD for %s", country, budget["limitAmount"], filter)
+		}
+	}
+}
+
+func TestTrailThatRecordsNothingOrCouldNotGoIsRefused(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	const country = "  sluice:countries:\n    - {code: us, cidr: 10.16.0.0/16, feeds: [orders]}\n"
+	for text, want := range map[string]string{
+		"  sluice:trail: {dataEvents: none, managementEvents: none}\n":                       "trail: neither data events nor management events: CloudTrail takes no trail that records nothing; take enabled: false",
+		"  sluice:trail: {lockDays: 30}\n  sluice:dataProtection: false\n":                   "trail.lockDays: nobody can delete what is locked, so the trail could not be destroyed for 30 days; leave it out, or set sluice:dataProtection: true without trail in sluice:allowDataDeletion",
+		"  sluice:trail: {lockDays: 400}\n":                                                  "trail.lockDays: 400 is more than the 365 days that records are kept (logDays)",
+		"  sluice:trail: {lockDays: 400, logDays: 500}\n":                                    "",
+		"  sluice:trail: {managementEvents: sometimes}\n":                                    "trail.managementEvents: value must be one of 'all', 'writeOnly', 'none'",
+		"  sluice:trail: {managementEvents: writeOnly, kmsEvents: true, dataEvents: none}\n": "",
+	} {
+		_, err := ReadConfig("test", values(t, head+text+country), root)
+		if got := fmt.Sprint(err); want == "" && err != nil || !strings.Contains(got, want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}
 }

@@ -54,6 +54,7 @@ func newTrail(ctx *pulumi.Context, config *Config, account string, at *place) er
 	_, err = infra.NewTrail(ctx, name, &infra.TrailArgs{
 		TrailName: "sluice-" + config.Stack, Account: account, Region: config.AWS.Region, BucketName: pulumi.Sprintf("sluicetrail-%s-%s", config.Stack, suffix),
 		LakePrefix: "sluice-" + config.Stack + "-", DataEvents: config.Trail.DataEvents, LogDays: config.Trail.LogDays,
+		ManagementEvents: config.Trail.ManagementEvents, KMSEvents: config.Trail.KMSEvents, LockDays: config.Trail.LockDays,
 		Protect: config.protects(trailData), Tags: config.tags(sharedCountry)}, pulumi.Providers(at.provider))
 	return err
 }

@@ -1,6 +1,6 @@
 """Glue's crawlers: they read objects in S3 with their own role and describe them in the catalog, as tables with columns and partitions.
 
-They know CSV files in S3, a table to each path that a crawler is given. What they would have to guess at, they refuse.
+They know CSV files in S3, a table to each path that a crawler is given, or to each folder of a bucket. What they would have to guess at, they refuse.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import csv
 import fnmatch
 import functools
 import gzip
+import json
 import logging
 import re
 import threading
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import boto3
 from ministack.core.responses import AccountRegionScopedDict, get_account_id, get_region, request_scope
 from ministack.services import glue as catalog
+from ministack.services import s3
 
 from local.cloud import events, roles
 from local.cloud.glue_jobs import Jobs
@@ -145,8 +147,18 @@ class Crawlers(Jobs):
         if set(data["Targets"]) != {"S3Targets"} or not data["Targets"]["S3Targets"]:
             raise Refused("The local cloud crawls S3 targets only.", self.invalid)
         for target in data["Targets"]["S3Targets"]:
-            if not re.fullmatch(r"s3://[^/]+/.*[^/]/?", target.get("Path", "")) or target.get("ConnectionName"):
-                raise Refused("The local cloud crawls folders below a bucket, without a connection.", self.invalid)
+            if not re.fullmatch(r"s3://[^/]+(/.*)?", target.get("Path", "")) or target.get("ConnectionName"):
+                raise Refused("The local cloud crawls buckets and folders in them, without a connection.", self.invalid)
+            if not urlsplit(target["Path"]).path.strip("/") and _table_level(data) != 2:
+                raise Refused(
+                    "The local cloud crawls a whole bucket with TableLevelConfiguration 2 only.", self.invalid
+                )
+            # https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-crawler-crawling.html#aws-glue-api-crawler-crawling-CreateCrawler
+            if urlsplit(target["Path"]).netloc not in s3._buckets:
+                raise Refused(f"S3 bucket {urlsplit(target['Path']).netloc} does not exist.", self.invalid)
+        behavior = data.get("RecrawlPolicy", {}).get("RecrawlBehavior", "CRAWL_EVERYTHING")
+        if behavior != "CRAWL_EVERYTHING":
+            raise Refused(f"The local cloud knows no recrawl behavior {behavior}.", self.invalid)
         for name in data.get("Classifiers", []):
             self._classifier(name)
         if data.get("CrawlerSecurityConfiguration"):
@@ -243,34 +255,56 @@ class _Walk:
         self._crawler, self._classifiers, self._s3, self._glue, self._counts = crawler, classifiers, s3, glue, counts
 
     def target(self, target: Data) -> None:
-        """Describes what is below a path as one table, a partition to each folder that has files. Nothing there is no table."""
+        """Describes what is below a path as one table, a partition to each folder that has files.
+
+        A folder without files is an error; a bucket without files has no tables. Each folder of a whole bucket is a table.
+        Of what is none Glue would make several tables: here it is left out, with a line in the log.
+        """
         address = urlsplit(target["Path"])
-        bucket, prefix = address.netloc, address.path.strip("/") + "/"
-        folders: dict[str, list[str]] = {}
-        for found in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        bucket, prefix = address.netloc, address.path.strip("/")
+        tables: dict[str, dict[str, list[str]]] = {}
+        for found in self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, **({"Prefix": f"{prefix}/"} if prefix else {})
+        ):
             for item in found.get("Contents", []):
-                path = item["Key"][len(prefix) :]
-                if item["Size"] and not any(_matches(path, pattern) for pattern in target.get("Exclusions", [])):
-                    folders.setdefault(path.rpartition("/")[0], []).append(item["Key"])
-        if not folders:
-            return
+                path = item["Key"].removeprefix(f"{prefix}/") if prefix else item["Key"]
+                if not item["Size"] or any(_matches(path, pattern) for pattern in target.get("Exclusions", [])):
+                    continue
+                location, folder = (prefix, path) if prefix else path.partition("/")[::2]
+                if not folder:
+                    _log.warning("crawler %s: %s is in no folder", self._crawler["Name"], path)
+                    continue
+                folders = tables.setdefault(f"{location}/", {})
+                folders.setdefault(folder.rpartition("/")[0], []).append(item["Key"])
+        if prefix and not tables:
+            raise Refused(f"The S3 location {target['Path']} does not exist")
+        for location, folders in sorted(tables.items()):
+            try:
+                self._describe(bucket, location, folders, target.get("SampleSize"))
+            except Refused as error:
+                if prefix:
+                    raise
+                _log.warning("crawler %s: %s", self._crawler["Name"], error)
+
+    def _describe(self, bucket: str, prefix: str, folders: dict[str, list[str]], sample: int | None) -> None:
+        """Describes folders as one table. A sample is how many files are read in each; all without it."""
+        where = f"s3://{bucket}/{prefix}"
         depths = {folder.count("/") + 1 if folder else 0 for folder in folders}
         if len(depths) > 1:
-            raise Refused(f"{target['Path']}: files stand at different depths; Glue would make several tables of them")
+            raise Refused(f"{where}: files stand at different depths; Glue would make several tables of them")
         classifier = self._classifiers[0] if self._classifiers else {}
-        files = [key for folder in sorted(folders) for key in sorted(folders[folder])]
+        files = [key for folder in sorted(folders) for key in sorted(folders[folder])[:sample]]
         heads = [self._head(bucket, key, classifier) for key in files]
         header = heads[0]
         if any(head != header for head in heads):
-            raise Refused(f"{target['Path']}: the files have different headers; Glue would make several tables of them")
+            raise Refused(f"{where}: the files have different headers; Glue would make several tables of them")
         name = re.sub(r"[^a-z0-9_]", "_", prefix.rstrip("/").rpartition("/")[2].lower())
         keys = [_partition_key(index, folders) for index in range(depths.pop())]
-        storage = _storage(f"s3://{bucket}/{prefix}", header, classifier)
-        self._table(f"{self._crawler.get('TablePrefix', '')}{name}", storage, keys)
+        storage = _storage(where, header, classifier)
+        table = f"{self._crawler.get('TablePrefix', '')}{name}"
+        self._table(table, storage, keys)
         if keys:
-            self._partitions(
-                f"{self._crawler.get('TablePrefix', '')}{name}", storage, sorted(folders), f"s3://{bucket}/{prefix}"
-            )
+            self._partitions(table, storage, sorted(folders), where)
 
     def _head(self, bucket: str, key: str, classifier: Data) -> list[str]:
         if (
@@ -333,6 +367,12 @@ class _Walk:
             if answer.get("Errors"):
                 raise Refused(f"{table}: {answer['Errors'][0]}")
             self._counts["partitionsCreated"] += len(batch)
+
+
+def _table_level(crawler: Data) -> int:
+    """On which level a crawler's tables are; the bucket is the first."""
+    configuration: Data = json.loads(crawler.get("Configuration") or "{}")
+    return int(configuration.get("Grouping", {}).get("TableLevelConfiguration", 0))
 
 
 def _partition_key(index: int, folders: dict[str, list[str]]) -> str:

@@ -285,6 +285,63 @@ def test_crawler_describes_what_landed_and_triggers_follow_it(root: Account, glu
     glue.delete_trigger(Name="clock")
 
 
+def test_crawl_of_a_bucket_makes_a_table_of_each_folder_and_reads_samples(
+    root: Account, glue: Any, crawler: str
+) -> None:
+    s3 = root.client("s3")
+    s3.create_bucket(Bucket="arrivals")
+    landed = {
+        "Effect": "Allow",
+        "Action": ["s3:GetObject", "s3:ListBucket"],
+        "Resource": ["arn:aws:s3:::arrivals", "arn:aws:s3:::arrivals/*"],
+    }
+    catalog = {"Effect": "Allow", "Action": "glue:*", "Resource": "*"}
+    glue.create_database(DatabaseInput={"Name": "arrivals"})
+    target = {"Path": "s3://arrivals", "Exclusions": ["**/_COMPLETE"], "SampleSize": 1}
+    asked = {
+        "Name": "arrivals",
+        "Role": root.role("glue-arrivals", "glue.amazonaws.com", landed, catalog),
+        "DatabaseName": "arrivals",
+        "Classifiers": ["semicolons"],
+        "Targets": {"S3Targets": [target]},
+    }
+    with pytest.raises(glue.exceptions.InvalidInputException, match="TableLevelConfiguration 2"):
+        glue.create_crawler(**asked)
+    level = json.dumps({"Version": 1.0, "Grouping": {"TableLevelConfiguration": 2}})
+    glue.create_crawler(**asked, Configuration=level)
+
+    def crawl() -> dict[str, list[str]]:
+        glue.start_crawler(Name="arrivals")
+        assert crawled(glue, "arrivals")["LastCrawl"]["Status"] == "SUCCEEDED"
+        names = [table["Name"] for table in glue.get_tables(DatabaseName="arrivals")["TableList"]]
+        found = {name: glue.get_partitions(DatabaseName="arrivals", TableName=name)["Partitions"] for name in names}
+        return {name: sorted(p["Values"][0] for p in partitions) for name, partitions in found.items()}
+
+    assert crawl() == {}
+    for key, text in {
+        "orders/2024-01-01/a.csv": "id;note\n1;x\n",
+        "orders/2024-01-01/b.csv": "nobody;reads;this\n",
+        "orders/2024-01-01/_COMPLETE": "x",
+        "sales/2024-01-02/a.csv": "id\n2\n",
+        "stray.csv": "id\n2\n",
+        "stray/a/b.csv": "id\n2\n",
+        "stray/c.csv": "id\n2\n",
+    }.items():
+        s3.put_object(Bucket="arrivals", Key=key, Body=text.encode())
+    assert crawl() == {"orders": ["2024-01-01"], "sales": ["2024-01-02"]}
+    glue.delete_crawler(Name="arrivals")
+
+
+def test_crawl_of_a_folder_without_files_fails(glue: Any, crawler: str) -> None:
+    described = glue.get_crawler(Name=crawler)["Crawler"]
+    targets = {"S3Targets": [{"Path": "s3://landed/none"}]}
+    glue.create_crawler(Name="nothing", Role=described["Role"], DatabaseName="landing", Targets=targets)
+    glue.start_crawler(Name="nothing")
+    last = crawled(glue, "nothing")["LastCrawl"]
+    assert (last["Status"], last["ErrorMessage"]) == ("FAILED", "The S3 location s3://landed/none does not exist")
+    glue.delete_crawler(Name="nothing")
+
+
 def test_crawler_says_what_it_cannot_do(root: Account, glue: Any, crawler: str) -> None:
     root.client("s3").put_object(Bucket="landed", Key="orders/2024-01-03/c.csv", Body=b"id;other\n1;2\n")
     glue.start_crawler(Name=crawler)
