@@ -249,12 +249,39 @@ func TestScheduleIsPausedWhenSwitchedOff(t *testing.T) {
 		e := newExample(t)
 		e.enabled = enabled
 		triggers := only(record(t, e.all), "aws:glue/trigger:Trigger")
-		if len(triggers) != 2 {
+		if len(triggers) != 1 {
 			t.Fatalf("%d triggers", len(triggers))
 		}
 		for _, trigger := range triggers {
 			if trigger.Inputs["enabled"] != enabled {
 				t.Errorf("enabled %v: trigger %s is %v", enabled, trigger.Name, trigger.Inputs["enabled"])
+			}
+		}
+	}
+}
+
+func TestCrawlAndUpkeepDoNotWaitForEachOther(t *testing.T) {
+	registered := record(t, newExample(t).all)
+	var started []any
+	for _, trigger := range only(registered, "aws:glue/trigger:Trigger") {
+		if trigger.Inputs["type"] != "SCHEDULED" || trigger.Inputs["predicate"] != nil {
+			t.Errorf("trigger %s waits for something: %v", trigger.Name, trigger.Inputs)
+		}
+		started = append(started, trigger.Inputs["actions"].([]any)...)
+	}
+	if want := []any{map[string]any{"crawlerName": "sluice-prod-us-landing"}, map[string]any{"jobName": "sluice-prod-us-upkeep"}}; !reflect.DeepEqual(started, want) {
+		t.Errorf("the night starts %v, want %v", started, want)
+	}
+}
+
+// A crawl fails on a folder that is not there, which the folder of a feed is not before its first file; and what is read of a colder
+// class is paid.
+func TestCrawlerNamesNoFolderAndReadsOneFileADay(t *testing.T) {
+	for _, crawler := range only(record(t, newExample(t).all), "aws:glue/crawler:Crawler") {
+		for _, target := range crawler.Inputs["s3Targets"].([]any) {
+			target := target.(map[string]any)
+			if path := target["path"].(string); strings.Count(path, "/") != 2 || target["sampleSize"] != 1.0 {
+				t.Errorf("target %v", target)
 			}
 		}
 	}
