@@ -393,7 +393,8 @@ func simulate(t *testing.T, seed uint64) (s *simulated) {
 		s.teller = Teller{Ledger: book, Artifacts: s, Topics: s, Now: time.Now}
 
 		const days = 10
-		day := job.Day(time.Now().UTC().Format(time.DateOnly))
+		// Four days come in one, so that there is always something to do: they are of the past, as those of the future would be rejected.
+		day := job.Day(time.Now().UTC().AddDate(0, 0, -days).Format(time.DateOnly))
 		for d := range days {
 			for _, name := range names {
 				id := job.ID{Feed: name, Day: day}
