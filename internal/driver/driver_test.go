@@ -188,7 +188,9 @@ func TestLateFileOfAClosedDayIsReportedOnceAndChangesNothing(t *testing.T) {
 	w.files(airports, map[string]job.FileState{"data.csv": job.Processed, "_COMPLETE": job.Processed, "more.csv": job.Late})
 	w.heard("alerts", "file.late airports 2013-01-01: the day is closed: it succeeded without this file")
 	w.heard("jobs")
-	if after := w.job(airports); !reflect.DeepEqual(after, before) {
+	after := w.job(airports)
+	after.Looked = before.Looked // what the sweep remembers of its own look
+	if !reflect.DeepEqual(after, before) {
 		t.Errorf("the job changed:\nfrom %+v\nto   %+v", before, after)
 	}
 }
