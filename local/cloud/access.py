@@ -69,9 +69,8 @@ def install(tagged: dict[str, Tagged]) -> None:
             name = re.match(r"/applications/[^/]+(/jobruns/[^/]+)?|/tags/(.+)", path)
             tagged_arn = unquote(name[2]) if name and name[2] else ""
             arn = tagged_arn or f"arn:aws:emr-serverless:{region}:{account_id}:{name[0] if name else '/*'}"
-        elif service == "ssm" and headers.get("x-amz-target", "").endswith(".GetParametersByPath"):
-            # MiniStack asks for the right to every parameter there is.
-            arn = f"arn:aws:ssm:{region}:{account_id}:parameter{json.loads(body or b'{}').get('Path', '')}"
+        elif service == "ssm" and (named := parameters(headers.get("x-amz-target", ""), body)):
+            arn, *extra = [f"arn:aws:ssm:{region}:{account_id}:parameter{name}" for name in named]
         elif service == "elasticmapreduce" and (clusters := _clusters(body)):
             arn, *extra = [f"arn:aws:elasticmapreduce:{region}:{account_id}:cluster/{name}" for name in clusters]
         elif service == "athena":
@@ -171,6 +170,24 @@ def permits(
     )
     decision: str = iam_evaluator.evaluate_resource_policy(policy, context, service=service).decision
     return decision == "Allow"
+
+
+def parameters(target: str, body: bytes) -> list[str]:
+    """The parameters that a call that reads some names, each as the end of its ARN: a version or label is no part of that.
+
+    MiniStack looks for a parameter whose name has the version in it, and asks for the right to every parameter there is where a call
+    names several, or a path.
+    """
+    try:
+        data = json.loads(body or b"{}")
+    except ValueError:
+        return []
+    operation = target.rpartition(".")[2]
+    if operation == "GetParametersByPath":
+        return [str(data.get("Path") or "/")]
+    names = {"GetParameter": [data.get("Name")], "GetParameters": data.get("Names") or []}.get(operation, [])
+    bare = [name.partition(":")[0] for name in names if isinstance(name, str) and not name.startswith("arn:")]
+    return [name if name.startswith("/") else f"/{name}" for name in bare]
 
 
 def _clusters(body: bytes) -> list[str]:

@@ -25,6 +25,7 @@ from local.cloud import (
     machines,
     networks,
     offerings,
+    parameters,
     processes,
     roles,
     states,
@@ -65,6 +66,7 @@ def main() -> None:
     machines.install()
     networks.install()
     offerings.install()
+    parameters.install()
     states.install()
     where = (args.home, args.jars, endpoint)
     quota = tuple(args.emr_quota) if args.emr_quota else None

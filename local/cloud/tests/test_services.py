@@ -650,6 +650,42 @@ def test_right_to_parameters_below_a_path_is_for_that_path_only(root: Account) -
             ssm.get_parameters_by_path(Path=other)
 
 
+def test_right_to_a_parameter_is_for_every_version_of_it_and_no_other_one(root: Account) -> None:
+    owner, name = root.client("ssm"), "/sluice/local/countries/us"
+    for value in ("first", "second"):
+        owner.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+    owner.put_parameter(Name=f"{name}2", Value="other", Type="String")
+    read = {
+        "Effect": "Allow",
+        "Action": ["ssm:GetParameter", "ssm:GetParameters"],
+        "Resource": f"arn:aws:ssm:us-east-1:000000000000:parameter{name}",
+    }
+    ssm = root.as_role(root.role("reads-country", "lambda.amazonaws.com", read)).client("ssm")
+    for asked, value in ((name, "second"), (f"{name}:1", "first"), (f"{name}:2", "second")):
+        answer = ssm.get_parameter(Name=asked)
+        assert_fits("ssm", "GetParameter", answer)
+        assert answer["Parameter"]["Value"] == value
+    assert denied(ssm.get_parameter, Name=f"{name}:3") == "ParameterVersionNotFound"
+    assert [found["Value"] for found in ssm.get_parameters(Names=[name])["Parameters"]] == ["second"]
+    for other in (f"{name}2", f"{name}2:1", "/sluice/local/countries/uy"):
+        assert denied(ssm.get_parameter, Name=other) == "AccessDeniedException"
+    assert denied(ssm.get_parameters, Names=[name, f"{name}2"]) == "AccessDeniedException"
+
+
+def test_parameter_holds_what_its_tier_does_and_its_last_hundred_versions(root: Account) -> None:
+    ssm, name = root.client("ssm"), "/sluice/local/countries/hundred"
+    put = partial(ssm.put_parameter, Name=name, Type="String", Overwrite=True)
+    assert denied(put, Value="x" * 4097) == "ValidationException"
+    assert denied(put, Value="x" * 4097, Tier="Standard") == "ValidationException"
+    assert denied(put, Value="x" * 8193, Tier="Advanced") == "ValidationException"
+    assert [put(Value="x" * 4096)["Version"] for _ in range(101)] == list(range(1, 102))
+    assert ssm.get_parameter(Name=f"{name}:2")["Parameter"]["Version"] == 2
+    assert denied(ssm.get_parameter, Name=f"{name}:1") == "ParameterVersionNotFound"
+    ssm.label_parameter_version(Name=name, ParameterVersion=2, Labels=["kept"])
+    assert denied(put, Value="x") == "ParameterMaxVersionLimitExceeded"
+    assert denied(ssm.get_parameters_by_path, Path="/sluice", MaxResults=11) == "ValidationException"
+
+
 @pytest.mark.parametrize("own_key", [True, False])
 def test_a_key_is_used_only_in_the_encryption_context_that_a_policy_names(root: Account, own_key: bool) -> None:
     kms, s3, name = root.client("kms"), root.client("s3"), f"context-{str(own_key).lower()}"
