@@ -73,7 +73,7 @@ func (a Access) Function(folder, functionName string, engines Engines) pulumi.St
 // person is what somebody may do in the country by these rules, with the country's names as they are or as long as they will be.
 func (a Access) person(c policies.Country, who string, rules []access.Rule) policies.Document {
 	catalog := "sluice_" + a.Stack + "_" + a.Country
-	return policies.Person(c, who, a.workgroupARN(PersonWorkgroup(catalog, who)), databaseNames(catalog), rules)
+	return policies.Person(c, who, a.workgroupARN(access.WorkgroupName(catalog, who)), databaseNames(catalog), rules)
 }
 
 // pollingARN is the ARN of the polling driver's state machine; "" where there is none.

@@ -14,8 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/emr"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-
-	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 func TestEachComponentRegistersExactlyItsInventory(t *testing.T) {
@@ -57,6 +55,7 @@ func TestEachComponentRegistersExactlyItsInventory(t *testing.T) {
 		}, []string{"aws:glue/crawler", "aws:glue/classifier", "aws:glue/trigger", "aws:glue/workflow", "aws:glue/job:Job", "aws:iam"}},
 		"jobpackage": {func(ctx *pulumi.Context, p parts) error { _, err := e.jobs(ctx, p); return err }, []string{"aws:s3/bucketObjectv2"}},
 		"pipeline":   {func(ctx *pulumi.Context, p parts) error { _, _, err := e.pipeline(ctx, p); return err }, []string{"aws:lambda", "aws:cloudwatch", "aws:s3/bucketNotification", "aws:sns/topicSubscription"}},
+		"discovery":  {func(ctx *pulumi.Context, p parts) error { _, _, err := e.pipeline(ctx, p); return err }, []string{"aws:ssm", "sluice:operations:Discovery"}},
 		"alarms":     {e.operations, []string{"aws:cloudwatch/metricAlarm"}},
 		"budget":     {e.operations, []string{"aws:budgets"}},
 		"dashboard":  {e.operations, []string{"aws:cloudwatch/dashboard"}},
@@ -170,25 +169,6 @@ func TestClustersAndUpkeepReadS3InTheirRegion(t *testing.T) {
 	}
 	if want := map[string]bool{"template": true, "upkeep": true}; !reflect.DeepEqual(found, want) {
 		t.Errorf("named by: %v", found)
-	}
-}
-
-func TestFunctionsReadTheirSettingsBack(t *testing.T) {
-	for _, r := range only(record(t, newExample(t).all), "aws:lambda/function:Function") {
-		variables := r.Inputs["environment"].(map[string]any)["variables"].(map[string]any)
-		country, err := discovery.Parse([]byte(variables[discovery.EnvVar].(string)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for want, got := range map[string]string{
-			"sluice-prod-us-landing-1a2b3c4d": country.Buckets.Landing, "sluice_prod_us_curated": country.Databases.Curated, "name:Table:us-jobs": country.Tables.Jobs,
-			"url:Queue:us-tickets": country.Queues.Tickets, "arn:Topic:us-jobs": country.Topics.Jobs, "cluster/template.json": country.Compute.TemplateKey,
-			"//iam.googleapis.com/name:WorkloadIdentityPoolProvider:us": country.Google.Audience, "email:Account:us": country.Google.ServiceAccount,
-		} {
-			if got != want {
-				t.Errorf("%s: %q, want %q", r.Name, got, want)
-			}
-		}
 	}
 }
 

@@ -22,7 +22,13 @@ type example struct {
 	polling bool // polling takes the polling driver.
 	warm    int  // warm is how many executors are kept ready.
 	root    string
+
+	home pulumi.ProviderResource // home is the environment's region, where that is another one.
 }
+
+// known is what a country's document has without any resource.
+var known = discovery.Country{Stack: "prod", Country: "us", Account: "111122223333", Region: "eu-west-1", TimeZone: "UTC", Parallel: 5,
+	Google: discovery.Google{Project: "sluice-prod", Location: "EU"}}
 
 func (e example) network(ctx *pulumi.Context) (*Network, error) {
 	return NewNetwork(ctx, "us", &NetworkArgs{CIDR: netip.MustParsePrefix("10.16.0.0/16"), Zones: []string{"eu-west-1a", "eu-west-1b"},
@@ -155,10 +161,13 @@ func (e example) pipeline(ctx *pulumi.Context, p parts) (*Pipeline, *Cluster, er
 			return nil, nil, err
 		}
 	}
+	found, err := NewDiscovery(ctx, "us", &DiscoveryArgs{Country: known, Lake: p.lake, Ledger: p.ledger, Messaging: p.messaging, Catalog: catalog, Keys: p.keys,
+		Warehouse: p.warehouse, Jobs: jobs, Engines: engines, Home: e.home, Tags: tags})
+	if err != nil {
+		return nil, nil, err
+	}
 	pipeline, err := NewPipeline(ctx, "us", &PipelineArgs{Prefix: "sluice-prod-us", StepPrefix: "sluice/prod/us/", Packages: packages, Architecture: "arm64", Polling: e.polling, Network: p.network, Access: p.access, Engines: engines,
-		Settings: Settings(SettingsArgs{Country: discovery.Country{Stack: "prod", Country: "us", Region: "eu-west-1", TimeZone: "UTC", Parallel: 5,
-			Google: discovery.Google{Project: "sluice-prod", Location: "EU"}},
-			Lake: p.lake, Ledger: p.ledger, Messaging: p.messaging, Catalog: catalog, Keys: p.keys, Warehouse: p.warehouse, Jobs: jobs, Engines: engines}), Tags: tags})
+		Discovery: found.Parameter, Tags: tags})
 	return pipeline, engines.Cluster, err
 }
 

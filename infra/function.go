@@ -22,8 +22,8 @@ type FunctionArgs struct {
 	Package        string             // Package is the path of the built package.
 	Architecture   string             // Architecture is "arm64" or "x86_64", as the package was built for.
 	Policy         pulumi.StringInput // Policy is what the function may do.
-	Settings       pulumi.StringInput // Settings are the country's settings as JSON.
-	KeyARN         pulumi.StringInput // KeyARN is the key that settings are encrypted with.
+	Discovery      pulumi.StringInput // Discovery is the name and version of the parameter with the country's document.
+	KeyARN         pulumi.StringInput // KeyARN is the key that the function's environment is encrypted with.
 	LogKeyARN      pulumi.StringInput // LogKeyARN is the key that the log is encrypted with.
 	FailuresARN    pulumi.StringInput // FailuresARN is the function that is told of events that failed for good; nil: none is.
 	DeadLettersARN pulumi.StringInput // DeadLettersARN is the queue that keeps those events.
@@ -91,7 +91,7 @@ func NewFunction(ctx *pulumi.Context, name string, args *FunctionArgs, opts ...p
 		MemorySize:       pulumi.Int(withDefault(args.MemoryMB, 256)),
 		Timeout:          pulumi.Int(f.TimeoutSeconds),
 		KmsKeyArn:        args.KeyARN.ToStringOutput().ToStringPtrOutput(),
-		Environment:      &lambda.FunctionEnvironmentArgs{Variables: pulumi.StringMap{discovery.EnvVar: args.Settings}},
+		Environment:      &lambda.FunctionEnvironmentArgs{Variables: pulumi.StringMap{discovery.EnvVar: args.Discovery}},
 		DeadLetterConfig: &lambda.FunctionDeadLetterConfigArgs{TargetArn: args.DeadLettersARN},
 		LoggingConfig:    &lambda.FunctionLoggingConfigArgs{LogFormat: pulumi.String("JSON"), LogGroup: log.Name},
 		Tags:             tagged(args.Tags),

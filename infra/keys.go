@@ -6,6 +6,7 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/kms"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"github.com/sluice-data/sluice/internal/access"
 	"github.com/sluice-data/sluice/policies"
 )
 
@@ -46,7 +47,7 @@ func NewKeys(ctx *pulumi.Context, name string, args *KeysArgs, opts ...pulumi.Re
 		policy      policies.Document
 		arn         *pulumi.StringOutput
 	}{
-		{"data", "Records", policies.DataKey(args.Account, args.Region, args.Stack, args.Country, "arn:aws:iam::"+args.Account+":role/"+OperatorRole(args.Stack)), &k.DataARN},
+		{"data", "Records", policies.DataKey(args.Account, args.Region, args.Stack, args.Country, "arn:aws:iam::"+args.Account+":role/"+access.OperatorRoleName(args.Stack)), &k.DataARN},
 		{"state", "Ledger, queues, topics and settings", state, &k.StateARN},
 		{"logs", "Logs", policies.LogsKey(args.Account, args.Region), &k.LogsARN},
 	} {

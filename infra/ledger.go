@@ -21,6 +21,7 @@ type Feed struct {
 	Attempts       int      // Attempts is how many runs a job has before it is dead; 0: the rules' default.
 	TimeoutMinutes int      // TimeoutMinutes is how many minutes a run may take before people are told; 0: by the day's size.
 	Engine         string   // Engine is auto, emr, emr-serverless or glue.
+	ClientSide     bool     // ClientSide says that files are encrypted by who puts them.
 }
 
 // LedgerArgs is what a Ledger is made of.
@@ -123,6 +124,7 @@ func (f Feed) item() (string, error) {
 		"attempts":       {"N": strconv.Itoa(f.Attempts)},
 		"engine":         {"S": f.Engine},
 		"timeoutMinutes": {"N": strconv.Itoa(f.TimeoutMinutes)},
+		"clientSide":     {"BOOL": f.ClientSide},
 	})
 	return string(text), err
 }

@@ -2,8 +2,10 @@ package infra
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ssm"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/sluice-data/sluice/internal/access"
@@ -29,12 +31,6 @@ type People struct {
 	Operator pulumi.StringOutput            // Operator is the name of the operators' role; unset when there is none.
 }
 
-// PersonRole is the name of a person's role.
-func PersonRole(stack, who string) string { return "sluice-" + stack + "-access-" + who }
-
-// OperatorRole is the name of the operators' role.
-func OperatorRole(stack string) string { return "sluice-" + stack + "-operator" }
-
 // NewPeople creates People.
 func NewPeople(ctx *pulumi.Context, name string, args *PeopleArgs, opts ...pulumi.ResourceOption) (*People, error) {
 	p := &People{Roles: map[string]pulumi.StringOutput{}, ARNs: map[string]pulumi.StringOutput{}}
@@ -42,22 +38,21 @@ func NewPeople(ctx *pulumi.Context, name string, args *PeopleArgs, opts ...pulum
 		return nil, err
 	}
 	for _, who := range sortedNames(args.People) {
-		role, err := p.role(ctx, name+"-"+who, PersonRole(args.Stack, who), "What "+who+" may do, by the access table", args.People[who], args)
+		role, err := p.role(ctx, name+"-"+who, access.RoleName(args.Stack, who), "What "+who+" may do, by the access table", args.People[who], args)
 		if err != nil {
+			return nil, err
+		}
+		if err := p.may(ctx, name+"-"+who, role, policies.FindCountries(args.Account, args.Stack)); err != nil {
 			return nil, err
 		}
 		p.Roles[who], p.ARNs[who] = role.Name, role.Arn
 	}
 	if args.Operators != nil {
-		role, err := p.role(ctx, name+"-"+access.OperatorName, OperatorRole(args.Stack), "Sees state, logs and metrics of every country, and data of none", *args.Operators, args)
+		role, err := p.role(ctx, name+"-"+access.OperatorName, access.OperatorRoleName(args.Stack), "Sees state, logs and metrics of every country, and data of none", *args.Operators, args)
 		if err != nil {
 			return nil, err
 		}
-		policy, err := policies.Operator(args.Account, args.Stack).JSON()
-		if err != nil {
-			return nil, err
-		}
-		if _, err := iam.NewRolePolicy(ctx, name+"-"+access.OperatorName, &iam.RolePolicyArgs{Name: pulumi.String("stack"), Role: role.Name, Policy: pulumi.String(policy)}, pulumi.Parent(p)); err != nil {
+		if err := p.may(ctx, name+"-"+access.OperatorName, role, policies.Operator(args.Account, args.Stack)); err != nil {
 			return nil, err
 		}
 		p.Operator, p.ARNs[access.OperatorName] = role.Name, role.Arn
@@ -69,6 +64,16 @@ func NewPeople(ctx *pulumi.Context, name string, args *PeopleArgs, opts ...pulum
 	return p, ctx.RegisterResourceOutputs(p, outputs)
 }
 
+// may lets a role do what is about the whole stack, whatever countries it has.
+func (p *People) may(ctx *pulumi.Context, name string, role *iam.Role, document policies.Document) error {
+	policy, err := document.JSON()
+	if err != nil {
+		return err
+	}
+	_, err = iam.NewRolePolicy(ctx, name, &iam.RolePolicyArgs{Name: pulumi.String("stack"), Role: role.Name, Policy: pulumi.String(policy)}, pulumi.Parent(p))
+	return err
+}
+
 func (p *People) role(ctx *pulumi.Context, name, physical, description string, trust access.Trust, args *PeopleArgs) (*iam.Role, error) {
 	document, err := policies.AssumedByPeople(trust, args.Account).JSON()
 	if err != nil {
@@ -76,6 +81,41 @@ func (p *People) role(ctx *pulumi.Context, name, physical, description string, t
 	}
 	return iam.NewRole(ctx, name, &iam.RoleArgs{Name: pulumi.String(physical), Description: pulumi.String(description),
 		AssumeRolePolicy: pulumi.String(document), Tags: tagged(args.Tags)}, pulumi.Parent(p))
+}
+
+// AccessTableArgs is what an AccessTable is made of.
+type AccessTableArgs struct {
+	Stack  string            // Stack is part of the parameters' names.
+	People []access.Person   // People are those who have a role in the account, with their lines; operators have none.
+	Tags   map[string]string // Tags go on everything that takes tags.
+}
+
+// AccessTable is what is deployed of the access table in an account, for who asks who may do what: its lines in parameters of AWS Systems
+// Manager, as many a person as they need.
+type AccessTable struct {
+	pulumi.ResourceState
+}
+
+// NewAccessTable creates an AccessTable.
+func NewAccessTable(ctx *pulumi.Context, name string, args *AccessTableArgs, opts ...pulumi.ResourceOption) (*AccessTable, error) {
+	t := &AccessTable{}
+	if err := register(ctx, "sluice:security:AccessTable", name, t, opts); err != nil {
+		return nil, err
+	}
+	for _, p := range args.People {
+		values, err := access.Store(args.Stack, p)
+		if err != nil {
+			return nil, err
+		}
+		for _, physical := range sortedNames(values) {
+			child := name + "-" + strings.ReplaceAll(strings.TrimPrefix(physical, access.Path(args.Stack)+"/"), "/", "-")
+			if _, err := ssm.NewParameter(ctx, child, &ssm.ParameterArgs{Name: pulumi.String(physical), Type: ssm.ParameterTypeString, Tier: pulumi.String("Standard"),
+				Description: pulumi.String("Lines of the access table of " + p.Who), Value: pulumi.String(values[physical]), Tags: tagged(args.Tags)}, pulumi.Parent(t)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return t, ctx.RegisterResourceOutputs(t, pulumi.Map{})
 }
 
 // GrantsArgs is what Grants are made of.
@@ -95,9 +135,6 @@ type Grants struct {
 
 	Workgroups map[string]pulumi.StringOutput // Workgroups are the names of workgroups by who.
 }
-
-// PersonWorkgroup is the name of a person's Athena workgroup, below a catalog's name.
-func PersonWorkgroup(catalog, who string) string { return catalog + "_" + who }
 
 // NewGrants creates Grants.
 func NewGrants(ctx *pulumi.Context, name string, args *GrantsArgs, opts ...pulumi.ResourceOption) (*Grants, error) {
@@ -121,7 +158,7 @@ func NewGrants(ctx *pulumi.Context, name string, args *GrantsArgs, opts ...pulum
 
 // workgroup creates the workgroup of a person, whose results nobody else may read.
 func (g *Grants) workgroup(ctx *pulumi.Context, name, who string, args *GrantsArgs) error {
-	group, err := newWorkgroup(ctx, name, &workgroupArgs{name: PersonWorkgroup(args.CatalogName, who),
+	group, err := newWorkgroup(ctx, name, &workgroupArgs{name: access.WorkgroupName(args.CatalogName, who),
 		results: pulumi.Sprintf("s3://%s/%s", args.ResultsBucket, policies.ResultsPrefix(who)), keyARN: args.KeyARN, scanGB: args.ScanGB, tags: args.Tags}, pulumi.Parent(g))
 	if err != nil {
 		return fmt.Errorf("workgroup of %s: %w", who, err)

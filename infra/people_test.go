@@ -40,6 +40,10 @@ func TestPeopleAndTheirGrantsAreExactlyTheirInventories(t *testing.T) {
 			Countries: map[string]Access{"us": p.access}, Tags: map[string]string{"Country": "shared"}}); err != nil {
 			return err
 		}
+		if _, err := NewAccessTable(ctx, "accesstable-111122223333", &AccessTableArgs{Stack: "prod", People: []access.Person{analysts, feeder, {Who: access.OperatorName}},
+			Tags: map[string]string{"Country": "shared"}}); err != nil {
+			return err
+		}
 		_, err = NewGrants(ctx, "us", &GrantsArgs{ResultsBucket: p.lake.Names["artifacts"], CatalogName: "sluice_prod_us", KeyARN: p.keys.DataARN, ScanGB: 20,
 			Rules: map[string][]access.Rule{"analysts": rules["analysts"]["us"], "feeder": rules["feeder"]["us"]}, Tags: map[string]string{"Country": "us"}})
 		return err
@@ -49,6 +53,8 @@ func TestPeopleAndTheirGrantsAreExactlyTheirInventories(t *testing.T) {
 		switch {
 		case r.Parent == "people-111122223333" || r.Name == "people-111122223333":
 			inventories["people"] = append(inventories["people"], r)
+		case strings.HasPrefix(r.Name, "accesstable-"):
+			inventories["accesstable"] = append(inventories["accesstable"], r)
 		case strings.HasPrefix(r.Name, "permissions-"):
 			inventories["permissions"] = append(inventories["permissions"], r)
 		case r.Name == "us-analysts" || r.Type == "sluice:security:Grants":
@@ -57,15 +63,16 @@ func TestPeopleAndTheirGrantsAreExactlyTheirInventories(t *testing.T) {
 	}
 	matchesInventory(t, "people", inventories["people"])
 	matchesInventory(t, "grants", inventories["grants"])
+	matchesInventory(t, "accesstable", inventories["accesstable"])
 	matchesInventory(t, "permissions", inventories["permissions"])
 }
 
 func TestLongestNameOfAPersonFits(t *testing.T) {
 	who := "w" + strings.Repeat("o", 31)
-	if role := PersonRole("abcdefghijk", who); len(role) > 64 {
+	if role := access.RoleName("abcdefghijk", who); len(role) > 64 {
 		t.Errorf("role %s has %d characters", role, len(role))
 	}
-	if group := PersonWorkgroup("sluice_abcdefghijk_us", who); len(group) > 128 {
+	if group := access.WorkgroupName("sluice_abcdefghijk_us", who); len(group) > 128 {
 		t.Errorf("workgroup %s has %d characters", group, len(group))
 	}
 }

@@ -44,12 +44,12 @@ func NewPermissions(ctx *pulumi.Context, name string, args *PermissionsArgs, opt
 		return nil, err
 	}
 	for _, who := range sortedNames(args.Packed) {
-		role, physical := args.People.Roles[who], PersonRole(args.Stack, who)
+		role, physical := args.People.Roles[who], access.RoleName(args.Stack, who)
 		documentIn := func(a Access, c policies.Country) policies.Document {
 			return a.person(c, who, args.Rules[who][a.Country])
 		}
 		if who == access.OperatorName {
-			role, physical = args.People.Operator, OperatorRole(args.Stack)
+			role, physical = args.People.Operator, access.OperatorRoleName(args.Stack)
 			documentIn = func(_ Access, c policies.Country) policies.Document { return policies.OperatorIn(c) }
 		}
 		for i, parts := range args.Packed[who] {

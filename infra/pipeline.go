@@ -8,8 +8,6 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/s3"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-
-	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // The functions of a country: folders below lambdas.
@@ -57,7 +55,7 @@ type PipelineArgs struct {
 	Network      *Network           // Network is where clusters are.
 	Access       Access             // Access says what the functions may do, and has what they are wired to.
 	Engines      Engines            // Engines are what start-jobs starts runs on, and what tells finish-job of their ends.
-	Settings     pulumi.StringInput // Settings are the country's settings as JSON.
+	Discovery    pulumi.StringInput // Discovery is the name and version of the parameter with the country's document.
 	Tags         map[string]string  // Tags go on everything that takes tags.
 }
 
@@ -174,7 +172,7 @@ func (p *Pipeline) function(ctx *pulumi.Context, name, folder string, args *Pipe
 	function := needs[folder]
 	function.FunctionName, function.After = FunctionName(args.Prefix, folder), after
 	function.Package, function.Architecture, function.LogDays, function.Tags = args.Packages[folder], args.Architecture, args.LogDays, args.Tags
-	function.Policy, function.Settings = args.Access.Function(folder, function.FunctionName, args.Engines), args.Settings
+	function.Policy, function.Discovery = args.Access.Function(folder, function.FunctionName, args.Engines), args.Discovery
 	function.KeyARN, function.LogKeyARN = args.Access.Keys.StateARN, args.Access.Keys.LogsARN
 	function.DeadLettersARN = args.Access.Messaging.DeadLettersARN
 	if tell := p.Functions[TellFault]; tell != nil {
@@ -295,54 +293,4 @@ func failedPattern(source, kind, field, prefix, stateField string, states ...str
 		"source": []string{source}, "detail-type": []string{kind},
 		"detail": map[string]any{field: []map[string]string{{"prefix": prefix}}, stateField: states}})
 	return pulumi.StringPtr(string(text))
-}
-
-// SettingsArgs is what a country's settings are made of; each part says what it is in package settings.
-type SettingsArgs struct {
-	Country   discovery.Country // Country has what is known without any resource.
-	Lake      *DataLake
-	Ledger    *Ledger
-	Messaging *Messaging
-	Catalog   *Catalog
-	Keys      *Keys
-	Warehouse *Warehouse
-	Jobs      *JobPackage
-	Engines   Engines
-
-	QuietMinutes int // QuietMinutes is how long a standing cluster must be quiet before it is ended, 30 by default.
-}
-
-// Settings renders the settings of a country's functions.
-func Settings(args SettingsArgs) pulumi.StringOutput {
-	values := pulumi.StringMap{
-		"tickets": args.Messaging.TicketsURL, "deadLetters": args.Messaging.DeadLettersURL,
-		"jobsTopic": args.Messaging.JobsARN, "alertsTopic": args.Messaging.AlertsARN, "key": args.Keys.DataARN, "logsKey": args.Keys.LogsARN,
-		"serverless": args.Engines.Serverless.ApplicationID, "serverlessRole": args.Engines.Serverless.RoleARN, "glueJob": args.Engines.Glue.JobName,
-		"dataset": args.Warehouse.Dataset, "loadBucket": args.Warehouse.LoadBucket, "audience": args.Warehouse.Audience, "serviceAccount": args.Warehouse.ServiceAccount,
-	}
-	for word, name := range args.Lake.Names {
-		values["bucket/"+word] = name
-	}
-	for word, name := range args.Ledger.Names {
-		values["table/"+word] = name
-	}
-	for word, name := range args.Catalog.Databases {
-		values["database/"+word] = name
-	}
-	return values.ToStringMapOutput().ApplyT(func(v map[string]string) (string, error) {
-		c := args.Country
-		c.Buckets = discovery.Buckets{Landing: v["bucket/landing"], Validated: v["bucket/validated"], Invalid: v["bucket/invalid"], Versioned: v["bucket/versioned"],
-			Curated: v["bucket/curated"], Artifacts: v["bucket/artifacts"], Logs: v["bucket/logs"]}
-		c.Databases = discovery.Databases{Landing: v["database/landing"], Validated: v["database/validated"], Invalid: v["database/invalid"],
-			Versioned: v["database/versioned"], Curated: v["database/curated"]}
-		c.Tables = discovery.Tables{Feeds: v["table/feeds"], Jobs: v["table/jobs"], Runs: v["table/runs"], Files: v["table/files"], Progress: v["table/progress"]}
-		c.Queues = discovery.Queues{Tickets: v["tickets"], DeadLetters: v["deadLetters"]}
-		c.Topics = discovery.Topics{Jobs: v["jobsTopic"], Alerts: v["alertsTopic"]}
-		c.Compute = discovery.Compute{TemplateKey: TemplateKey, MainKey: args.Jobs.MainKey, PackageKey: args.Jobs.PackageKey, KMSKeyARN: v["key"], LogKeyARN: v["logsKey"],
-			Serverless: discovery.Serverless{ApplicationID: v["serverless"], RoleARN: v["serverlessRole"]}, GlueJob: v["glueJob"],
-			CertificateKey: CertificateKey, QuietMinutes: withDefault(args.QuietMinutes, DefaultQuietMinutes)}
-		c.Google.Dataset, c.Google.LoadBucket, c.Google.Audience, c.Google.ServiceAccount = v["dataset"], v["loadBucket"], v["audience"], v["serviceAccount"]
-		text, err := json.Marshal(c)
-		return string(text), err
-	}).(pulumi.StringOutput)
 }

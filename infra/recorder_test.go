@@ -55,6 +55,9 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 			state[resource.PropertyKey(computed)] = resource.NewStringProperty(computed + ":" + kind + ":" + args.Name)
 		}
 	}
+	if kind == "Parameter" {
+		state["version"] = resource.NewNumberProperty(7)
+	}
 	return "id:" + kind + ":" + args.Name, state, nil
 }
 
@@ -70,6 +73,12 @@ func ends(urns []string) []string {
 // plain renders inputs for reading; documents inside of strings are opened, and packages left out, whose hash is in them.
 func plain(inputs resource.PropertyMap) map[string]any {
 	out := map[string]any{}
+	inputs = inputs.Copy()
+	for key, value := range inputs {
+		if value.IsSecret() { // as the SDK takes every parameter's value
+			inputs[key] = value.SecretValue().Element
+		}
+	}
 	for key, value := range inputs.Mappable() {
 		if text, ok := value.(string); ok && strings.HasPrefix(text, "{") {
 			var document any

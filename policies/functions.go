@@ -1,6 +1,9 @@
 package policies
 
-import "github.com/sluice-data/sluice/internal/compute"
+import (
+	"github.com/sluice-data/sluice/internal/compute"
+	"github.com/sluice-data/sluice/internal/discovery"
+)
 
 // Country is the ARNs, and the few names, that the documents of one country's functions and jobs are made of.
 type Country struct {
@@ -23,8 +26,8 @@ type Country struct {
 	PollingARN                       string // PollingARN is the polling driver's state machine; "" where there is none.
 }
 
-// Function is the document of the function called name ("receive-file"): its own work, its log, the key of ledger and messages, and the places
-// that take what it could not do. It is false for a name that has no document.
+// Function is the document of the function called name ("receive-file"): its own work, where it reads what is deployed, its log, the key of
+// ledger and messages, and the places that take what it could not do. It is false for a name that has no document.
 func Function(name, logGroupARN string, c Country) (Document, bool) {
 	work, ok := map[string]func(Country) []Statement{
 		"receive-file": receiveFile,
@@ -42,7 +45,7 @@ func Function(name, logGroupARN string, c Country) (Document, bool) {
 	if !ok {
 		return Document{}, false
 	}
-	statements := append(work(c), logs(logGroupARN), useKey("UseStateKey", c.StateKeyARN), allow("KeepFailedEvent", Strings{"sqs:SendMessage"}, Strings{c.DeadLettersARN}))
+	statements := append(work(c), readDocument(c), logs(logGroupARN), useKey("UseStateKey", c.StateKeyARN), allow("KeepFailedEvent", Strings{"sqs:SendMessage"}, Strings{c.DeadLettersARN}))
 	if name != "tell-fault" { // which would tell itself that it cannot tell
 		statements = append(statements, allow("ReportFailure", Strings{"lambda:InvokeFunction"},
 			Strings{"arn:aws:lambda:" + c.Region + ":" + c.Account + ":function:sluice-" + c.Stack + "-" + c.Code + "-tell-fault"}))
@@ -190,6 +193,11 @@ func tellFault(c Country) []Statement {
 		allow("RememberFaults", Strings{"dynamodb:GetItem", "dynamodb:UpdateItem"}, Strings{c.ProgressARN}),
 		publish("Alert", c.AlertsTopicARN),
 	}
+}
+
+// readDocument allows reading the country's discovery document, in every version: a right names a parameter without one.
+func readDocument(c Country) Statement {
+	return allow("ReadDocument", Strings{"ssm:GetParameter"}, Strings{"arn:aws:ssm:" + c.Region + ":" + c.Account + ":parameter" + discovery.ParameterName(c.Stack, c.Code)})
 }
 
 // findClusters allows finding clusters by their names.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sluice-data/sluice/internal/access"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // SealedObject is what the data key of an object that its sender encrypted is bound to: the object's key. KMS checks it, and a policy can
@@ -126,6 +127,14 @@ func sealed(c Country, does, action string, with []access.Rule) []Statement {
 	return []Statement{s}
 }
 
+// FindCountries is what everybody of the access table sees of a stack: the names of its countries' parts in the account, by which the command
+// sluice finds them. They open nothing, and a country that comes changes no role.
+func FindCountries(account, stack string) Document { return New(findCountries(account, stack)) }
+
+func findCountries(account, stack string) Statement {
+	return allow("FindCountries", Strings{"ssm:GetParametersByPath"}, Strings{"arn:aws:ssm:*:" + account + ":parameter" + discovery.Path(stack)})
+}
+
 // Operator is what operators see of a stack, whatever countries it has: metrics, alarms, logs of functions and of the
 // polling driver, clusters and runs. Names and
 // tags that begin with the stack's mark what is its.
@@ -145,6 +154,8 @@ func Operator(account, stack string) Document {
 		allow("ReadFunctionAndDriverLogs", Strings{"logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents"},
 			Strings{"arn:aws:logs:*:" + account + ":log-group:/aws/lambda/sluice-" + stack + "-*",
 				"arn:aws:logs:*:" + account + ":log-group:/aws/vendedlogs/states/sluice-" + stack + "-*"}),
+		findCountries(account, stack),
+		allow("ReadAccessTable", Strings{"ssm:GetParametersByPath"}, Strings{"arn:aws:ssm:*:" + account + ":parameter" + access.Path(stack)}),
 		clusters,
 		serverless,
 		allow("SeeGlueRuns", Strings{"glue:GetJobRun", "glue:GetJobRuns"}, Strings{"arn:aws:glue:*:" + account + ":job/sluice-" + stack + "-*"}),

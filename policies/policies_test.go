@@ -108,6 +108,7 @@ func people(c Country) map[string]Document {
 	return map[string]Document{
 		"person-analysts":    Person(c, analyst.Who, workgroup+"analysts", databases, analyst.Rules(here)),
 		"person-feeder":      Person(c, feeder.Who, workgroup+"feeder", databases, feeder.Rules(here)),
+		"find-countries":     FindCountries(c.Account, c.Stack),
 		"operator":           Operator(c.Account, c.Stack),
 		"operator-country":   OperatorIn(c),
 		"operator-polled":    OperatorIn(polled),

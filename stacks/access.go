@@ -147,12 +147,13 @@ func newPeople(ctx *pulumi.Context, config *Config, account string, at *place) (
 	return infra.NewPeople(ctx, "people-"+account, args, pulumi.Provider(at.provider))
 }
 
-// newPermissions creates what the people of an account may do in those of its countries that could be composed.
-func newPermissions(ctx *pulumi.Context, config *Config, account string, people *infra.People, composed map[string]infra.Access) error {
+// newPermissions creates what the people of an account may do in those of its countries that could be composed, and the lines of the table
+// that it comes of. Where a country could not be composed, both stay as they were.
+func newPermissions(ctx *pulumi.Context, config *Config, account string, people *infra.People, composed map[string]infra.Access, reached providers) error {
 	if people == nil {
 		return nil
 	}
-	_, rules := config.rulesIn(account)
+	there, rules := config.rulesIn(account)
 	args := &infra.PermissionsArgs{Stack: config.Stack, People: people, Rules: rules, Packed: map[string]infra.Packed{}, Countries: composed, Tags: config.tags(sharedCountry)}
 	for _, who := range slices.Sorted(maps.Keys(people.ARNs)) {
 		packed, err := config.pack(account, who, rules[who])
@@ -161,35 +162,35 @@ func newPermissions(ctx *pulumi.Context, config *Config, account string, people 
 		}
 		args.Packed[who] = packed
 	}
-	_, err := infra.NewPermissions(ctx, "permissions-"+account, args, pulumi.Parent(people))
+	permissions, err := infra.NewPermissions(ctx, "permissions-"+account, args, pulumi.Parent(people))
+	if err != nil {
+		return err
+	}
+	for _, a := range there {
+		if _, ok := composed[a.Country]; !ok {
+			return nil // what is told of the table is what its policies say
+		}
+	}
+	i := slices.IndexFunc(config.Countries, func(c Country) bool { return c.Account == account })
+	home, err := reached.home(ctx, config, &config.Countries[i])
+	if err != nil {
+		return err
+	}
+	_, err = infra.NewAccessTable(ctx, "accesstable-"+account, &infra.AccessTableArgs{Stack: config.Stack, People: config.peopleOf(people), Tags: config.tags(sharedCountry)},
+		pulumi.Parent(people), pulumi.Provider(home), pulumi.DependsOn([]pulumi.Resource{permissions})) // so the table says nothing that its policies do not say yet
 	return err
 }
 
-// accessOutputs are what the table says of a country, for who asks who may do what.
-func accessOutputs(people *infra.People, grants *infra.Grants, rules map[string][]access.Rule) pulumi.Map {
-	outputs := pulumi.Map{}
-	for who, rules := range rules {
-		entry := pulumi.Map{"role": people.ARNs[who], "rules": ruleOutputs(rules)}
-		if workgroup, ok := grants.Workgroups[who]; ok {
-			entry["workgroup"] = workgroup
+// peopleOf are those of the table who have roles, the operators' among them.
+func (c *Config) peopleOf(people *infra.People) []access.Person {
+	var list []access.Person
+	for _, p := range c.Access.People {
+		if _, ok := people.ARNs[p.Who]; ok {
+			list = append(list, p)
 		}
-		outputs[who] = entry
 	}
-	if arn, ok := people.ARNs[access.OperatorName]; ok {
-		outputs[access.OperatorName] = pulumi.Map{"role": arn, "rules": pulumi.Array{}}
-	}
-	return outputs
-}
-
-func ruleOutputs(rules []access.Rule) pulumi.Array {
-	list := pulumi.Array{}
-	for _, r := range rules {
-		verbs := pulumi.StringArray{}
-		for _, v := range r.Verbs {
-			verbs = append(verbs, pulumi.String(v))
-		}
-		list = append(list, pulumi.Map{"line": pulumi.Int(r.Line), "stage": pulumi.String(r.Stage), "feed": pulumi.String(r.Feed),
-			"prefix": pulumi.String(r.Prefix), "verbs": verbs, "sealed": pulumi.Bool(r.Sealed)})
+	if _, ok := people.ARNs[access.OperatorName]; ok {
+		list = append(list, access.Person{Who: access.OperatorName})
 	}
 	return list
 }

@@ -290,6 +290,9 @@ func (c *Config) checkCountries(wrong *faults) {
 			wrong.add(path+".timeZone", "%q is no IANA time zone, for example Europe/Madrid", country.TimeZone)
 		}
 		country.derive(c)
+		if err := infra.CheckDiscoveryFits(country.known(c)); err != nil {
+			wrong.add(path, "%v", err)
+		}
 		country.Compute.check(wrong, path)
 		country.checkNetwork(wrong, path, c)
 	}

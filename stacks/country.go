@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -12,7 +13,6 @@ import (
 	"github.com/sluice-data/sluice/infra"
 	"github.com/sluice-data/sluice/internal/compute"
 	"github.com/sluice-data/sluice/internal/discovery"
-	"github.com/sluice-data/sluice/internal/job"
 )
 
 // DeployedCountry is everything of one country. Nothing in it refers to another country.
@@ -28,7 +28,7 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	var (
 		code    = country.Code
 		name    = "sluice-" + config.Stack + "-" + code // begins physical names
-		catalog = "sluice_" + config.Stack + "_" + code // begins names of databases, where a hyphen cannot be
+		catalog = discovery.Catalog(config.Stack, code) // begins names of databases, where a hyphen cannot be
 		tags    = config.tags(code)
 	)
 	c := &DeployedCountry{}
@@ -121,15 +121,15 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	if err != nil {
 		return nil, err
 	}
+	found, err := infra.NewDiscovery(ctx, code, &infra.DiscoveryArgs{Country: country.known(config), Lake: lake, Ledger: ledger, Messaging: messaging, Catalog: tables, Keys: keys,
+		Warehouse: warehouse, Jobs: jobs, Engines: engines, QuietMinutes: country.Compute.Idle.Minutes, Home: at.home, Tags: tags}, child)
+	if err != nil {
+		return nil, err
+	}
 	pipeline, err := infra.NewPipeline(ctx, code, &infra.PipelineArgs{
 		Prefix: name, StepPrefix: "sluice/" + config.Stack + "/" + code + "/", Packages: built.functions, Architecture: config.Functions.Architecture,
 		LogDays: config.Functions.LogDays, SweepMinutes: config.Functions.SweepMinutes, Polling: country.Driver == pollingDriver, Network: network, Access: access, Engines: engines,
-		Settings: infra.Settings(infra.SettingsArgs{
-			Country: discovery.Country{Stack: config.Stack, Country: code, Region: country.Region, TimeZone: country.TimeZone, Parallel: country.Parallel,
-				Google: discovery.Google{Project: config.Google.Project, Location: country.Google.Location}},
-			Lake: lake, Ledger: ledger, Messaging: messaging, Catalog: tables, Keys: keys, Warehouse: warehouse, Jobs: jobs, Engines: engines,
-			QuietMinutes: country.Compute.Idle.Minutes}),
-		Tags: tags}, child)
+		Discovery: found.Parameter, Tags: tags}, child)
 	if err != nil {
 		return nil, err
 	}
@@ -151,43 +151,60 @@ func NewCountry(ctx *pulumi.Context, config *Config, country *Country, built art
 	}
 
 	c.Access = access
-	granted := pulumi.Map{}
 	if people != nil {
-		rules := config.rules(country)
-		grants, err := infra.NewGrants(ctx, code, &infra.GrantsArgs{Rules: rules, ResultsBucket: lake.Names["artifacts"], CatalogName: catalog, KeyARN: keys.DataARN, ScanGB: config.Athena.ScanLimitGB, Tags: tags}, child)
-		if err != nil {
+		if _, err := infra.NewGrants(ctx, code, &infra.GrantsArgs{Rules: config.rules(country), ResultsBucket: lake.Names["artifacts"], CatalogName: catalog, KeyARN: keys.DataARN, ScanGB: config.Athena.ScanLimitGB, Tags: tags}, child); err != nil {
 			return nil, err
 		}
-		granted = accessOutputs(people, grants, rules)
 	}
+	c.Outputs = countryOutputs(found.Document, pipeline, nightly.Workflow)
+	return c, ctx.RegisterResourceOutputs(c, c.Outputs)
+}
 
+// known is what a country's document has without any resource.
+func (country *Country) known(config *Config) discovery.Country {
+	return discovery.Country{Stack: config.Stack, Country: country.Code, Account: country.Account, Region: country.Region, TimeZone: country.TimeZone, Parallel: country.Parallel,
+		Google: discovery.Google{Project: config.Google.Project, Location: country.Google.Location}}
+}
+
+// countryOutputs are what people and scripts find a country's parts by: what its document says, and the names that only they need.
+func countryOutputs(document pulumi.Output, pipeline *infra.Pipeline, workflow pulumi.StringInput) pulumi.Map {
+	of := func(field func(c discovery.Country) any) pulumi.Output {
+		return document.ApplyT(func(c any) any { return field(c.(discovery.Country)) })
+	}
 	functions := pulumi.Map{}
 	for folder, function := range pipeline.Functions {
 		functions[folder] = function.Name
 	}
-	c.Outputs = pulumi.Map{
-		"region":        pulumi.String(country.Region),
-		"timeZone":      pulumi.String(country.TimeZone),
-		"parallel":      pulumi.Int(country.Parallel),
-		"buckets":       outputs(lake.Names),
-		"queues":        pulumi.Map{"landed": messaging.LandedURL, "tickets": messaging.TicketsURL, "deadLetters": messaging.DeadLettersURL},
-		"topics":        pulumi.Map{"jobs": messaging.JobsARN, "alerts": messaging.AlertsARN},
-		"tables":        outputs(ledger.Names),
+	outputs := pulumi.Map{
+		"account":       of(func(c discovery.Country) any { return c.Account }),
+		"region":        of(func(c discovery.Country) any { return c.Region }),
+		"timeZone":      of(func(c discovery.Country) any { return c.TimeZone }),
+		"parallel":      of(func(c discovery.Country) any { return c.Parallel }),
+		"buckets":       of(func(c discovery.Country) any { return byName(c.Buckets) }),
+		"queues":        of(func(c discovery.Country) any { return byName(c.Queues) }),
+		"topics":        of(func(c discovery.Country) any { return byName(c.Topics) }),
+		"tables":        of(func(c discovery.Country) any { return byName(c.Tables) }),
 		"functions":     functions,
-		"databases":     outputs(tables.Databases),
-		"workgroup":     tables.Workgroup,
-		"workflow":      nightly.Workflow,
-		"dataset":       warehouse.Dataset,
-		"googleProject": pulumi.String(config.Google.Project),
-		"feeds":         country.feedOutputs(),
-		"access":        granted,
-		"dataKey":       keys.DataARN,
-		"application":   serverless.ApplicationID,
+		"databases":     of(func(c discovery.Country) any { return byName(c.Databases) }),
+		"workgroup":     of(func(c discovery.Country) any { return c.Workgroup }),
+		"workflow":      workflow,
+		"dataset":       of(func(c discovery.Country) any { return c.Google.Dataset }),
+		"googleProject": of(func(c discovery.Country) any { return c.Google.Project }),
+		"dataKey":       of(func(c discovery.Country) any { return c.Compute.KMSKeyARN }),
+		"application":   of(func(c discovery.Country) any { return c.Compute.Serverless.ApplicationID }),
 	}
 	if pipeline.Polling != nil {
-		c.Outputs["stateMachine"] = pipeline.Polling.ARN
+		outputs["stateMachine"] = pipeline.Polling.ARN
 	}
-	return c, ctx.RegisterResourceOutputs(c, c.Outputs)
+	return outputs
+}
+
+// byName are the texts of a part of a document by the names of their fields there.
+func byName[Part discovery.Buckets | discovery.Databases | discovery.Queues | discovery.Tables | discovery.Topics](part Part) map[string]any {
+	text, _ := json.Marshal(part) // texts always marshal
+	names := map[string]any{}
+	_ = json.Unmarshal(text, &names)
+	return names
 }
 
 // readSwitches asks which of the country's parts are off, in the country's own account and region.
@@ -220,15 +237,6 @@ func parameters(ctx *pulumi.Context, path string, at *place) (*ssm.GetParameters
 	return found, nil
 }
 
-// outputs renders names by word.
-func outputs(names map[string]pulumi.StringOutput) pulumi.Map {
-	out := pulumi.Map{}
-	for word, name := range names {
-		out[word] = name
-	}
-	return out
-}
-
 // jobDatabases are the databases that the record job writes: those of every stage but landing.
 func jobDatabases(catalog string) []string {
 	names := []string{}
@@ -244,7 +252,7 @@ func (country *Country) ledgerFeeds() []infra.Feed {
 	for _, f := range country.Feeds {
 		feeds = append(feeds, infra.Feed{Name: f.Name, ContractKey: infra.ContractKey(f.Name), Hash: infra.Hash(f.Contract.JSON),
 			Completeness: f.Contract.Completeness, ExpectedFiles: f.Contract.ExpectedFiles, WindowMinutes: f.Contract.WindowMinutes,
-			Prerequisites: f.Contract.Prerequisites, Attempts: cmp.Or(f.Contract.Attempts, country.Attempts), TimeoutMinutes: f.Contract.TimeoutMinutes, Engine: f.Engine})
+			Prerequisites: f.Contract.Prerequisites, Attempts: cmp.Or(f.Contract.Attempts, country.Attempts), TimeoutMinutes: f.Contract.TimeoutMinutes, Engine: f.Engine, ClientSide: f.Contract.ClientSide})
 	}
 	return feeds
 }
@@ -274,17 +282,4 @@ func (country *Country) delimiters() map[string]string {
 		delimiters[f.Name] = f.Contract.Delimiter
 	}
 	return delimiters
-}
-
-// feedOutputs is what who puts files has to know about each feed.
-func (country *Country) feedOutputs() pulumi.Map {
-	feeds := pulumi.Map{}
-	for _, f := range country.Feeds {
-		marker := ""
-		if job.Completeness(f.Contract.Completeness) == job.ByMarker {
-			marker = job.Marker
-		}
-		feeds[f.Name] = pulumi.Map{"completeness": pulumi.String(f.Contract.Completeness), "marker": pulumi.String(marker), "clientSide": pulumi.Bool(f.Contract.ClientSide)}
-	}
-	return feeds
 }

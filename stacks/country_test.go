@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/sluice-data/sluice/infra"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // recorder stands for the engine: it keeps each resource's inputs and parent as text, by type and name.
@@ -68,7 +70,13 @@ func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) 
 }
 
 func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
-	text, err := json.Marshal(args.Inputs.Mappable())
+	plain := args.Inputs.Copy()
+	for key, value := range plain {
+		if value.IsSecret() { // as the SDK takes every parameter's value
+			plain[key] = value.SecretValue().Element
+		}
+	}
+	text, err := json.Marshal(plain.Mappable())
 	if err != nil {
 		return "", nil, err
 	}
@@ -320,6 +328,77 @@ func TestCountriesInOnePlaceShareAProvider(t *testing.T) {
 		if got := registered["aws:kms/key:Key "+id+"-data"]; !strings.Contains(got, "::"+want+"::") {
 			t.Errorf("%s is made by %s", id, got)
 		}
+	}
+}
+
+func TestCountryIsFoundInItsOwnRegionAndInTheEnvironments(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	table := "  sluice:access: {trust: {account: '000011112222'}, operators: {}, people: [{who: ana, may: [{country: all, stage: curated, verbs: [query]}]}]}\n"
+	registered, err := deployed(t, "test", head+table+"  sluice:countries:\n"+us+
+		"    - {code: ar, cidr: 10.18.0.0/16, feeds: [orders], region: sa-east-1}\n"+
+		"    - {code: br, cidr: 10.19.0.0/16, feeds: [orders], region: sa-east-1, accountRoleArn: 'arn:aws:iam::333344445555:role/deploy'}\n", root, &recorder{zones: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	where := map[string]string{}
+	for id, text := range registered {
+		if name, ok := strings.CutPrefix(id, "aws:ssm/parameter:Parameter "); ok {
+			where[name] = inputs(t, text)["name"].(string) + " " + strings.Split(strings.Fields(text)[1], "::")[3]
+		}
+	}
+	want := map[string]string{
+		"us": "/sluice/test/countries/us aws-000011112222-eu-west-1",
+		"ar": "/sluice/test/countries/ar aws-000011112222-sa-east-1", "ar-home": "/sluice/test/countries/ar aws-000011112222-eu-west-1",
+		"br": "/sluice/test/countries/br aws-333344445555-sa-east-1", "br-home": "/sluice/test/countries/br aws-333344445555-eu-west-1",
+		"accesstable-000011112222-ana-1": "/sluice/test/access/ana/1 aws-000011112222-eu-west-1", "accesstable-000011112222-operator-1": "/sluice/test/access/operator/1 aws-000011112222-eu-west-1",
+		"accesstable-333344445555-ana-1": "/sluice/test/access/ana/1 aws-333344445555-eu-west-1", "accesstable-333344445555-operator-1": "/sluice/test/access/operator/1 aws-333344445555-eu-west-1",
+	}
+	if !reflect.DeepEqual(where, want) {
+		t.Errorf("got  %v\nwant %v", where, want)
+	}
+}
+
+func TestOutputsNameThePartsOfACountryAsItsDocumentDoes(t *testing.T) {
+	root := contractsOf(t, map[string]string{"orders.yaml": contractText("orders", marker)})
+	r := &recorder{zones: 3}
+	registered, err := deployed(t, "test", head+"  sluice:driver: polling\n  sluice:countries:\n"+us, root, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := discovery.Parse("test", "us", []byte(inputs(t, registered["aws:ssm/parameter:Parameter us"])["value"].(string)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(r.countries["us"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var outputs struct { // what people's scripts rely on
+		Region, TimeZone, Workgroup, Workflow, Dataset, GoogleProject, DataKey, Application, StateMachine string
+
+		Parallel  int
+		Buckets   discovery.Buckets
+		Queues    discovery.Queues
+		Topics    discovery.Topics
+		Tables    discovery.Tables
+		Databases discovery.Databases
+		Functions map[string]string
+	}
+	if err := json.Unmarshal(text, &outputs); err != nil {
+		t.Fatal(err)
+	}
+	if outputs.Buckets != document.Buckets || outputs.Queues != document.Queues || outputs.Topics != document.Topics || outputs.Tables != document.Tables || outputs.Databases != document.Databases {
+		t.Errorf("outputs %s\ndocument %+v", text, document)
+	}
+	for got, want := range map[string]string{outputs.Region: document.Region, outputs.TimeZone: document.TimeZone, outputs.Workgroup: document.Workgroup, outputs.Dataset: document.Google.Dataset,
+		outputs.GoogleProject: document.Google.Project, outputs.DataKey: document.Compute.KMSKeyARN, outputs.Application: document.Compute.Serverless.ApplicationID,
+		outputs.Functions["start-jobs"]: "sluice-test-us-start-jobs", outputs.StateMachine: "arn-of-us-polling", outputs.Workflow: "sluice-test-us-nightly"} {
+		if got != want || got == "" {
+			t.Errorf("output %q, want %q", got, want)
+		}
+	}
+	if outputs.Parallel != 5 || len(outputs.Functions) != len(infra.Functions) {
+		t.Errorf("outputs %s", text)
 	}
 }
 

@@ -185,7 +185,7 @@ func render(t *testing.T, text string) *rendered {
 		_ = json.Unmarshal([]byte(text[strings.Index(text, "{"):]), &inputs) // other types have other fields
 		switch kind {
 		case "aws:iam/rolePolicy:RolePolicy":
-			if strings.HasPrefix(inputs.Role, "sluice-test-access-") || inputs.Role == infra.OperatorRole("test") {
+			if strings.HasPrefix(inputs.Role, "sluice-test-access-") || inputs.Role == access.OperatorRoleName("test") {
 				arn := "arn:aws:iam::" + account.FindStringSubmatch(text)[1] + ":role/" + inputs.Role
 				out.Identity[arn] = append(out.Identity[arn], namedPolicy{inputs.Name, json.RawMessage(inputs.Policy)})
 			}
@@ -288,7 +288,7 @@ func (r *rendered) askTrails(each func(question)) {
 			{records, map[string]string{"s3:x-amz-server-side-encryption-customer-algorithm": "AES256"}, false},
 			{trail.bucket + "/AWSLogs/999999999999/CloudTrail/a.json.gz", map[string]string{method: "aws:kms", key: trail.key}, false},
 		} {
-			for _, who := range []string{"cloudtrail.amazonaws.com", "arn:aws:iam::" + account + ":role/" + infra.OperatorRole("test")} {
+			for _, who := range []string{"cloudtrail.amazonaws.com", "arn:aws:iam::" + account + ":role/" + access.OperatorRoleName("test")} {
 				service := !strings.HasPrefix(who, "arn:")
 				context := map[string]string{"aws:SourceArn": trail.arn, "s3:x-amz-acl": "bucket-owner-full-control", "aws:PrincipalIsAWSService": strconv.FormatBool(service)}
 				maps.Copy(context, c.context)
@@ -321,9 +321,9 @@ func (r *rendered) ask(each func(question)) {
 		for i := range r.config.Countries {
 			country := &r.config.Countries[i]
 			for _, account := range r.config.accounts() {
-				who := "arn:aws:iam::" + account + ":role/" + infra.PersonRole("test", p.Who)
+				who := "arn:aws:iam::" + account + ":role/" + access.RoleName("test", p.Who)
 				if p.Who == access.OperatorName {
-					who = "arn:aws:iam::" + account + ":role/" + infra.OperatorRole("test")
+					who = "arn:aws:iam::" + account + ":role/" + access.OperatorRoleName("test")
 				}
 				if _, exists := r.Identity[who]; !exists {
 					continue
@@ -496,7 +496,7 @@ func (r *rendered) askTables(each func(question), who, name string, country *Cou
 	ask("glue:GetDatabase", catalog+":database/default", queries, "")
 	ask("glue:GetTable", catalog+":table/default/orders", false, "")
 	for _, p := range r.config.Access.People {
-		workgroup := "arn:aws:athena:" + country.Region + ":" + country.Account + ":workgroup/" + infra.PersonWorkgroup("sluice_test_"+country.Code, p.Who)
+		workgroup := "arn:aws:athena:" + country.Region + ":" + country.Account + ":workgroup/" + access.WorkgroupName("sluice_test_"+country.Code, p.Who)
 		for _, action := range []string{"athena:StartQueryExecution", "athena:GetQueryResults", "athena:GetQueryExecution"} {
 			ask(action, workgroup, access.MayQuery(rules) && p.Who == name, "")
 		}
@@ -518,6 +518,20 @@ func (r *rendered) askState(each func(question), who string, country *Country, o
 		}
 		for _, action := range []string{"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:DeleteTable"} {
 			ask(action, arn, false, nil)
+		}
+	}
+	// Everybody of the table finds the countries of the stack in every region of the account, and operators the table; nobody reads or writes
+	// other parameters, the compute switch among them.
+	for _, region := range []string{country.Region, "sa-east-1"} {
+		parameter := "arn:aws:ssm:" + region + ":" + country.Account + ":parameter/sluice/"
+		own := strings.Contains(who, "::"+country.Account+":")
+		ask("ssm:GetParametersByPath", parameter+"test/countries", own, nil)
+		ask("ssm:GetParametersByPath", parameter+"test/access", operator, nil)
+		for _, path := range []string{"test", "other/countries", "other/access", "test/countries2", "test/compute/" + country.Code} {
+			ask("ssm:GetParametersByPath", parameter+path, false, nil)
+		}
+		for _, action := range []string{"ssm:GetParameter", "ssm:PutParameter", "ssm:DeleteParameter", "ssm:GetParameterHistory"} {
+			ask(action, parameter+"test/countries/"+country.Code, false, nil)
 		}
 	}
 	group := "arn:aws:logs:" + here + "log-group:/aws/lambda/sluice-"
@@ -694,6 +708,7 @@ func TestBrokenControlIsFound(t *testing.T) {
 		{"an operator who stops the driver", "operator", `"states:GetExecutionHistory"`, `"states:GetExecutionHistory","states:StopExecution"`},
 		{"an operator's key for any execution", "operator", `"kms:EncryptionContext:aws:states:stateMachineArn":"arn:aws:states:eu-west-1:000011112222:stateMachine:sluice-test-us-polling",`, ``},
 		{"a person whom Athena refuses", "feed-analyst", `:database/default"`, `:database/other"`},
+		{"a person who sees the access table", "one-file", `parameter/sluice/test/countries"`, `parameter/sluice/test/*"`},
 		{"a lost permission", "one-file", `"s3:DeleteObject"`, `"s3:DeleteObjectVersion"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/sluice-data/sluice/infra"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // artifacts are what is built during a deployment, the same for every country.
@@ -24,9 +25,10 @@ type artifacts struct {
 // place is where a country can be: an AWS account and region, reached through a provider of its own.
 type place struct {
 	provider pulumi.ProviderResource
-	zones    []string            // zones are the availability zones that networks there span.
-	missing  map[string][]string // missing are those of them that have not an instance type, by type.
-	err      error               // err is why no country can be there.
+	home     pulumi.ProviderResource // home reaches the environment's region in the same account; nil where this is there.
+	zones    []string                // zones are the availability zones that networks there span.
+	missing  map[string][]string     // missing are those of them that have not an instance type, by type.
+	err      error                   // err is why no country can be there.
 }
 
 // team is the people of an account, or why there are none.
@@ -72,7 +74,7 @@ func deploy(ctx *pulumi.Context, config *Config, built artifacts) (pulumi.Map, e
 		outputs[country.Code], composed[country.Code] = deployed.Outputs, deployed.Access
 	}
 	for _, account := range config.accounts() {
-		if err := newPermissions(ctx, config, account, people[account].people, composed); err != nil {
+		if err := newPermissions(ctx, config, account, people[account].people, composed, reached); err != nil {
 			faults = append(faults, fmt.Errorf("access table in account %s: %w", account, err))
 		}
 	}
@@ -123,19 +125,10 @@ func told(ctx *pulumi.Context, config *Config, now pulumi.Map, before map[string
 	}).(pulumi.MapOutput)
 }
 
-// hollow tells whether something of a country's outputs is missing; what comes from the YAML alone may be empty there, too.
+// hollow tells whether something of a country's outputs is missing.
 func hollow(outputs any) bool {
-	switch v := outputs.(type) {
-	case string:
-		return v == ""
-	case map[string]any:
-		for key, value := range v {
-			if key != "feeds" && key != "access" && hollow(value) {
-				return true
-			}
-		}
-	}
-	return false
+	fields, there := outputs.(map[string]any)
+	return !there || discovery.Missing(fields) != ""
 }
 
 func deployCountry(ctx *pulumi.Context, config *Config, country *Country, built artifacts, places map[string]*place, reached providers, people map[string]team, google *gcp.Provider) (*DeployedCountry, error) {
@@ -187,6 +180,12 @@ func (p providers) at(ctx *pulumi.Context, stack, name, account, region, roleARN
 	return provider, err
 }
 
+// home reaches the environment's region in a country's account: what an account has once is there, and what is to be found without knowing
+// where a country is.
+func (p providers) home(ctx *pulumi.Context, config *Config, country *Country) (*aws.Provider, error) {
+	return p.at(ctx, config.Stack, "aws-"+country.Account+"-"+config.AWS.Region, country.Account, config.AWS.Region, country.AccountRoleARN)
+}
+
 // sharedNetwork is the network that a country's is peered with, nil where there is none.
 func sharedNetwork(ctx *pulumi.Context, config *Config, country *Country, reached providers) (*infra.SharedNetwork, error) {
 	given := country.Network.Shared
@@ -218,6 +217,9 @@ func newPlace(ctx *pulumi.Context, config *Config, country *Country, places map[
 	places[name] = at
 	if at.provider, at.zones, at.err = openPlace(ctx, config, country, name, reached); at.err == nil {
 		at.missing, at.err = missingTypes(ctx, country.Region, at)
+	}
+	if at.err == nil && country.Region != config.AWS.Region {
+		at.home, at.err = reached.home(ctx, config, country)
 	}
 	return at, at.err
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 )
@@ -74,18 +75,19 @@ func rolesDoWhatTheTableSays(t *testing.T, d deployment) {
 		t.Error("these are not the table's people")
 	}
 
-	queriesDoWhatTheTableSays(t, running, deployed.Countries["us"].Access)
+	queriesDoWhatTheTableSays(t, running)
+	rolesFindTheirStack(t, running, len(deployed.Countries))
 
 	// An operator sees the ledger of every country.
 	for country, c := range deployed.Countries {
-		ledger := dynamodb.NewFromConfig(as(running, c.Access["operator"].Role))
+		ledger := dynamodb.NewFromConfig(as(running, operatorRole))
 		if _, err := ledger.Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String(c.Tables["jobs"])}); err != nil {
 			t.Errorf("operator, jobs of %s: %v", country, err)
 		}
 	}
 	// A feeder writes what it may, under the country's key.
 	bucket, key := deployed.Countries["us"].Buckets["landing"], "airlines/README"
-	feeder := s3.NewFromConfig(as(running, deployed.Countries["us"].Access["feeder"].Role), func(o *s3.Options) { o.UsePathStyle = true })
+	feeder := s3.NewFromConfig(as(running, personRole("feeder")), func(o *s3.Options) { o.UsePathStyle = true })
 	if _, err := feeder.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader("x")}); err != nil {
 		t.Errorf("feeder: %v", err)
 	}
@@ -96,14 +98,47 @@ func rolesDoWhatTheTableSays(t *testing.T, d deployment) {
 	}
 }
 
+// operatorRole is the role of the local stack's operators.
+const operatorRole = "arn:aws:iam::000000000000:role/sluice-local-operator"
+
+// personRole is the role of somebody of the local stack's access table.
+func personRole(who string) string {
+	return "arn:aws:iam::000000000000:role/sluice-local-access-" + who
+}
+
+// rolesFindTheirStack asks for the parameters of the stack with the credentials of roles: all of them find its countries, as the command does
+// that they use, operators read the access table, and nobody sees more.
+func rolesFindTheirStack(t *testing.T, running status, countries int) {
+	t.Helper()
+	for role, may := range map[string]map[string]int{
+		personRole("analysts"): {"/sluice/local/countries": countries}, personRole("feeder"): {"/sluice/local/countries": countries},
+		operatorRole: {"/sluice/local/countries": countries, "/sluice/local/access": 3},
+	} {
+		client := ssm.NewFromConfig(as(running, role))
+		for _, path := range []string{"/sluice/local/countries", "/sluice/local/access", "/sluice/local/compute/us", "/sluice/local", "/sluice/prod/countries"} {
+			found, err := client.GetParametersByPath(t.Context(), &ssm.GetParametersByPathInput{Path: &path, Recursive: aws.Bool(true)})
+			want, allowed := may[path]
+			var refused smithy.APIError
+			denied := errors.As(err, &refused) && strings.Contains(refused.ErrorCode(), "AccessDenied")
+			if denied == allowed || !denied && (err != nil || len(found.Parameters) != want) {
+				t.Errorf("%s, %s: %+v, %v; want %d", role, path, found, err, want)
+			}
+		}
+	}
+}
+
 // queriesDoWhatTheTableSays asks Athena with the credentials of roles, in the workgroup of one of them: analysts may query what is curated.
-func queriesDoWhatTheTableSays(t *testing.T, running status, people map[string]struct{ Role string }) {
+func queriesDoWhatTheTableSays(t *testing.T, running status) {
 	t.Helper()
 	for _, c := range []struct {
 		who, database string
 		may           bool
 	}{{"analysts", "curated", true}, {"analysts", "validated", false}, {"analysts", "landing", false}, {"feeder", "curated", false}, {"operator", "curated", false}} {
-		client := athena.NewFromConfig(as(running, people[c.who].Role))
+		role := personRole(c.who)
+		if c.who == "operator" {
+			role = operatorRole
+		}
+		client := athena.NewFromConfig(as(running, role))
 		sql := "select count(*) from sluice_local_us_" + c.database + ".airlines"
 		var state, why string
 		started, err := client.StartQueryExecution(t.Context(), &athena.StartQueryExecutionInput{QueryString: &sql, WorkGroup: aws.String("sluice_local_us_analysts")})
@@ -151,7 +186,6 @@ type outputs struct {
 	Countries map[string]struct {
 		Dataset, GoogleProject, StateMachine       string
 		Buckets, Tables, Queues, Topics, Functions map[string]string
-		Access                                     map[string]struct{ Role string }
 	}
 }
 
@@ -219,7 +253,7 @@ func sealedFileGivesTheSameCounts(t *testing.T, d deployment, inputs string) {
 	if len(stored) != len(plain)+16 || bytes.Contains(stored, plain[:16]) {
 		t.Errorf("%d bytes landed of a file of %d", len(stored), len(plain))
 	}
-	keys := kms.NewFromConfig(as(running, deployed.Countries["us"].Access["feeder"].Role))
+	keys := kms.NewFromConfig(as(running, personRole("feeder")))
 	wrapped, context := envelope(t, got.Metadata)
 	if _, err := keys.Decrypt(t.Context(), &kms.DecryptInput{CiphertextBlob: wrapped, EncryptionContext: context}); err == nil || !strings.Contains(err.Error(), "AccessDenied") {
 		t.Errorf("who may not read the feed opens it: %v", err)

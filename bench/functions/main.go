@@ -34,10 +34,10 @@ const page = `# The functions: packages and starts
 
 Packages are those that a deployment to AWS uploads (arm64; MB of a million bytes). Each function is started %d times, on the processor of the machine
 that measures, by a Lambda runtime API of the measurement's own, and ended when it asks for its first event; the table has medians. What a function
-without anything takes of the processor, no SDK in it, is taken off: the rest is its own, with all clients and settings, and is what a start waits
-for, since it waits for nothing else: once more each is started under strace, which lists the connections that it makes and the files that it opens
-before that, those that the empty function opens, too, left out.
-The aim is at most %d MB, %d ms of its own and no connection; what misses it is named and ends the measurement with an error.
+without anything takes of the processor, no SDK in it, is taken off: the rest is its own, with all clients and the reading of its country's document,
+which is what a start waits for besides: a server of the measurement's own gives it, without TLS. Once more each is started under strace, which lists
+the connections that it makes and the files that it opens before that, those that the empty function opens, too, left out.
+The aim is at most %d MB, %d ms of its own and one connection, to the document; what misses it is named and ends the measurement with an error.
 
 Measured by ` + "`make bench`" + ` on %s, %d cores.
 
@@ -124,8 +124,8 @@ func measure(ctx context.Context) error {
 		files = slices.DeleteFunc(files, func(file string) bool { return slices.Contains(usual, file) })
 		own := median(took[name], processor) - median(took[""], processor)
 		fmt.Fprintf(&rows, "| %s | %.2f | %.1f | %.1f | %d | %d |\n", name, float64(info.Size())/1e6, ms(median(took[name], ready)), ms(own), connections, len(files))
-		if info.Size() > mostBytes || own > mostOwn || connections > 0 {
-			faults = append(faults, fmt.Errorf("%s: %d bytes, %s of its own, %d connections; at most %d, %s and none", name, info.Size(), own, connections, mostBytes, mostOwn))
+		if info.Size() > mostBytes || own > mostOwn || connections > 1 {
+			faults = append(faults, fmt.Errorf("%s: %d bytes, %s of its own, %d connections; at most %d, %s and one", name, info.Size(), own, connections, mostBytes, mostOwn))
 		}
 	}
 	fmt.Fprintf(&rows, "| (the empty function) | | %.1f | | | |\n", ms(median(took[""], ready)))
@@ -181,24 +181,27 @@ func unpack(packed string) (string, error) {
 	return program, os.WriteFile(program, content, 0o700)
 }
 
-// run starts a function until it asks for its first event. No answer to that ends it.
+// run starts a function until it asks for its first event. No answer to that ends it. It reads its country's document from the same server.
 func run(ctx context.Context, command ...string) (start, error) {
+	document, err := json.Marshal(map[string]any{"Parameter": map[string]string{"Name": parameter, "Value": documentText()}})
+	if err != nil {
+		return start{}, err
+	}
 	var ready time.Time
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Amz-Target") == "AmazonSSM.GetParameter" {
+			w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+			_, _ = w.Write(document)
+			return
+		}
 		if strings.HasSuffix(r.URL.Path, "/runtime/invocation/next") {
 			ready = time.Now()
 		}
 		w.WriteHeader(http.StatusInternalServerError)
 	}))
-	country, err := json.Marshal(discovery.Country{Stack: "bench", Country: "us", Region: "eu-west-1", TimeZone: "Europe/Madrid", Parallel: 5,
-		Google: discovery.Google{Project: "p", Dataset: "d", Location: "EU", LoadBucket: "b", ServiceAccount: "s@p.iam.gserviceaccount.com",
-			Audience: "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/p"}})
-	if err != nil {
-		return start{}, err
-	}
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = []string{"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(api.URL, "http://"), "AWS_REGION=eu-west-1",
-		"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_SESSION_TOKEN=c", discovery.EnvVar + "=" + string(country)}
+		"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_SESSION_TOKEN=c", "AWS_ENDPOINT_URL_SSM=" + api.URL, discovery.EnvVar + "=" + parameter}
 	began := time.Now()
 	said, err := cmd.CombinedOutput()
 	api.Close() // its last request has ended before ready is read
@@ -206,6 +209,16 @@ func run(ctx context.Context, command ...string) (start, error) {
 		return start{}, fmt.Errorf("%s did not ask for an event: %w\n%s", command[len(command)-1], err, said)
 	}
 	return start{ready.Sub(began), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
+}
+
+// parameter is where the functions find the document.
+var parameter = discovery.ParameterName("bench", "us") + ":1"
+
+// documentText is a document in which every text is there.
+func documentText() string {
+	text, _ := json.Marshal(discovery.Country{Version: discovery.Version, Stack: "bench", Country: "us", TimeZone: "Europe/Madrid", Parallel: 5, // texts always marshal
+		Google: discovery.Google{Audience: "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/p"}})
+	return strings.ReplaceAll(string(text), `""`, `"x"`)
 }
 
 var (

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-data/sluice/internal/access"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // accessRequest is what one `access` was asked.
@@ -42,6 +43,8 @@ in its name that it comes of: ReadLanding1and3 allows to read what the person's 
 
 operator is the role of operators, who see state, logs and metrics of every country and data of none.
 
+Operators, and those who deploy, may ask. The answer is about the table as it is deployed in the account that your AWS credentials are of.
+
 With --verb the exit code answers, too: 0 when everything that was asked for is allowed, 3 when something is not.`,
 		Example: `  sluice access analysts
   sluice access analysts flights/2013-01-01/flights.csv --country us --stage landing
@@ -72,25 +75,34 @@ func (a *app) access(ctx context.Context, r accessRequest, asJSON bool) error {
 	if r.key != "" && r.verb == string(access.Query) {
 		return usagef("query is about tables; leave KEY out")
 	}
-	o, err := a.outputs(ctx, a.stack)
+	found, err := a.discover(ctx, a.stack)
 	if err != nil {
 		return err
 	}
 	if strings.HasPrefix(r.key, "s3://") {
-		if err := r.locate(o); err != nil {
+		if err := r.locate(found); err != nil {
 			return err
 		}
 	}
-	codes, err := o.codes(r.country)
+	codes, err := found.codes(r.country)
 	if err != nil {
 		return err
 	}
-	if known := o.people(); !slices.Contains(known, r.who) {
-		return usagef("nobody named %q in the access table; it has %s", r.who, listed(known))
+	table, err := a.table(ctx, a.stack)
+	if err != nil {
+		return err
+	}
+	p, known := table[r.who]
+	if !known {
+		return usagef("nobody named %q in the access table; it has %s", r.who, listed(slices.Sorted(maps.Keys(table))))
 	}
 	list := []permission{}
 	for _, code := range codes {
-		list = append(list, r.answers(code, o.Countries[code].Access[r.who])...)
+		granted, err := a.granted(ctx, p, found[code].Country)
+		if err != nil {
+			return err
+		}
+		list = append(list, r.answers(code, granted)...)
 	}
 	if err := a.printAccess(r, list, asJSON); err != nil {
 		return err
@@ -102,12 +114,44 @@ func (a *app) access(ctx context.Context, r accessRequest, asJSON bool) error {
 	return nil
 }
 
+// granted is what the access table lets somebody do in a country.
+type granted struct {
+	role  string // role is the ARN of the role to take; "" for who may nothing there.
+	rules []access.Rule
+}
+
+// granted works out what a person may do in a country from the lines of the table, and from the country's feeds where a line names one.
+func (a *app) granted(ctx context.Context, p access.Person, c discovery.Country) (granted, error) {
+	role := func(name string) string { return "arn:aws:iam::" + c.Account + ":role/" + name }
+	if p.Who == access.OperatorName {
+		return granted{role: role(access.OperatorRoleName(c.Stack))}, nil
+	}
+	here := access.Country{Code: c.Country}
+	if slices.ContainsFunc(p.May, func(g access.Grant) bool { return g.Feed != "" }) {
+		at, err := a.connect(ctx, c)
+		if err != nil {
+			return granted{}, err
+		}
+		feeds, err := at.ledger.Feeds(ctx)
+		if err != nil {
+			return granted{}, err
+		}
+		here.Feeds = slices.Sorted(maps.Keys(feeds))
+	}
+	rules := p.Rules(here)
+	if len(rules) == 0 {
+		return granted{}, nil
+	}
+	return granted{role(access.RoleName(c.Stack, p.Who)), rules}, nil
+}
+
 // locate finds country and stage of the bucket in s3://bucket/key.
-func (r *accessRequest) locate(o outputs) error {
+func (r *accessRequest) locate(found deployed) error {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.key, "s3://"), "/")
-	for code, country := range o.Countries {
-		for stage, name := range map[string]string{"landing": country.Buckets.Landing, "validated": country.Buckets.Validated, "invalid": country.Buckets.Invalid,
-			"versioned": country.Buckets.Versioned, "curated": country.Buckets.Curated} {
+	for code, f := range found {
+		buckets := f.Country.Buckets
+		for stage, name := range map[string]string{"landing": buckets.Landing, "validated": buckets.Validated, "invalid": buckets.Invalid,
+			"versioned": buckets.Versioned, "curated": buckets.Curated} {
 			if name == bucket && (r.country == "" || r.country == code) && (r.stage == "" || r.stage == stage) {
 				r.country, r.stage, r.key = code, stage, key
 				return nil
@@ -122,13 +166,13 @@ func (r accessRequest) answers(code string, granted granted) []permission {
 	var list []permission
 	one := func(stage, key string, verb access.Verb, sid string) {
 		if (r.verb == "" || r.verb == string(verb)) && (r.stage == "" || r.stage == stage) {
-			list = append(list, permission{Who: r.who, Role: granted.Role, Country: code, Stage: stage, Key: key, Verb: string(verb), Allowed: sid != "", Statement: sid})
+			list = append(list, permission{Who: r.who, Role: granted.role, Country: code, Stage: stage, Key: key, Verb: string(verb), Allowed: sid != "", Statement: sid})
 		}
 	}
 	if r.key == "" {
-		for _, rule := range granted.Rules {
+		for _, rule := range granted.rules {
 			for _, verb := range rule.Verbs {
-				one(rule.Stage, rule.Prefix, verb, access.Sid(string(verb), access.With(granted.Rules, rule.Stage, verb)))
+				one(rule.Stage, rule.Prefix, verb, access.Sid(string(verb), access.With(granted.rules, rule.Stage, verb)))
 			}
 		}
 		return list
@@ -136,23 +180,12 @@ func (r accessRequest) answers(code string, granted granted) []permission {
 	for _, stage := range access.Stages {
 		for _, verb := range access.Verbs {
 			if verb != access.Query {
-				sid, _ := access.Decide(granted.Rules, stage, r.key, verb)
+				sid, _ := access.Decide(granted.rules, stage, r.key, verb)
 				one(stage, r.key, verb, sid)
 			}
 		}
 	}
 	return list
-}
-
-// people are the names in the access table, operator among them where there is that role.
-func (o outputs) people() []string {
-	known := map[string]bool{}
-	for _, country := range o.Countries {
-		for who := range country.Access {
-			known[who] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(known))
 }
 
 func (a *app) printAccess(r accessRequest, list []permission, asJSON bool) error {

@@ -76,15 +76,17 @@ func (r request) checkReason() error {
 }
 
 // actAt opens the request's country and finds out who asks.
-func (a *app) actAt(ctx context.Context, r *request) (place, outputs, error) {
-	places, o, err := a.places(ctx, r.country)
+func (a *app) actAt(ctx context.Context, r *request) (place, error) {
+	places, err := a.places(ctx, r.country)
 	if err != nil {
-		return place{}, o, err
+		return place{}, err
 	}
 	if r.by == "" {
-		r.by, err = places[0].desk.Who(ctx)
+		if r.by, err = places[0].desk.Who(ctx); err != nil {
+			return place{}, fmt.Errorf("%w; name yourself with --by", err)
+		}
 	}
-	return places[0], o, err
+	return places[0], nil
 }
 
 func newActCommand(a *app, what act) *cobra.Command {
@@ -126,12 +128,12 @@ func newActCommand(a *app, what act) *cobra.Command {
 }
 
 // parseJob reads JOB as it is given on the command line.
-func (o outputs) parseJob(code, text string) (jobs.ID, error) {
+func (p place) parseJob(ctx context.Context, text string) (jobs.ID, error) {
 	id, err := jobs.ParseID(text)
 	if err != nil {
 		return id, usageError{err.Error()}
 	}
-	_, err = o.feed(code, id.Feed)
+	_, err = p.feed(ctx, id.Feed)
 	return id, err
 }
 
@@ -139,11 +141,11 @@ func (a *app) act(ctx context.Context, r *request, verb jobs.Verb, text string, 
 	if _, err := jobs.ParseID(text); err != nil {
 		return usageError{err.Error()}
 	}
-	p, o, err := a.actAt(ctx, r)
+	p, err := a.actAt(ctx, r)
 	if err != nil {
 		return err
 	}
-	id, err := o.parseJob(r.country, text)
+	id, err := p.parseJob(ctx, text)
 	if err != nil {
 		return err
 	}
@@ -201,7 +203,7 @@ func (a *app) wake(ctx context.Context, p place, j jobs.Job) {
 }
 
 func (a *app) redriveLetters(ctx context.Context, r *request, asJSON bool) error {
-	p, _, err := a.actAt(ctx, r)
+	p, err := a.actAt(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -267,11 +269,11 @@ The days run in order, one at a time, within the country's limit, and only in sl
 			if err := r.checkReason(); err != nil {
 				return err
 			}
-			p, o, err := a.actAt(ctx, &r)
+			p, err := a.actAt(ctx, &r)
 			if err != nil {
 				return err
 			}
-			if _, err := o.feed(r.country, feed); err != nil {
+			if _, err := p.feed(ctx, feed); err != nil {
 				return err
 			}
 			filled, err := p.desk.Backfill(ctx, feed, jobs.Day(from), jobs.Day(to), r.by, r.reason)
@@ -298,11 +300,11 @@ The days run in order, one at a time, within the country's limit, and only in sl
 
 // rehearse lists what a backfill would do.
 func (a *app) rehearse(ctx context.Context, country, feed string, from, to jobs.Day, asJSON bool) error {
-	places, o, err := a.places(ctx, country)
+	places, err := a.places(ctx, country)
 	if err != nil {
 		return err
 	}
-	if _, err := o.feed(country, feed); err != nil {
+	if _, err := places[0].feed(ctx, feed); err != nil {
 		return err
 	}
 	filled, err := places[0].desk.Rehearse(ctx, feed, from, to)
@@ -361,11 +363,11 @@ JOB is <feed>/<yyyy-mm-dd>.`,
 			if _, err := jobs.ParseID(args[0]); err != nil {
 				return usageError{err.Error()}
 			}
-			places, o, err := a.places(ctx, countryCode)
+			places, err := a.places(ctx, countryCode)
 			if err != nil {
 				return err
 			}
-			id, err := o.parseJob(countryCode, args[0])
+			id, err := places[0].parseJob(ctx, args[0])
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,13 +22,14 @@ import (
 type fakeDesk struct {
 	job     jobs.Job
 	log     []string
-	asleep  error // asleep is what waking answers.
+	asleep  error  // asleep is what waking answers.
+	who     string // who is the caller; ann by default.
 	why     []jobs.Why
 	filled  []driver.Filled
 	letters []messages.DeadLetter
 }
 
-func (d *fakeDesk) Who(context.Context) (string, error) { return "arn:ann", nil }
+func (d *fakeDesk) Who(context.Context) (string, error) { return cmp.Or(d.who, "arn:ann"), nil }
 
 func (d *fakeDesk) Do(_ context.Context, id jobs.ID, verb jobs.Verb, by, reason string) (jobs.Job, error) {
 	d.log = append(d.log, fmt.Sprintf("%s %s by %s: %s", verb, id, by, reason))

@@ -138,7 +138,7 @@ func (a *app) computeStatus(ctx context.Context, part, countryCode string, asJSO
 	if err != nil {
 		return err
 	}
-	places, _, err := a.places(ctx, countryCode)
+	places, err := a.places(ctx, countryCode)
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (a *app) computeOff(ctx context.Context, part, countryCode string, wait boo
 	if err != nil {
 		return err
 	}
-	places, _, err := a.places(ctx, countryCode)
+	places, err := a.places(ctx, countryCode)
 	if err != nil {
 		return err
 	}
@@ -271,7 +271,7 @@ func (a *app) computeOn(ctx context.Context, part, countryCode string) error {
 	if err != nil {
 		return err
 	}
-	places, _, err := a.places(ctx, countryCode)
+	places, err := a.places(ctx, countryCode)
 	if err != nil {
 		return err
 	}

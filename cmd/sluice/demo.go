@@ -69,11 +69,11 @@ func (a *app) playDemo(ctx context.Context, root, home string) error {
 	if err != nil {
 		return err
 	}
-	places, o, err := a.places(ctx, "")
+	places, err := a.places(ctx, "")
 	if err != nil {
 		return err
 	}
-	retried, err := a.putDemo(ctx, places, o, days)
+	retried, err := a.putDemo(ctx, places, days)
 	if err != nil {
 		return err
 	}
@@ -140,14 +140,14 @@ func listDemoDays(folder string) ([]demoDay, error) {
 
 // putDemo puts the days that have no job yet, and those whose job failed: to deliver a day again is to try again. A day that was put
 // halfway has no job, so it is put as a whole. It returns the attempts that the failed ones had.
-func (a *app) putDemo(ctx context.Context, places []place, o outputs, days []demoDay) (map[demoKey]int64, error) {
+func (a *app) putDemo(ctx context.Context, places []place, days []demoDay) (map[demoKey]int64, error) {
 	retried := map[demoKey]int64{}
 	for _, d := range days {
 		i := slices.IndexFunc(places, func(p place) bool { return p.code == d.country })
 		if i < 0 {
 			return nil, fmt.Errorf("demo files: country %q is not in the stack", d.country)
 		}
-		f, err := o.feed(d.country, d.feed)
+		f, err := places[i].feed(ctx, d.feed)
 		if err != nil {
 			return nil, fmt.Errorf("demo files: %w", err)
 		}

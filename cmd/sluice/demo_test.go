@@ -41,10 +41,9 @@ func TestDemoPutsDaysWithoutAJobAndThoseThatFailed(t *testing.T) {
 	file := inputs(t, "f.csv")
 	var out bytes.Buffer
 	a := newApp(&out, &out)
-	places := []place{{code: "us", country: country{}, ledger: s.us, objects: s.objects}}
-	o := outputs{Countries: map[string]country{"us": {Feeds: map[string]feed{"flights": {Completeness: "marker", Marker: "_COMPLETE"}}}}}
+	places := []place{{code: "us", ledger: s.us, objects: s.objects}}
 	days := []demoDay{{"us", "flights", "2013-01-01", file}, {"us", "flights", "2013-01-02", file}, {"us", "flights", "2013-01-03", file}, {"us", "flights", "2013-01-04", file}}
-	retried, err := a.putDemo(t.Context(), places, o, days)
+	retried, err := a.putDemo(t.Context(), places, days)
 	if want := map[demoKey]int64{{"us", "flights", "2013-01-04"}: 2}; err != nil || !reflect.DeepEqual(retried, want) {
 		t.Fatalf("retried %v, %v; want %v", retried, err, want)
 	}

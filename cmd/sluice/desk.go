@@ -51,30 +51,28 @@ type countryDesk struct {
 	off      driver.Switch
 }
 
-func newCountryDesk(cfg aws.Config, stack, code string, c country) (countryDesk, error) {
-	deployed := discovery.Country{Stack: stack, Country: code, Region: c.Region, TimeZone: c.TimeZone, Parallel: c.Parallel, Buckets: c.Buckets,
-		Tables: c.Tables, Queues: c.Queues, Topics: c.Topics}
-	zone, err := deployed.Location()
+func newCountryDesk(cfg aws.Config, c discovery.Country) (countryDesk, error) {
+	zone, err := c.Location()
 	if err != nil {
 		return countryDesk{}, err
 	}
 	book := ledgers.New(dynamodb.NewFromConfig(cfg), c.Tables)
 	landing := store.NewBucket(s3.NewFromConfig(cfg), c.Buckets.Landing)
-	topics := messages.NewTopics(sns.NewFromConfig(cfg), deployed)
+	topics := messages.NewTopics(sns.NewFromConfig(cfg), c)
 	queue := sqs.NewFromConfig(cfg)
 	return countryDesk{
-		sts: sts.NewFromConfig(cfg), ledger: book, letters: messages.NewDeadLetters(queue, deployed),
+		sts: sts.NewFromConfig(cfg), ledger: book, letters: messages.NewDeadLetters(queue, c),
 		intake: driver.Intake{Ledger: book, Landing: landing, Alerts: topics, Zone: zone, Now: time.Now},
-		promoter: driver.Promoter{Ledger: book, Landing: landing, Tickets: messages.NewTickets(queue, deployed), Topics: topics, Zone: zone,
+		promoter: driver.Promoter{Ledger: book, Landing: landing, Tickets: messages.NewTickets(queue, c), Topics: topics, Zone: zone,
 			Parallel: c.Parallel, Now: time.Now},
-		off: parameters.New(ssm.NewFromConfig(cfg), stack, code),
+		off: parameters.Of(ssm.NewFromConfig(cfg), c),
 	}, nil
 }
 
 func (d countryDesk) Who(ctx context.Context) (string, error) {
 	who, err := d.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return "", fmt.Errorf("who asks: %w; name yourself with --by", err)
+		return "", fmt.Errorf("caller identity: %w", err)
 	}
 	return aws.ToString(who.Arn), nil
 }

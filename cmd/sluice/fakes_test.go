@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-data/sluice/internal/access"
 	"github.com/sluice-data/sluice/internal/compute"
 	"github.com/sluice-data/sluice/internal/discovery"
+	"github.com/sluice-data/sluice/internal/discovery/documents"
 	jobs "github.com/sluice-data/sluice/internal/job"
 )
 
@@ -102,6 +103,14 @@ func (l *fakeLedger) Files(_ context.Context, feed, day string) ([]file, error) 
 		}
 	}
 	return found, nil
+}
+
+func (l *fakeLedger) Feeds(context.Context) (map[string]feed, error) {
+	return map[string]feed{
+		"flights":  {Completeness: "marker", Marker: "_COMPLETE"},
+		"airports": {Completeness: "count"},
+		"parcels":  {Completeness: "marker", Marker: "_COMPLETE", ClientSide: true},
+	}, nil
 }
 
 func (l *fakeLedger) Rejected(context.Context) ([]file, error) { return l.rejected, nil }
@@ -228,6 +237,8 @@ type stage struct {
 
 	usSwitch, prSwitch fakeSwitchboard
 	desk               fakeDesk
+
+	unusable map[string]error // unusable are the countries whose document cannot be used, and why.
 }
 
 func newStage() *stage {
@@ -244,33 +255,31 @@ func (s *stage) runContext(ctx context.Context, args ...string) (code int, out, 
 	var o, e bytes.Buffer
 	a := newApp(&o, &e)
 	a.now = func() time.Time { return *at("2013-01-04T16:00:00Z") } // already the fifth in Tokyo
-	named := func(code string) country {
-		return country{
-			TimeZone:  "Asia/Tokyo",
+	named := func(code string) discovery.Country {
+		return discovery.Country{
+			Stack: "local", Country: code, Account: "000000000000", TimeZone: "Asia/Tokyo",
 			Buckets:   discovery.Buckets{Landing: "landing-" + code},
 			Databases: discovery.Databases{Curated: "sluice_local_" + code + "_curated"},
 			Workgroup: "group-" + code,
-			Feeds: map[string]feed{
-				"flights":  {Completeness: "marker", Marker: "_COMPLETE"},
-				"airports": {Completeness: "count"},
-				"parcels":  {Completeness: "marker", Marker: "_COMPLETE", ClientSide: true},
-			},
-			DataKey: "key-" + code,
-			Access: map[string]granted{
-				"operator": {Role: "role/operator"},
-				"analysts": {Role: "role/analysts", Rules: []access.Rule{
-					{Line: 1, Stage: "curated", Verbs: []access.Verb{access.List, access.Read, access.Query}},
-					{Line: 2, Stage: "landing", Prefix: "flights/", Verbs: []access.Verb{access.Read}},
-				}},
-			},
+			Compute:   discovery.Compute{KMSKeyARN: "key-" + code},
 		}
 	}
-	a.outputs = func(context.Context, string) (outputs, error) {
-		return outputs{Countries: map[string]country{"us": named("us"), "pr": named("pr")}}, nil
+	a.discover = func(context.Context, string) (deployed, error) {
+		found := deployed{"us": {Country: named("us")}, "pr": {Country: named("pr")}}
+		for code, err := range s.unusable {
+			found[code] = documents.Found{Err: err}
+		}
+		return found, nil
 	}
-	a.connect = func(_ context.Context, _, code string, c country) (place, error) {
-		switched := map[string]*fakeSwitchboard{"us": &s.usSwitch, "pr": &s.prSwitch}[code]
-		return place{desk: &s.desk, code: code, country: c, ledger: map[string]ledger{"us": s.us, "pr": s.pr}[code], objects: s.objects, athena: s.athena,
+	a.table = func(context.Context, string) (map[string]access.Person, error) {
+		return map[string]access.Person{"operator": {Who: "operator"}, "analysts": {Who: "analysts", May: []access.Grant{
+			{Country: "all", Stage: "curated", Verbs: []access.Verb{access.Query}},
+			{Country: "all", Stage: "landing", Feed: "flights", Verbs: []access.Verb{access.Read}},
+		}}, "trainspotters": {Who: "trainspotters", May: []access.Grant{{Country: "all", Stage: "curated", Feed: "trains", Verbs: []access.Verb{access.Query}}}}}, nil
+	}
+	a.connect = func(_ context.Context, c discovery.Country) (place, error) {
+		switched := map[string]*fakeSwitchboard{"us": &s.usSwitch, "pr": &s.prSwitch}[c.Country]
+		return place{desk: &s.desk, code: c.Country, Country: c, ledger: map[string]ledger{"us": s.us, "pr": s.pr}[c.Country], objects: s.objects, athena: s.athena,
 			switchboard: switched, clusters: switched, application: switched}, nil
 	}
 	exit := run(ctx, a, args)

@@ -21,7 +21,7 @@ day. A key that names no feed or no day finds the objects that were rejected und
   sluice files flights/2013-01-01/flights.csv --country us --json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: a.running(func(ctx context.Context, args []string) error {
-			places, _, err := a.places(ctx, countryCode)
+			places, err := a.places(ctx, countryCode)
 			if err != nil {
 				return err
 			}

@@ -31,12 +31,14 @@ the command is interrupted, and each job that changed is printed again; with --j
 					return err
 				}
 			}
-			places, o, err := a.places(ctx, countryCode)
+			places, err := a.places(ctx, countryCode)
 			if err != nil {
 				return err
 			}
-			if feed != "" && !o.hasFeed(feed) {
-				return usagef("no feed %q in the stack", feed)
+			if feed != "" {
+				if err := knowFeed(ctx, places, feed); err != nil {
+					return err
+				}
 			}
 			if watch {
 				return a.watchJobs(ctx, places, feed, day, asJSON)
@@ -118,13 +120,18 @@ func count0(n *int64) int64 {
 	return *n
 }
 
-func (o outputs) hasFeed(name string) bool {
-	for _, c := range o.Countries {
-		if _, ok := c.Feeds[name]; ok {
-			return true
+// knowFeed refuses a feed that none of the countries has.
+func knowFeed(ctx context.Context, places []place, name string) error {
+	for _, p := range places {
+		feeds, err := p.ledger.Feeds(ctx)
+		if err != nil {
+			return err
+		}
+		if _, ok := feeds[name]; ok {
+			return nil
 		}
 	}
-	return false
+	return usagef("no feed %q in the stack", name)
 }
 
 // allJobs reads the jobs of several countries, in the order of country, feed and day. It never returns nil: JSON wants a list.
@@ -202,11 +209,11 @@ func newJobCommand(a *app) *cobra.Command {
 			if err := checkDay(day); err != nil {
 				return err
 			}
-			places, o, err := a.places(ctx, countryCode)
+			places, err := a.places(ctx, countryCode)
 			if err != nil {
 				return err
 			}
-			if _, err := o.feed(countryCode, feed); err != nil {
+			if _, err := places[0].feed(ctx, feed); err != nil {
 				return err
 			}
 			details, err := places[0].details(ctx, feed, day)

@@ -18,18 +18,20 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/sluice-data/sluice/internal/compute/parameters"
+	"github.com/sluice-data/sluice/internal/discovery"
 	jobs "github.com/sluice-data/sluice/internal/job"
 	ledgers "github.com/sluice-data/sluice/internal/ledger"
 	"github.com/sluice-data/sluice/internal/seal"
 )
 
 // connect opens a country of a deployed stack.
-func connect(ctx context.Context, stack, code string, c country) (place, error) {
+func connect(ctx context.Context, c discovery.Country) (place, error) {
+	stack, code := c.Stack, c.Country
 	cfg, err := awsConfig(ctx, stack, c.Region)
 	if err != nil {
 		return place{}, err
 	}
-	desk, err := newCountryDesk(cfg, stack, code, c)
+	desk, err := newCountryDesk(cfg, c)
 	if err != nil {
 		return place{}, err
 	}
@@ -37,14 +39,14 @@ func connect(ctx context.Context, stack, code string, c country) (place, error) 
 	return place{
 		desk:    desk,
 		code:    code,
-		country: c,
+		Country: c,
 		ledger:  countryLedger{book, code},
 		objects: s3Objects{transfermanager.New(s3.NewFromConfig(cfg)), seal.New(s3.NewFromConfig(cfg), kms.NewFromConfig(cfg))},
 		athena:  athena.NewFromConfig(cfg),
 
 		switchboard: parameters.New(ssm.NewFromConfig(cfg), stack, code),
 		clusters:    emrClusters{emr.NewFromConfig(cfg), book, stack, code},
-		application: serverlessApplication{emrserverless.NewFromConfig(cfg), c.Application, 2 * time.Second},
+		application: serverlessApplication{emrserverless.NewFromConfig(cfg), c.Compute.Serverless.ApplicationID, 2 * time.Second},
 	}, nil
 }
 
@@ -132,6 +134,21 @@ func (l countryLedger) Files(ctx context.Context, feed, day string) ([]file, err
 func (l countryLedger) Rejected(ctx context.Context) ([]file, error) {
 	files, err := l.ledger.Rejected(ctx)
 	return l.files(files, err)
+}
+
+func (l countryLedger) Feeds(ctx context.Context) (map[string]feed, error) {
+	found, err := l.ledger.Feeds(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("country %q: %w", l.country, err)
+	}
+	feeds := map[string]feed{}
+	for name, f := range found {
+		feeds[name] = feed{Completeness: string(f.Completeness), ClientSide: f.ClientSide}
+		if f.Completeness == jobs.ByMarker {
+			feeds[name] = feed{Completeness: string(f.Completeness), Marker: jobs.Marker, ClientSide: f.ClientSide}
+		}
+	}
+	return feeds, nil
 }
 
 func (l countryLedger) files(files []jobs.File, err error) ([]file, error) {

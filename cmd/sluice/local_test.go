@@ -336,7 +336,7 @@ func TestLockOfADeadPulumiIsCancelled(t *testing.T) {
 
 func TestReadingWithoutACloudSaysHowToStartIt(t *testing.T) {
 	inCheckout(t)
-	_, err := stackOutputs(t.Context(), localStack)
+	_, err := discover(t.Context(), localStack)
 	if err == nil || err.Error() != "the local cloud is not running; start it with 'sluice local up' or 'make demo'" {
 		t.Errorf("error %v", err)
 	}

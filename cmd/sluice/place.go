@@ -3,17 +3,20 @@ package main
 import (
 	"context"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/athena"
 
+	"github.com/sluice-data/sluice/internal/discovery"
 	"github.com/sluice-data/sluice/internal/sizing"
 )
 
 // place is one deployed country, opened: its names, and the services that hold its data and its ledger.
 type place struct {
 	code string
-	country
+	discovery.Country
 	ledger  ledger
 	desk    desk
 	objects objects
@@ -34,6 +37,8 @@ type ledger interface {
 	Files(ctx context.Context, feed, day string) ([]file, error)
 	// Rejected returns the objects that landed under a key that says no feed and day.
 	Rejected(ctx context.Context) ([]file, error)
+	// Feeds returns the country's feeds, as deployed.
+	Feeds(ctx context.Context) (map[string]feed, error)
 }
 
 // objects stores files as objects.
@@ -115,22 +120,35 @@ type file struct {
 }
 
 // places opens the countries of the app's stack: one, or all of them.
-func (a *app) places(ctx context.Context, asked string) ([]place, outputs, error) {
-	o, err := a.outputs(ctx, a.stack)
+func (a *app) places(ctx context.Context, asked string) ([]place, error) {
+	found, err := a.discover(ctx, a.stack)
 	if err != nil {
-		return nil, outputs{}, err
+		return nil, err
 	}
-	codes, err := o.codes(asked)
+	codes, err := found.codes(asked)
 	if err != nil {
-		return nil, outputs{}, err
+		return nil, err
 	}
 	var list []place
 	for _, code := range codes {
-		p, err := a.connect(ctx, a.stack, code, o.Countries[code])
+		p, err := a.connect(ctx, found[code].Country)
 		if err != nil {
-			return nil, outputs{}, err
+			return nil, err
 		}
 		list = append(list, p)
 	}
-	return list, o, nil
+	return list, nil
+}
+
+// feed finds a feed of the country, or says which feeds there are.
+func (p place) feed(ctx context.Context, name string) (feed, error) {
+	feeds, err := p.ledger.Feeds(ctx)
+	if err != nil {
+		return feed{}, err
+	}
+	f, ok := feeds[name]
+	if !ok {
+		return feed{}, usagef("no feed %q in country %q; it has %s", name, p.code, listed(slices.Sorted(maps.Keys(feeds))))
+	}
+	return f, nil
 }

@@ -61,15 +61,15 @@ func (a *app) put(ctx context.Context, r putRequest) error {
 	if err := checkDay(r.day); err != nil {
 		return err
 	}
-	places, o, err := a.places(ctx, r.country)
+	places, err := a.places(ctx, r.country)
 	if err != nil {
 		return err
 	}
-	f, err := o.feed(r.country, r.feed)
+	f, err := places[0].feed(ctx, r.feed)
 	if err != nil {
 		return err
 	}
-	zone, err := places[0].zone()
+	zone, err := places[0].Location()
 	if err != nil {
 		return err
 	}
@@ -203,7 +203,7 @@ func (a *app) upload(ctx context.Context, p place, f feed, path, key string) (er
 	progress := newBytesBar(a.err, info.Size(), filepath.Base(path))
 	defer progress.end()
 	if f.ClientSide {
-		return p.objects.Seal(ctx, p.Buckets.Landing, key, p.DataKey, body)
+		return p.objects.Seal(ctx, p.Buckets.Landing, key, p.Compute.KMSKeyARN, body)
 	}
 	if err := p.objects.Upload(ctx, p.Buckets.Landing, key, counted{body, progress, info.Size()}); err != nil {
 		return fmt.Errorf("put %s: %w", path, err)

@@ -15,6 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/athena"
 	"github.com/aws/aws-sdk-go-v2/service/athena/types"
 	"github.com/spf13/cobra"
+
+	"github.com/sluice-data/sluice/internal/access"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // queryPoll is how often a running query is asked for its state.
@@ -26,8 +29,8 @@ func newQueryCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "query SQL",
 		Short: "Ask the data a question with SQL, through Athena",
-		Long: `Runs the SQL in the Athena workgroup of a country (--country, or the first one) and prints the rows. The tables of a stage are in
-the database sluice_<stack>_<country>_<stage>, so that one question may span stages and countries. With --stage, tables of that
+		Long: `Runs the SQL in the Athena workgroup of a country (--country, or the first one), your own where you took a role of the access table, and
+prints the rows. The tables of a stage are in the database sluice_<stack>_<country>_<stage>, so that one question may span stages and countries. With --stage, tables of that
 stage need no database in front. The query always names its database: the stage's, or Athena's own "default".
 
 Stages: landing, validated, invalid, versioned, curated.`,
@@ -36,7 +39,7 @@ Stages: landing, validated, invalid, versioned, curated.`,
   sluice query "select count(*) from sluice_local_us_curated.flights" --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.running(func(ctx context.Context, args []string) error {
-			places, _, err := a.places(ctx, countryCode)
+			places, err := a.places(ctx, countryCode)
 			if err != nil {
 				return err
 			}
@@ -102,9 +105,26 @@ type result struct {
 	rows    [][]*string
 }
 
-// query runs SQL in the country's workgroup and waits for the rows.
+// workgroup is the Athena workgroup that the caller asks in: their own where they took a role of the access table, which may ask in no
+// other, and the country's for everybody else.
+func (p place) workgroup(ctx context.Context) (string, error) {
+	caller, err := p.desk.Who(ctx)
+	if err != nil {
+		return "", err
+	}
+	if who := access.PersonOf(p.Stack, caller); who != "" {
+		return access.WorkgroupName(discovery.Catalog(p.Stack, p.code), who), nil
+	}
+	return p.Workgroup, nil
+}
+
+// query runs SQL in the caller's workgroup of the country and waits for the rows.
 func (p place) query(ctx context.Context, sql, database string) (result, error) {
-	started, err := p.athena.StartQueryExecution(ctx, &athena.StartQueryExecutionInput{QueryString: aws.String(sql), WorkGroup: aws.String(p.Workgroup),
+	group, err := p.workgroup(ctx)
+	if err != nil {
+		return result{}, fmt.Errorf("query: %w", err)
+	}
+	started, err := p.athena.StartQueryExecution(ctx, &athena.StartQueryExecutionInput{QueryString: aws.String(sql), WorkGroup: aws.String(group),
 		QueryExecutionContext: &types.QueryExecutionContext{Database: aws.String(database)}})
 	if err != nil {
 		return result{}, fmt.Errorf("query: %w", err)

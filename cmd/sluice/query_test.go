@@ -71,6 +71,21 @@ func TestQueryRunsInTheCountrysWorkgroupAndStage(t *testing.T) {
 	}
 }
 
+func TestQueryOfSomebodyOfTheAccessTableRunsInTheirOwnWorkgroup(t *testing.T) {
+	for caller, want := range map[string]string{
+		"arn:aws:sts::000000000000:assumed-role/sluice-local-access-analysts/ana": "sluice_local_us_analysts",
+		"arn:aws:sts::000000000000:assumed-role/sluice-prod-access-analysts/ana":  "group-us", // another stack's
+		"arn:aws:sts::000000000000:assumed-role/admin/ana":                        "group-us",
+	} {
+		s := stagedQuery()
+		s.desk.who = caller
+		s.run(t, "query", "select 1", "--country", "us")
+		if got := *s.athena.asked.WorkGroup; got != want {
+			t.Errorf("%s: workgroup %q, want %q", caller, got, want)
+		}
+	}
+}
+
 func TestShowStatementHasNoHeadingRow(t *testing.T) {
 	s := newStage()
 	s.athena = &fakeAthena{

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sluice-data/sluice/internal/access"
+	"github.com/sluice-data/sluice/internal/discovery"
 )
 
 // app is what every command shares: where it writes, the stack it was asked for, and how it reaches that stack.
@@ -16,13 +19,14 @@ type app struct {
 	every    func(time.Duration) (tick <-chan time.Time, stop func())
 	started  bool // started is set when a command's own code begins to run.
 
-	// outputs reads what the stack deployed; connect opens one of its countries. Tests replace both.
-	outputs func(ctx context.Context, stack string) (outputs, error)
-	connect func(ctx context.Context, stack, code string, c country) (place, error)
+	// discover finds what the stack deployed; connect opens one of its countries; table reads its access table. Tests replace them.
+	discover func(ctx context.Context, stack string) (deployed, error)
+	connect  func(ctx context.Context, c discovery.Country) (place, error)
+	table    func(ctx context.Context, stack string) (map[string]access.Person, error)
 }
 
 func newApp(out, err io.Writer) *app {
-	return &app{out: out, err: err, now: time.Now, every: ticks, outputs: stackOutputs, connect: connect}
+	return &app{out: out, err: err, now: time.Now, every: ticks, discover: discover, connect: connect, table: accessTable}
 }
 
 // ticks gives the time again and again until it is stopped.
@@ -45,6 +49,9 @@ func newRootCommand(a *app) *cobra.Command {
 		Short: "Put files in, see what became of every record",
 		Long: `sluice works on one deployed stack: it puts files into the landing bucket of a country, shows the jobs and
 files of each day, and asks the data questions with SQL. It can also start and stop the local cloud.
+
+It finds the stack's countries with your AWS credentials, in the region that your environment or profile names (AWS_PROFILE, AWS_REGION): set
+it to the stack's. It needs no checkout for that and no access to Pulumi's state; for the stack local, run it in the checkout.
 
 Exit codes: 0 done, 1 error, 2 wrong usage, 3 refused by the rules (for example a day that is closed).`,
 		Example: `  sluice put flights.csv --country us --feed flights --day 2013-01-01

@@ -2,89 +2,54 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/sluice-data/sluice/internal/access"
 	"github.com/sluice-data/sluice/internal/awshttp"
-	"github.com/sluice-data/sluice/internal/discovery"
+	"github.com/sluice-data/sluice/internal/discovery/documents"
 )
 
-// outputs is what the program of a stack exports, as far as this command reads it.
-type outputs struct {
-	Countries map[string]country `json:"countries"`
-}
-
-// country names the deployed parts of one country.
-type country struct {
-	Region    string              `json:"region"`
-	TimeZone  string              `json:"timeZone"`
-	Parallel  int                 `json:"parallel"`
-	Queues    discovery.Queues    `json:"queues"`
-	Topics    discovery.Topics    `json:"topics"`
-	Buckets   discovery.Buckets   `json:"buckets"`
-	Databases discovery.Databases `json:"databases"`
-	Tables    discovery.Tables    `json:"tables"`
-	Workgroup string              `json:"workgroup"`
-	Dataset   string              `json:"dataset"`
-	Feeds     map[string]feed     `json:"feeds"`
-	Access    map[string]granted  `json:"access"`
-	DataKey   string              `json:"dataKey"` // DataKey is the ARN of the key that records are encrypted with.
-
-	Application string `json:"application"` // Application is the id of the application on EMR Serverless.
-}
-
-// zone is the country's time zone.
-func (c country) zone() (*time.Location, error) {
-	return discovery.Country{TimeZone: c.TimeZone}.Location()
-}
-
-// granted is what the access table lets somebody do in a country.
-type granted struct {
-	Role  string        `json:"role"` // Role is the ARN of the role to take.
-	Rules []access.Rule `json:"rules"`
-}
+// deployed is the documents of the countries of a stack that the caller's account and region have, by code.
+type deployed map[string]documents.Found
 
 // feed says how the days of a feed become complete.
 type feed struct {
-	Completeness string `json:"completeness"`
-	Marker       string `json:"marker"`
-	ClientSide   bool   `json:"clientSide"` // ClientSide says that who puts a file encrypts it.
+	Completeness string
+	Marker       string
+	ClientSide   bool // ClientSide says that who puts a file encrypts it.
 }
 
-// codes returns the codes of the countries to work on: the one that was asked for, or all of them, sorted.
-func (o outputs) codes(asked string) ([]string, error) {
-	all := slices.Sorted(maps.Keys(o.Countries))
-	if asked == "" {
-		return all, nil
+// codes returns the codes of the countries to work on: the one that was asked for, or all of them, sorted. One whose document cannot be
+// used keeps back who asks for it, and who asks for all.
+func (d deployed) codes(asked string) ([]string, error) {
+	codes := slices.Sorted(maps.Keys(d))
+	if asked != "" {
+		if _, ok := d[asked]; !ok {
+			return nil, usagef("no country %q in the stack; it has %s", asked, listed(codes))
+		}
+		codes = []string{asked}
 	}
-	if _, ok := o.Countries[asked]; !ok {
-		return nil, usagef("no country %q in the stack; it has %s", asked, listed(all))
+	var faults []error
+	for _, code := range codes {
+		faults = append(faults, d[code].Err)
 	}
-	return []string{asked}, nil
-}
-
-// feed finds a feed of a country, or says which feeds there are.
-func (o outputs) feed(code, name string) (feed, error) {
-	f, ok := o.Countries[code].Feeds[name]
-	if !ok {
-		return feed{}, usagef("no feed %q in country %q; it has %s", name, code, listed(slices.Sorted(maps.Keys(o.Countries[code].Feeds))))
-	}
-	return f, nil
+	return codes, errors.Join(faults...)
 }
 
 func listed(names []string) string {
@@ -94,29 +59,65 @@ func listed(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// stackOutputs asks Pulumi what the stack exports.
-func stackOutputs(ctx context.Context, stack string) (outputs, error) {
-	root, err := checkout()
+// discover finds the countries of a stack by their documents, with the caller's own credentials, in the region that they name.
+func discover(ctx context.Context, stack string) (deployed, error) {
+	client, region, err := parameterStore(ctx, stack)
 	if err != nil {
-		return outputs{}, err
+		return nil, err
 	}
-	if stack == localStack {
-		if _, err := runningCloud(localHome(root)); err != nil {
-			return outputs{}, err
-		}
+	found, err := documents.List(ctx, client, stack)
+	switch {
+	case errors.Is(err, documents.ErrDenied):
+		return nil, fmt.Errorf("stack %q: %w; whoever works on the stack may ssm:GetParametersByPath there: every role of the access table does", stack, err)
+	case err != nil:
+		return nil, fmt.Errorf("stack %q: %w", stack, err)
+	case len(found) == 0 && stack == localStack:
+		return nil, errors.New("stack \"local\": no country is deployed; run 'make demo', or 'make up STACK=local'")
+	case len(found) == 0:
+		return nil, fmt.Errorf("stack %q: no country of it is in region %s of the account that your AWS credentials are of; name another region (AWS_REGION) "+
+			"or profile (AWS_PROFILE), or deploy the stack (make up STACK=%s)", stack, region, stack)
 	}
-	text, err := pulumi(ctx, root, "stack", "output", "--json", "--stack", stack)
+	return found, nil
+}
+
+// accessTable reads the access table as it is deployed, by who.
+func accessTable(ctx context.Context, stack string) (map[string]access.Person, error) {
+	client, region, err := parameterStore(ctx, stack)
 	if err != nil {
-		return outputs{}, fmt.Errorf("stack %q: %w; has it been deployed (make up STACK=%s)?", stack, err, stack)
+		return nil, err
 	}
-	var o outputs
-	if err := json.Unmarshal(text, &o); err != nil {
-		return outputs{}, fmt.Errorf("stack %q: outputs: %w", stack, err)
+	table, err := documents.Table(ctx, client, stack)
+	switch {
+	case errors.Is(err, documents.ErrDenied):
+		return nil, fmt.Errorf("stack %q: %w; operators and those who deploy may read the access table", stack, err)
+	case err != nil:
+		return nil, fmt.Errorf("stack %q: %w", stack, err)
+	case len(table) == 0:
+		return nil, fmt.Errorf("stack %q: no access table is deployed in region %s; where it has one, it is in the region of sluice:aws", stack, region)
 	}
-	if len(o.Countries) == 0 {
-		return outputs{}, fmt.Errorf("stack %q: no country is deployed; run 'make up STACK=%s'", stack, stack)
+	return table, nil
+}
+
+// stackForm is what the deployment lets a stack be called.
+var stackForm = regexp.MustCompile(`^[a-z][a-z0-9]*$`)
+
+// parameterStore reaches the parameters of a stack in the caller's account and region. It needs neither a checkout nor Pulumi, but for the
+// stack local, whose cloud is started in one.
+func parameterStore(ctx context.Context, stack string) (client *ssm.Client, region string, err error) {
+	if !stackForm.MatchString(stack) {
+		return nil, "", usagef("%q is no stack's name: those are a letter, then letters and digits, as in Pulumi.<stack>.yaml", stack)
 	}
-	return o, nil
+	cfg, err := awsConfig(ctx, stack, "")
+	if err != nil {
+		return nil, "", err
+	}
+	if cfg.Region == "" {
+		return nil, "", fmt.Errorf("stack %q: no AWS region: set AWS_REGION, or the region of your profile, to the one of sluice:aws in the stack's file", stack)
+	}
+	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
+		return nil, "", fmt.Errorf("stack %q: no AWS credentials: log in, for example with 'aws sso login', or name a profile in AWS_PROFILE (%w)", stack, err)
+	}
+	return ssm.NewFromConfig(cfg), cfg.Region, nil
 }
 
 // pulumi runs the checkout's Pulumi command and returns what it printed.
@@ -166,10 +167,10 @@ func checkout() (string, error) {
 	return "", errors.New("no Pulumi.yaml of sluice here or above; run the command inside a checkout")
 }
 
-// awsConfig returns credentials and endpoint of the stack's AWS: the usual chain, or the local cloud.
+// awsConfig returns credentials and endpoint of the stack's AWS: the usual chain, or the local cloud. Without a region it is the one that the
+// chain names, or the local cloud's.
 func awsConfig(ctx context.Context, stack, region string) (aws.Config, error) {
 	options := []func(*config.LoadOptions) error{
-		config.WithRegion(region),
 		config.WithLogger(logging.Nop{}), // what the SDK warns of it also repeats; what fails in the end is returned
 	}
 	if stack == localStack {
@@ -181,9 +182,13 @@ func awsConfig(ctx context.Context, stack, region string) (aws.Config, error) {
 		if err != nil {
 			return aws.Config{}, err
 		}
+		region = cmp.Or(region, cloud.Region)
 		options = append(options,
 			config.WithBaseEndpoint(cloud.Endpoints["aws"]),
 			config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(cloud.Account, localSecret, "")))
+	}
+	if region != "" {
+		options = append(options, config.WithRegion(region))
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {

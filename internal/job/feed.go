@@ -37,6 +37,7 @@ type Feed struct {
 	Window        time.Duration // Window is how long after its end a day is waited for. 0 stands for DefaultWindow.
 	Attempts      int           // Attempts is how many runs a job has before it is dead. 0 stands for DefaultAttempts.
 	Timeout       time.Duration // Timeout is how long a run may take before people are told. 0: by the day's size, see Limit.
+	ClientSide    bool          // ClientSide says that files are encrypted by who puts them.
 }
 
 // engine is the engine that the feed's runs go to. What "auto" stands for does not depend on what is switched off: a day is not to

@@ -1,5 +1,5 @@
-// Package lambdaenv starts a Lambda function with what it finds in its environment: its country's settings, its role's credentials, its
-// region, and where AWS answers.
+// Package lambdaenv starts a Lambda function with what it finds in its environment: its country's discovery document, its role's
+// credentials, its region, and where AWS answers.
 //
 // The SDK's own loader (config.LoadDefaultConfig) would also look for files, profiles, instance metadata and single sign-on, none of which
 // a function has: a tenth of every package, and time at each cold start.
@@ -7,6 +7,7 @@ package lambdaenv
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -15,9 +16,11 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/sluice-data/sluice/internal/awshttp"
 	"github.com/sluice-data/sluice/internal/discovery"
+	"github.com/sluice-data/sluice/internal/discovery/documents"
 	"github.com/sluice-data/sluice/internal/metrics"
 )
 
@@ -26,17 +29,31 @@ const attempts = 6
 
 // Start hands the function's events to the handler that wire makes, in any of the forms that lambda.Start takes. wire does not touch the
 // network. Start does not return.
+//
+// The document is read once, while Lambda initializes the function, which gives that the most of a processor: the environment names its
+// version, so what was read stays true for as long as this process lives. A function that cannot read it ends, and Lambda starts it again
+// with the next event: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 func Start(wire func(country discovery.Country, cfg aws.Config) (handler any, err error)) {
-	country, err := discovery.FromEnv()
+	cfg := config()
+	country, err := read(context.Background(), cfg)
 	slog.SetDefault(logger(os.Stderr, country))
 	if err != nil {
 		end(err)
 	}
-	handler, err := wire(country, config())
+	handler, err := wire(country, cfg)
 	if err != nil {
 		end(err)
 	}
 	lambda.Start(handler)
+}
+
+// read reads the document that the environment names. A deployment may invoke the function as soon as its role is there.
+func read(ctx context.Context, cfg aws.Config) (discovery.Country, error) {
+	name := os.Getenv(discovery.EnvVar)
+	if name == "" {
+		return discovery.Country{}, errors.New("environment variable " + discovery.EnvVar + " is empty; deploy the function with its stack")
+	}
+	return documents.Read(ctx, ssm.NewFromConfig(NewRole(cfg)), name)
 }
 
 func end(err error) {
@@ -78,7 +95,7 @@ func (endpoints) GetServiceBaseEndpoint(_ context.Context, service string) (stri
 func logger(out io.Writer, country discovery.Country) *slog.Logger {
 	l := slog.New(slog.NewJSONHandler(out, nil))
 	if country.Country == "" {
-		return l // the settings are not to be read, which the first line says
+		return l // the document is not to be read, which the first line says
 	}
 	return l.With(metrics.Stack, country.Stack, metrics.Country, country.Country)
 }

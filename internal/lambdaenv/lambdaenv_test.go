@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,13 +33,27 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// start runs a function against a runtime API with one event. It returns what the function answered, and what it wrote.
-func start(t *testing.T, environment ...string) (answer, said string) {
+// start runs a function with a document against a runtime API with one event, which refuses the document as often as denied says. It returns
+// what the function answered, what it wrote, and which parameters it asked for.
+func start(t *testing.T, document string, denied int, environment ...string) (answer, said string, asked []string) {
 	t.Helper()
 	var out bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
+		case r.Header.Get("X-Amz-Target") == "AmazonSSM.GetParameter":
+			var in struct{ Name string }
+			if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+				t.Error(err)
+			}
+			asked = append(asked, in.Name)
+			w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+			if len(asked) <= denied {
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = w.Write([]byte(`{"__type":"AccessDeniedException","message":"not authorized to perform: ssm:GetParameter"}`))
+				return
+			}
+			_ = json.NewEncoder(w).Encode(map[string]any{"Parameter": map[string]any{"Name": in.Name, "Value": document}})
 		case strings.HasSuffix(r.URL.Path, "/invocation/next") && answer == "":
 			w.Header().Set("Lambda-Runtime-Aws-Request-Id", "1")
 			w.Header().Set("Lambda-Runtime-Deadline-Ms", "9999999999999")
@@ -51,24 +66,50 @@ func start(t *testing.T, environment ...string) (answer, said string) {
 		}
 	}))
 	defer api.Close()
-	cmd.Env, cmd.Stderr = append(environment, "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(api.URL, "http://")), &out
+	cmd.Env, cmd.Stderr = append(environment, "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(api.URL, "http://"), "AWS_ENDPOINT_URL="+api.URL,
+		"AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret"), &out
 	_ = cmd.Run() // it is killed, or says why it ended
-	return answer, out.String()
+	return answer, out.String(), asked
 }
 
-func TestFunctionHandlesEventsWithItsSettings(t *testing.T) {
-	if answer, said := start(t, discovery.EnvVar+`={"country":"us"}`, "AWS_REGION=sa-east-1"); answer != `"hello from us"` {
-		t.Errorf("answered %s\n%s", answer, said)
+// documentOf is a document in which every text is there.
+func documentOf(t *testing.T) string {
+	t.Helper()
+	text, err := json.Marshal(discovery.Country{Version: discovery.Version})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Replace(strings.ReplaceAll(string(text), `""`, `"x"`), `"stack":"x","country":"x"`, `"stack":"prod","country":"us"`, 1)
+}
+
+const named = discovery.EnvVar + "=/sluice/prod/countries/us:7"
+
+func TestFunctionHandlesEventsWithTheDocumentThatItsEnvironmentNames(t *testing.T) {
+	answer, said, asked := start(t, documentOf(t), 0, named, "AWS_REGION=sa-east-1")
+	if answer != `"hello from us"` || !slices.Equal(asked, []string{"/sluice/prod/countries/us:7"}) {
+		t.Errorf("answered %s, asked for %q\n%s", answer, asked, said)
+	}
+}
+
+func TestFunctionWaitsForWhatItsNewRoleMay(t *testing.T) {
+	answer, said, asked := start(t, documentOf(t), 2, named, "AWS_REGION=sa-east-1")
+	if answer != `"hello from us"` || len(asked) != 3 {
+		t.Errorf("answered %s, asked for %q\n%s", answer, asked, said)
 	}
 }
 
 func TestFunctionThatCannotStartSaysWhy(t *testing.T) {
-	for want, environment := range map[string]string{
-		"environment variable SETTINGS is empty": "AWS_REGION=sa-east-1",
-		"no region":                              discovery.EnvVar + `={"country":"us"}`,
+	for _, c := range []struct {
+		document, want string
+		environment    []string
+	}{
+		{documentOf(t), "environment variable SLUICE_DISCOVERY is empty; deploy the function with its stack", []string{"AWS_REGION=sa-east-1"}},
+		{documentOf(t), "is no name of a discovery document", []string{discovery.EnvVar + "=elsewhere", "AWS_REGION=sa-east-1"}},
+		{`{"version":99}`, "its document has version 99, and this program reads version 1: update the program", []string{named, "AWS_REGION=sa-east-1"}},
+		{documentOf(t), "no region", []string{named, "AWS_REGION="}},
 	} {
-		if answer, said := start(t, environment); answer != "" || !strings.Contains(said, want) {
-			t.Errorf("answered %q, said %s", answer, said)
+		if answer, said, _ := start(t, c.document, 0, c.environment...); answer != "" || !strings.Contains(said, c.want) {
+			t.Errorf("%q: answered %q, said %s", c.environment, answer, said)
 		}
 	}
 }
@@ -131,8 +172,7 @@ func TestWithoutAnEndpointAWSAnswers(t *testing.T) {
 }
 
 func TestEachLineNamesStackAndCountry(t *testing.T) {
-	for text, want := range map[string][2]any{`{"stack":"prod","country":"us"}`: {"prod", "us"}, "not JSON": {nil, nil}} {
-		country, _ := discovery.Parse([]byte(text))
+	for country, want := range map[discovery.Country][2]any{{Stack: "prod", Country: "us"}: {"prod", "us"}, {}: {nil, nil}} {
 		var out bytes.Buffer
 		logger(&out, country).Info("run ended")
 		var line map[string]any
@@ -140,7 +180,7 @@ func TestEachLineNamesStackAndCountry(t *testing.T) {
 			t.Fatal(err)
 		}
 		if line["Stack"] != want[0] || line["Country"] != want[1] || line["msg"] != "run ended" {
-			t.Errorf("settings %s: %s", text, out.String())
+			t.Errorf("document %+v: %s", country, out.String())
 		}
 	}
 }

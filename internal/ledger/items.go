@@ -63,13 +63,14 @@ type feedItem struct {
 	WindowMinutes  int      `dynamodbav:"windowMinutes"`
 	Attempts       int      `dynamodbav:"attempts"`
 	TimeoutMinutes int      `dynamodbav:"timeoutMinutes"`
+	ClientSide     bool     `dynamodbav:"clientSide"`
 }
 
 func (i feedItem) feed() job.Feed {
 	return job.Feed{
 		Name: i.Feed, ContractKey: i.ContractKey, Completeness: job.Completeness(i.Completeness), ExpectedFiles: i.ExpectedFiles,
 		Prerequisites: i.Prerequisites, Engine: i.Engine, Window: time.Duration(i.WindowMinutes) * time.Minute, Attempts: i.Attempts,
-		Timeout: time.Duration(i.TimeoutMinutes) * time.Minute,
+		Timeout: time.Duration(i.TimeoutMinutes) * time.Minute, ClientSide: i.ClientSide,
 	}
 }
 
