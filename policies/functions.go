@@ -132,7 +132,8 @@ func finishJob(c Country) []Statement {
 	return append(readRuns(c),
 		findLandedFiles(c),
 		readLedger(c),
-		updateTables("RecordOutcome", c.JobsARN, c.RunsARN, c.FilesARN, c.ProgressARN),
+		updateTables("RecordOutcome", c.JobsARN, c.RunsARN, c.ProgressARN),
+		writeTables("RecordFiles", c.FilesARN), // those that came to a day while it was retracted
 		forget(c),
 		allow("ReplaceTickets", Strings{"sqs:DeleteMessage", "sqs:SendMessage"}, Strings{c.TicketsARN}),
 		ownClusters(c, "LookAtOwnClusters", "elasticmapreduce:DescribeCluster", "elasticmapreduce:DescribeStep"),

@@ -31,6 +31,15 @@ new one is published; until then readers see the old one. A day earlier than the
 
 Restatements run in the slots that new days leave free, one day of a feed at a time. Revision, reason and author stay on the job.`,
 		`  sluice restate flights/2013-01-01 --country us --reason "late file of gate 4"`, true}
+	retract = act{jobs.Retract, "Take a day back as if it had never been delivered",
+		`Takes a day back as if it had never been delivered, for example one that was put under a mistyped date. The tables of a day that succeeded
+are emptied by a run, as a new revision: records and rows of the day go, also from BigQuery, and all versions follow anew from the other days.
+Then the feed's last day is the latest one that readers still have, and days that were held because they are earlier go on by themselves.
+A day that nothing was published of is set aside at once; one that runs is refused: cancel it first.
+
+The files that are in the landing bucket now stay there, and nothing reads them again. When the day is delivered again, all its files and the
+marker, it opens by itself with the new files only. Rows of later days stay as they were computed: sluice backfill does those again.`,
+		`  sluice retract flights/2099-01-01 --country us --reason "mistyped, it is of 2013"`, true}
 	redrive = act{jobs.Redrive, "Try a failed, dead or cancelled job again, or an export that was given up",
 		`Tries a job again that failed, is dead or was cancelled, with all its attempts. One that waits for its next attempt need not wait any
 longer. Of a closed day whose rows did not get to BigQuery, the export is tried again.
@@ -43,7 +52,10 @@ are shown and taken away, and the landing bucket is swept for what they told.`,
 		`Ends a job for good. From when the command returns, its run, if it has one, publishes nothing; the functions are woken to end it on
 its engine, and the job is cancelled once the engine says so: --wait returns then. A run that has begun to publish is not cancelled, but
 finished: exit code 3. Days that follow go on without the job; what needs it as a prerequisite is blocked. A cancelled restatement leaves the
-day closed as it was, and its rows get to BigQuery if they have not yet.`,
+day closed as it was, and its rows get to BigQuery if they have not yet.
+
+A day that has files but is not complete, and which later days wait for, is given up by this: a cancelled job is made of it. Once it is complete
+after all, sluice redrive does it.`,
 		`  sluice cancel flights/2013-01-01 --country us --reason "wrong delivery" --wait`, false}
 	hold = act{jobs.Hold, "Keep a job from starting",
 		`Keeps a job that has not started from starting, until it is released. What needs it, waits.`,
@@ -162,6 +174,10 @@ func (a *app) act(ctx context.Context, r *request, verb jobs.Verb, text string, 
 	switch {
 	case j.State == jobs.Running:
 		fprintf(a.out, "%s %s: cancel is recorded: run %d is being ended, and publishes nothing\n", r.country, id, j.Token)
+	case verb == jobs.Retract && j.Retract:
+		fprintf(a.out, "%s %s: a run empties its tables, as revision %d; then it is as if it had never been delivered\n", r.country, id, j.Revision)
+	case verb == jobs.Retract:
+		fprintf(a.out, "%s %s is %s: it is as if it had never been delivered\n", r.country, id, j.State)
 	case verb == jobs.Redrive && j.State.Ended():
 		fprintf(a.out, "%s %s: its export is tried again\n", r.country, id)
 	default:

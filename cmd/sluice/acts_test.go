@@ -78,6 +78,9 @@ func TestActsSayWhatBecameOfTheJobAndWakeIt(t *testing.T) {
 		{jobs.Dead, []string{"redrive"}, jobs.Waiting, "us flights/2013-01-01 is waiting, revision 1\n"},
 		{jobs.Waiting, []string{"cancel"}, jobs.Cancelled, "us flights/2013-01-01 is cancelled, revision 1\n"},
 		{jobs.Running, []string{"cancel"}, jobs.Running, "us flights/2013-01-01: cancel is recorded: run 1 is being ended, and publishes nothing\n"},
+		{jobs.Succeeded, []string{"retract", "--reason", "mistyped"}, jobs.Waiting,
+			"us flights/2013-01-01: a run empties its tables, as revision 2; then it is as if it had never been delivered\n"},
+		{jobs.Waiting, []string{"retract", "--reason", "mistyped"}, jobs.Cancelled, "us flights/2013-01-01 is cancelled: it is as if it had never been delivered\n"},
 		{jobs.Ready, []string{"hold"}, jobs.Held, "us flights/2013-01-01 is held, revision 1\n"},
 		{jobs.Held, []string{"release", "--by", "bob"}, jobs.Waiting, "us flights/2013-01-01 is waiting, revision 1\n"},
 	} {
@@ -124,6 +127,7 @@ func TestActsThatTheRulesRefuseExitWith3(t *testing.T) {
 func TestWrongActsExitWith2(t *testing.T) {
 	for message, args := range map[string][]string{
 		`required flag(s) "reason" not set`:             {"restate", "flights/2013-01-01", "--country", "us"},
+		`flag(s) "reason" not set`:                      {"retract", "flights/2013-01-01", "--country", "us"},
 		`--reason is empty`:                             {"restate", "flights/2013-01-01", "--country", "us", "--reason", " "},
 		`--reason is empty: say why`:                    {"backfill", "--country", "us", "--feed", "flights", "--from", "2013-01-01", "--to", "2013-01-01", "--reason", ""},
 		`group [reason dry-run] is required`:            {"backfill", "--country", "us", "--feed", "flights", "--from", "2013-01-01", "--to", "2013-01-01"},
@@ -215,7 +219,7 @@ func TestWatchedJobsArePrintedWhenTheyChange(t *testing.T) {
 }
 
 func TestEveryActHasHelpWithAnExample(t *testing.T) {
-	for _, name := range []string{"restate", "redrive", "cancel", "hold", "release", "backfill", "explain", "jobs"} {
+	for _, name := range []string{"restate", "retract", "redrive", "cancel", "hold", "release", "backfill", "explain", "jobs"} {
 		code, out, _ := newStage().run(t, name, "--help")
 		if code != exitDone || !strings.Contains(out, "Examples:\n  sluice "+name) || !strings.Contains(out, "--country") {
 			t.Errorf("%s: exit %d\n%s", name, code, out)

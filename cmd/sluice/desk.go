@@ -43,6 +43,7 @@ type desk interface {
 
 // countryDesk applies the rules with the caller's own credentials, as the functions do with theirs.
 type countryDesk struct {
+	code     string
 	sts      *sts.Client
 	ledger   *ledgers.Ledger
 	intake   driver.Intake
@@ -61,7 +62,7 @@ func newCountryDesk(cfg aws.Config, c discovery.Country) (countryDesk, error) {
 	topics := messages.NewTopics(sns.NewFromConfig(cfg), c)
 	queue := sqs.NewFromConfig(cfg)
 	return countryDesk{
-		sts: sts.NewFromConfig(cfg), ledger: book, letters: messages.NewDeadLetters(queue, c),
+		code: c.Country, sts: sts.NewFromConfig(cfg), ledger: book, letters: messages.NewDeadLetters(queue, c),
 		intake: driver.Intake{Ledger: book, Landing: landing, Alerts: topics, Zone: zone, Now: time.Now},
 		promoter: driver.Promoter{Ledger: book, Landing: landing, Tickets: messages.NewTickets(queue, c), Topics: topics, Zone: zone,
 			Parallel: c.Parallel, Now: time.Now},
@@ -77,16 +78,20 @@ func (d countryDesk) Who(ctx context.Context) (string, error) {
 	return aws.ToString(who.Arn), nil
 }
 
+func (d countryDesk) operator(by string) driver.Operator {
+	return driver.Operator{Ledger: d.ledger, Days: d.intake, By: by, Now: time.Now}
+}
+
 func (d countryDesk) Do(ctx context.Context, id jobs.ID, verb jobs.Verb, by, reason string) (jobs.Job, error) {
-	return driver.Operator{Ledger: d.ledger, By: by, Now: time.Now}.Do(ctx, id, verb, reason)
+	return d.operator(by).Do(ctx, id, verb, reason)
 }
 
 func (d countryDesk) Backfill(ctx context.Context, feed string, from, to jobs.Day, by, reason string) ([]driver.Filled, error) {
-	return driver.Operator{Ledger: d.ledger, By: by, Now: time.Now}.Backfill(ctx, feed, from, to, reason)
+	return d.operator(by).Backfill(ctx, feed, from, to, reason)
 }
 
 func (d countryDesk) Rehearse(ctx context.Context, feed string, from, to jobs.Day) ([]driver.Filled, error) {
-	return driver.Operator{Ledger: d.ledger, Now: time.Now}.Rehearse(ctx, feed, from, to)
+	return d.operator("").Rehearse(ctx, feed, from, to)
 }
 
 func (d countryDesk) Explain(ctx context.Context, id jobs.ID) (jobs.State, []jobs.Why, error) {
@@ -104,11 +109,15 @@ func (d countryDesk) Explain(ctx context.Context, id jobs.ID) (jobs.State, []job
 	if b.Off, err = d.off.Off(ctx); err != nil {
 		return "", nil, err
 	}
+	b.Country = d.code
 	b.Jobs[id] = j // it may have ended long ago
 	return j.State, jobs.Explain(b, id), nil
 }
 
 func (d countryDesk) explainNoJob(ctx context.Context, id jobs.ID) (jobs.State, []jobs.Why, error) {
+	if err := id.Day.Check(time.Now(), d.intake.Zone); err != nil {
+		return "", []jobs.Why{{Kind: jobs.WhyNoDay, Text: err.Error(), Next: "put its files under the day that they are of"}}, nil
+	}
 	feeds, err := d.ledger.Feeds(ctx)
 	if err != nil {
 		return "", nil, err
@@ -124,9 +133,6 @@ func (d countryDesk) explainNoJob(ctx context.Context, id jobs.ID) (jobs.State, 
 			files = append(files, f)
 		}
 	}
-	if err := id.Day.Check(time.Now(), d.intake.Zone); err != nil {
-		return "", []jobs.Why{{Kind: jobs.WhyNoDay, Text: err.Error(), Next: "put its files under the day that they are of"}}, nil
-	}
 	var unread []jobs.Why
 	if u := jobs.UnreadOf(found); u.ID != "" {
 		unread = []jobs.Why{{Kind: jobs.WhyUnread, Text: u.Text, Next: "put the files under good names, and delete these objects"}}
@@ -136,7 +142,11 @@ func (d countryDesk) explainNoJob(ctx context.Context, id jobs.ID) (jobs.State, 
 		return "", append([]jobs.Why{{Kind: jobs.WhyNoDay, Text: "the day is complete, and its job not yet there",
 			Next: "a sweep creates it, within the hour at the latest; sluice redrive --dead-letters sweeps at once"}}, unread...), nil
 	}
-	return "", append([]jobs.Why{{Kind: jobs.WhyNoDay, Text: "the day is not complete: " + missing, Next: "sluice put delivers it"}}, unread...), nil
+	next := "sluice put delivers it"
+	if len(files) > 0 {
+		next = "sluice put delivers what it lacks; where that will never come, give the day up: " + jobs.Board{Country: d.code}.Command(jobs.Cancel, id)
+	}
+	return "", append([]jobs.Why{{Kind: jobs.WhyNoDay, Text: "the day is not complete: " + missing, Next: next}}, unread...), nil
 }
 
 func (d countryDesk) DeadLetters(ctx context.Context) ([]messages.DeadLetter, error) {

@@ -226,3 +226,41 @@ func TestDayWhoseRestatementWasCancelledStaysClosed(t *testing.T) {
 		}
 	}
 }
+
+func TestDayThatIsNotCompleteIsExplainedWithTheStepThatGivesItUp(t *testing.T) {
+	c := openCountry(t)
+	c.code = "us"
+	c.keys = []string{"airports/2013-01-01/a.csv"}
+	_, why, err := c.Explain(t.Context(), airports)
+	const next = "sluice put delivers what it lacks; where that will never come, give the day up: sluice cancel airports/2013-01-01 --country us"
+	if err != nil || len(why) != 1 || why[0].Next != next {
+		t.Fatalf("%+v, %v", why, err)
+	}
+	later := jobs.ID{Feed: "airports", Day: "2013-01-02"}
+	c.create(later)
+	if _, why, err = c.Explain(t.Context(), later); err != nil || len(why) != 1 || why[0].Next != "put what it lacks, or give it up: sluice cancel airports/2013-01-01 --country us" {
+		t.Errorf("the day after it: %+v, %v", why, err)
+	}
+	if j, err := c.Do(t.Context(), airports, jobs.Cancel, "ann", "upload broke"); err != nil || j.State != jobs.Cancelled {
+		t.Errorf("cancel: %+v, %v", j, err)
+	}
+	if _, why, err = c.Explain(t.Context(), later); err != nil || len(why) != 1 || why[0].Kind != jobs.WhySlot {
+		t.Errorf("afterwards: %+v, %v", why, err)
+	}
+}
+
+func TestFilesOfARetractedDayAreShownAsRetracted(t *testing.T) {
+	c := openCountry(t)
+	c.keys = []string{"airports/2013-01-01/_COMPLETE", "airports/2013-01-01/a.csv"}
+	if _, err := c.Do(t.Context(), airports, jobs.Retract, "ann", "mistyped"); err != nil {
+		t.Fatal(err)
+	}
+	files, err := countryLedger{c.ledger, "us"}.Files(t.Context(), "airports", "2013-01-01")
+	if err != nil || len(files) != 2 || files[1].State != "retracted" || files[1].Reason != "the day was retracted after this file had come" {
+		t.Errorf("%+v, %v", files, err)
+	}
+	state, why, err := c.Explain(t.Context(), airports)
+	if err != nil || state != jobs.Cancelled || len(why) != 1 || why[0].Text != "retract by ann: mistyped; it is as if the day had never been delivered" {
+		t.Errorf("%s %+v, %v", state, why, err)
+	}
+}

@@ -101,7 +101,7 @@ func (l countryLedger) Jobs(ctx context.Context, feed, day string) ([]job, error
 			acts = append(acts, done{string(act.Verb), act.By, act.Reason, known(act.At)})
 		}
 		list = append(list, job{
-			closed: j.Done(), revision: j.Revision, retryAt: known(j.RetryAt), acts: acts,
+			closed: j.Done(), setAside: j.State == jobs.Cancelled && !j.Done() && !j.TakenBack(), revision: j.Revision, retryAt: known(j.RetryAt), acts: acts,
 			Country: l.country, Feed: j.Feed, Day: string(j.Day), State: string(j.State), Engine: j.Engine, Attempts: j.Token, Reason: j.Reason,
 			Input: j.Counts.Input, Validated: j.Counts.Validated, Invalid: j.Counts.Invalid, New: j.Counts.New, Changed: j.Counts.Changed,
 			Unchanged: j.Counts.Unchanged, Duplicate: j.Counts.Duplicate, Deleted: j.Counts.Deleted, Exported: j.Exported,
@@ -127,7 +127,20 @@ func (l countryLedger) Runs(ctx context.Context, feed, day string) ([]attempt, e
 }
 
 func (l countryLedger) Files(ctx context.Context, feed, day string) ([]file, error) {
-	files, err := l.ledger.Files(ctx, jobs.ID{Feed: feed, Day: jobs.Day(day)})
+	id := jobs.ID{Feed: feed, Day: jobs.Day(day)}
+	files, err := l.ledger.Files(ctx, id)
+	if err != nil {
+		return l.files(nil, err)
+	}
+	j, err := l.ledger.Get(ctx, id)
+	if errors.Is(err, ledgers.ErrNoJob) {
+		err = nil
+	}
+	for n, f := range files {
+		if j.Void(f) {
+			files[n].State, files[n].Reason = jobs.Retracted, "the day was retracted after this file had come"
+		}
+	}
 	return l.files(files, err)
 }
 

@@ -78,7 +78,8 @@ type job struct {
 	FinishedAt *time.Time      `json:"finishedAt"`
 	Sizing     sizing.Decision `json:"sizing"`
 
-	closed bool // closed says that readers have an output of the day, be it an earlier revision's.
+	closed   bool // closed says that readers have an output of the day, be it an earlier revision's.
+	setAside bool // setAside says that the job was cancelled: new files do not open it.
 
 	// What only one job's details show.
 	revision int64

@@ -148,7 +148,7 @@ func checkDay(day string) error {
 
 // putFiles uploads the files of one day, and the marker when the day waits for one.
 func (a *app) putFiles(ctx context.Context, p place, f feed, r putRequest) error {
-	closed, err := p.closed(ctx, r.feed, r.day)
+	closed, _, err := p.closed(ctx, r.feed, r.day)
 	if err != nil {
 		return err
 	}
@@ -167,11 +167,15 @@ func (a *app) putFiles(ctx context.Context, p place, f feed, r putRequest) error
 		fprintf(a.out, "put s3://%s/%s\n", p.Buckets.Landing, prefix+f.Marker)
 	}
 	// The day may have closed while the files were on their way: the answer must be true of the moment after.
+	setAside := false
 	if !closed {
-		closed, err = p.closed(ctx, r.feed, r.day)
+		closed, setAside, err = p.closed(ctx, r.feed, r.day)
 		if err != nil {
 			return err
 		}
+	}
+	if setAside {
+		fprintf(a.err, "the day was cancelled, and is not processed by itself: sluice redrive %s/%s --country %s does it after all\n", r.feed, r.day, r.country)
 	}
 	if closed {
 		return refusedf("day %s of feed %q in country %q is closed: it succeeded. The file is in the landing bucket and recorded as late; "+
@@ -181,13 +185,14 @@ func (a *app) putFiles(ctx context.Context, p place, f feed, r putRequest) error
 	return nil
 }
 
-// closed tells whether a file for a day is late: the day succeeded, be it before a restatement that was cancelled.
-func (p place) closed(ctx context.Context, feed, day string) (bool, error) {
-	jobs, err := p.ledger.Jobs(ctx, feed, day)
-	if err != nil {
-		return false, err
+// closed reports whether a file for a day is late: the day succeeded, be it before a restatement that was cancelled; and whether the day was set
+// aside by a cancellation.
+func (p place) closed(ctx context.Context, feed, day string) (closed, setAside bool, err error) {
+	found, err := p.ledger.Jobs(ctx, feed, day)
+	if err != nil || len(found) != 1 {
+		return false, false, err
 	}
-	return len(jobs) == 1 && jobs[0].closed, nil
+	return found[0].closed, found[0].setAside, nil
 }
 
 func (a *app) upload(ctx context.Context, p place, f feed, path, key string) (err error) {

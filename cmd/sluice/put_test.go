@@ -176,3 +176,12 @@ func TestPutSealsTheFilesOfAFeedThatIsEncryptedByItsSender(t *testing.T) {
 		t.Errorf("exit %d: %s", code, errOut)
 	}
 }
+
+func TestPutIntoACancelledDaySaysWhatTakesItUp(t *testing.T) {
+	s := newStage()
+	s.us.jobs = []job{{Country: "us", Feed: "flights", Day: "2013-01-01", State: "cancelled", setAside: true}}
+	code, _, errOut := s.run(t, "put", inputs(t, "a.csv")[0], "--country", "us", "--feed", "flights", "--day", "2013-01-01")
+	if want := "the day was cancelled, and is not processed by itself: sluice redrive flights/2013-01-01 --country us does it after all\n"; code != exitDone || errOut != want {
+		t.Errorf("exit %d, %q", code, errOut)
+	}
+}

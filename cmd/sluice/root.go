@@ -71,6 +71,7 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 3 refused by the rules (for example 
 		newJobCommand(a),
 		newExplainCommand(a),
 		newActCommand(a, restate),
+		newActCommand(a, retract),
 		newBackfillCommand(a),
 		newActCommand(a, redrive),
 		newActCommand(a, cancel),

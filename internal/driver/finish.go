@@ -140,6 +140,9 @@ type Teller struct {
 		Announcements
 		Alerts
 	}
+	Days interface { // Days takes in what came to a day while it was retracted.
+		Day(ctx context.Context, id job.ID) (bool, error)
+	}
 	Now Clock
 }
 
@@ -190,7 +193,7 @@ func (t Teller) succeeded(ctx context.Context, n job.Notice) error {
 		return nil // what is being published decides
 	}
 	if n.Tries == 0 {
-		if err := t.settle(ctx, n, j.Done()); err != nil {
+		if err := t.settle(ctx, n, j); err != nil {
 			return err
 		}
 	}
@@ -213,7 +216,12 @@ func (t Teller) succeeded(ctx context.Context, n job.Notice) error {
 }
 
 // settle marks the files that a run took as processed, and those that came too late for it as late, unless the day is being restated with them.
-func (t Teller) settle(ctx context.Context, n job.Notice, closed bool) error {
+// What came since a day was retracted is a new delivery.
+func (t Teller) settle(ctx context.Context, n job.Notice, j job.Job) error {
+	if j.TakenBack() {
+		_, err := t.Days.Day(ctx, j.ID)
+		return err
+	}
 	var o Order
 	if err := t.Artifacts.ReadJSON(ctx, orderKey(n.ID, n.Token), &o); err != nil {
 		return err
@@ -232,11 +240,12 @@ func (t Teller) settle(ctx context.Context, n job.Notice, closed bool) error {
 		from := f.State
 		took, ok := taken[f.Key]
 		switch {
+		case j.Void(f):
 		case f.Name == job.Marker && from == job.Landed, ok && took.VersionID == f.VersionID && took.Bytes == f.Bytes && from != job.Processed:
 			f.State, f.Reason = job.Processed, ""
 			_, err := t.Ledger.MarkFile(ctx, f, from)
 			faults = append(faults, err)
-		case from == job.Landed && closed:
+		case from == job.Landed && j.Done():
 			f.State, f.Reason = job.Late, LateReason
 			wrote, err := t.Ledger.MarkFile(ctx, f, from)
 			if err == nil && wrote {

@@ -255,6 +255,46 @@ func (i Intake) report() fileAlert { return fileAlert{i.Ledger, i.Alerts, i.Now}
 // LateReason is the reason of a file that came to a closed day.
 const LateReason = "the day is closed: it succeeded without this file"
 
+// Day takes in a day of a feed that is deployed, also one that would be rejected now but has a job. It reports whether a job was created or
+// opened again.
+func (i Intake) Day(ctx context.Context, id job.ID) (bool, error) {
+	feeds, err := i.Ledger.Feeds(ctx)
+	if err != nil {
+		return false, err
+	}
+	if _, deployed := feeds[id.Feed]; !deployed {
+		return false, nil
+	}
+	if id.Day.Check(i.Now(), i.Zone) != nil {
+		if _, err := i.Ledger.Get(ctx, id); errors.Is(err, ledger.ErrNoJob) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+	}
+	return i.takeIn(ctx, feeds, id, nil, nil)
+}
+
+// Missing says what a day that has no job, or was given up, lacks to be complete; "" when it is complete.
+func (i Intake) Missing(ctx context.Context, id job.ID) (string, error) {
+	feeds, err := i.Ledger.Feeds(ctx)
+	if err != nil {
+		return "", err
+	}
+	found, err := i.Landing.List(ctx, id.String()+"/", "")
+	if err != nil {
+		return "", err
+	}
+	var files []job.File
+	for _, f := range found {
+		if _, name, err := job.ParseKey(f.Key); err == nil {
+			f.Name = name
+			files = append(files, f)
+		}
+	}
+	return feeds[id.Feed].Missing(id.Day, files, i.Now(), i.Zone), nil
+}
+
 // takeIn takes in a day. Seen is what a sweep saw of it in the bucket, nil when nobody looked yet.
 func (i Intake) takeIn(ctx context.Context, feeds map[string]job.Feed, id job.ID, seen []job.File, told events) (bool, error) {
 	for attempt := 1; ; attempt++ {
@@ -269,6 +309,13 @@ func (i Intake) takeIn(ctx context.Context, feeds map[string]job.Feed, id job.ID
 // somebody else recorded another object of one of its files meanwhile.
 func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, objects []job.File, told events) (bool, error) {
 	feed := feeds[id.Feed]
+	// The job is read before its files: a retraction marks the files first.
+	j, err := i.Ledger.Get(ctx, id)
+	hasJob := !errors.Is(err, ledger.ErrNoJob)
+	if hasJob && err != nil {
+		return false, err
+	}
+	closed := hasJob && j.Done()
 	recorded, err := i.Ledger.Files(ctx, id)
 	if err != nil {
 		return false, err
@@ -283,12 +330,6 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 	for _, f := range recorded {
 		known[f.Name] = f
 	}
-	j, err := i.Ledger.Get(ctx, id)
-	hasJob := !errors.Is(err, ledger.ErrNoJob)
-	if hasJob && err != nil {
-		return false, err
-	}
-	closed := hasJob && j.Done()
 
 	var faults []error
 	var files, fresh []job.File
@@ -304,9 +345,12 @@ func (i Intake) day(ctx context.Context, feeds map[string]job.Feed, id job.ID, o
 			continue
 		}
 		f.ID, f.Name, f.State, f.Sequencer = id, name, job.Landed, told.of(f)
-		files = append(files, f)
 		delete(gone, name)
 		old, have := known[name]
+		if have && sameObject(old, f) && j.Void(old) {
+			continue
+		}
+		files = append(files, f)
 		if have && sameObject(old, f) {
 			faults = append(faults, i.again(ctx, old, f.Sequencer))
 			continue
@@ -448,12 +492,12 @@ func (i Intake) lonely(ctx context.Context, feed job.Feed, marker job.File, file
 }
 
 // reopen lets a failed or dead job run again when its day was delivered anew after the run began: by a new marker or, in feeds without one,
-// by any new file.
+// by any new file. A day that was retracted opens when what came since is a complete day.
 func (i Intake) reopen(ctx context.Context, feed job.Feed, j job.Job, files []job.File) (bool, error) {
-	if j.State != job.Failed && j.State != job.Dead {
+	if j.State != job.Failed && j.State != job.Dead && !j.TakenBack() {
 		return false, nil
 	}
-	anew := slices.ContainsFunc(files, func(f job.File) bool {
+	anew := j.TakenBack() || slices.ContainsFunc(files, func(f job.File) bool {
 		return f.LandedAt.After(j.StartedAt) && (feed.Completeness != job.ByMarker || f.Name == job.Marker)
 	})
 	if !anew || !feed.Complete(j.Day, files, i.Now(), i.Zone) {

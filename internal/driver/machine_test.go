@@ -62,10 +62,10 @@ func playSchedule(t *testing.T, rt *rapid.T) {
 			}
 			return rapid.SampledFrom(runs).Draw(rt, "run")
 		}
-		switch rapid.SampledFrom([]string{"deliver", "event", "sweep", "start", "start", "progress", "progress", "progress", "fail", "vanish", "ended", "export", "bigquery", "time", "act", "misname", "takeAway"}).Draw(rt, "step") {
+		switch rapid.SampledFrom([]string{"deliver", "part", "take back", "event", "sweep", "start", "start", "progress", "progress", "progress", "fail", "vanish", "ended", "export", "bigquery", "time", "act", "misname", "takeAway"}).Draw(rt, "step") {
 		case "deliver":
 			id := any()
-			if s.model.wanted[id] > 0 && s.model.closed(id) {
+			if s.model.wanted[id] > 0 && s.model.closed(id) && !s.model.gone[id] {
 				continue // a closed day's late files have tests of their own
 			}
 			if rapid.IntRange(0, 5).Draw(rt, "misnamed?") == 0 {
@@ -76,6 +76,13 @@ func playSchedule(t *testing.T, rt *rapid.T) {
 			told = append(told, s.misname(any()))
 		case "takeAway":
 			s.takeAway(any())
+		case "part": // an upload that is interrupted before its marker
+			id := any()
+			if _, there := s.landed[id.String()+"/data.csv"]; s.model.gone[id] || !there {
+				s.put(id.String() + "/data.csv")
+			}
+		case "take back": // also what has no job yet
+			s.person(any(), rapid.SampledFrom([]job.Verb{job.Retract, job.Retract, job.Cancel}).Draw(rt, "verb"))
 		case "event": // any of them, again, in any order
 			if len(told) > 0 {
 				s.receive(rapid.SampledFrom(told).Draw(rt, "event"))
@@ -130,12 +137,19 @@ func playSchedule(t *testing.T, rt *rapid.T) {
 	}
 	for _, feed := range feeds { // what others wait for comes at last
 		for _, day := range days {
-			if id := (job.ID{Feed: feed, Day: day}); s.model.wanted[id] == 0 {
+			if id := (job.ID{Feed: feed, Day: day}); s.model.wanted[id] == 0 || s.incomplete(id) || s.model.gone[id] && feed != "delays" {
 				s.deliver(id)
 			}
 		}
 	}
 	s.settled(rt)
+}
+
+// incomplete reports whether a day has files, and not its marker.
+func (s *stage) incomplete(id job.ID) bool {
+	_, data := s.landed[id.String()+"/data.csv"]
+	_, marked := s.landed[id.String()+"/_COMPLETE"]
+	return data && !marked
 }
 
 // settled brings everything to its end and checks it.
@@ -163,9 +177,20 @@ func (s *stage) settled(t interface{ Fatalf(string, ...any) }) {
 			t.Fatalf("%v", err)
 		}
 		for _, f := range files {
-			if j.Done() && f.State == job.Landed {
+			if j.Done() && f.State == job.Landed && !j.Void(f) {
 				left = append(left, f.Key)
 			}
+		}
+	}
+	last := map[string]job.Day{} // last are the days that feeds are to have as their last ones
+	for _, j := range jobs {
+		if j.Readable() {
+			last[j.Feed] = max(last[j.Feed], j.Day)
+		}
+	}
+	for feed := range b.Feeds {
+		if b.LastDay[feed] != last[feed] {
+			s.model.wrong("the last day of %s is %q, not %q", feed, b.LastDay[feed], last[feed])
 		}
 	}
 	if missing := s.model.missing(); len(s.model.faults)+len(missing)+len(b.Slots)+len(outbox)+len(left) > 0 {

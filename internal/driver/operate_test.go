@@ -358,3 +358,44 @@ func TestDeadLettersAreTakenUpAgain(t *testing.T) {
 		t.Errorf("twice: %+v, %v", got, err)
 	}
 }
+
+func TestRetractionEmptiesADayAndMovesTheLastDayBack(t *testing.T) {
+	w := newWorld(t)
+	w.succeed(airports)
+	w.succeed(airports2)
+	w.do(airports2, job.Retract)
+	w.is(airports2, job.Ready, "")
+	w.work()
+	var o Order
+	w.check(w.starter.Artifacts.ReadJSON(t.Context(), "runs/airports/2013-01-02/2/order.json", &o))
+	if o.Revision != 2 || !o.Retract || len(o.Files) != 0 {
+		t.Errorf("order: %+v", o)
+	}
+	w.commit(airports2, 2, job.Committed)
+	w.finish(airports2, 2, engine.Status{State: engine.Succeeded})
+	w.is(airports2, job.Cancelled, "retract by ann: because")
+	last, err := w.ledger.LastDay(t.Context(), "airports")
+	w.check(err)
+	if j := w.job(airports2); last != "2013-01-01" || !j.TakenBack() || j.Retract {
+		t.Errorf("last day %q, job %+v", last, j)
+	}
+	w.tick()
+	w.is(airports2, job.Cancelled, "retract by ann: because")
+	w.land(airports2, "new\n")
+	w.is(airports2, job.Ready, "")
+	w.work()
+	w.publish(airports2)
+
+	w.do(airports2, job.Retract)
+	w.work()
+	w.do(airports2, job.Cancel) // of its run
+	w.finish(airports2, w.job(airports2).Token, engine.Status{State: engine.Cancelled})
+	if j := w.job(airports2); j.State != job.Cancelled || !j.Done() || j.Retract {
+		t.Errorf("a retraction that was cancelled: %+v", j)
+	}
+
+	w.put("airports/2013-01-03/data.csv", "x\n")
+	given := job.ID{Feed: "airports", Day: "2013-01-03"}
+	w.do(given, job.Cancel)
+	w.is(given, job.Cancelled, "cancel by ann: because")
+}

@@ -83,7 +83,7 @@ const listsAtOnce = 10
 func (p Promoter) landed(ctx context.Context, b job.Board) (map[string][]job.Day, error) {
 	until := map[string]job.Day{}
 	for id, j := range b.Jobs {
-		if j.State.Open() {
+		if j.Planned(b.LastDay[id.Feed]) {
 			until[id.Feed] = max(until[id.Feed], id.Day)
 		}
 	}

@@ -102,6 +102,7 @@ type played struct {
 	dead      bool // dead: its process has ended; otherwise it may publish, whatever the engine says.
 	claimed   bool
 	revision  int64
+	retracts  bool  // retracts: its order takes the day back.
 	publishes int64 // publishes is the token of the commit that it finishes.
 }
 
@@ -173,8 +174,8 @@ func newStage(t testing.TB, parallel int, feeds ...map[string]types.AttributeVal
 	s.starter = Starter{Ledger: s.ledger, Tickets: s, Engine: engineOf{s}, Clusters: engineOf{s}, Switch: &playedSwitch{}, Artifacts: s, Country: country, Now: clock,
 		Finisher: Finisher{Ledger: s.ledger, Artifacts: s, Tickets: s, Now: clock},
 		Promoter: Promoter{Ledger: s.ledger, Landing: s, Tickets: s, Zone: time.UTC, Parallel: parallel, Now: clock}}
-	s.teller = Teller{Ledger: s.ledger, Artifacts: s, Topics: s, Now: clock}
-	s.operator = Operator{Ledger: s.ledger, By: "ann", Now: clock}
+	s.teller = Teller{Ledger: s.ledger, Artifacts: s, Topics: s, Days: s.intake, Now: clock}
+	s.operator = Operator{Ledger: s.ledger, Days: s.intake, By: "ann", Now: clock}
 	s.exporter = warehouse.Exporter{Ledger: s.ledger, Manifests: s, Warehouse: s}
 	return s
 }
@@ -528,6 +529,7 @@ func (s *stage) progress(p *played) {
 			}
 			j := s.job(p.run.ID)
 			p.revision, p.publishes = o.Revision, token
+			p.retracts = o.Retract
 			switch {
 			case j.State != job.Running || j.Token != token || j.Cancel != "":
 				fails()
@@ -542,8 +544,11 @@ func (s *stage) progress(p *played) {
 			case j.Commit.State == job.Committing && j.Commit.Revision == o.Revision:
 				p.publishes = j.Commit.Token
 			default:
-				manifest := fmt.Sprintf("manifests/%s/%d.json", p.run.ID, token)
-				s.objects[manifest], _ = json.Marshal(warehouse.Manifest{Feed: p.run.ID.Feed, Day: p.run.ID.Day, Token: token, Revision: o.Revision, Rows: 1})
+				manifest, rows := fmt.Sprintf("manifests/%s/%d.json", p.run.ID, token), int64(1)
+				if o.Retract {
+					rows = 0
+				}
+				s.objects[manifest], _ = json.Marshal(warehouse.Manifest{Feed: p.run.ID.Feed, Day: p.run.ID.Day, Token: token, Revision: o.Revision, Rows: rows})
 				values[":nobody"] = text("")
 				values[":r"], values[":committing"], values[":manifest"] = number(o.Revision), text("committing"), text(manifest)
 				if !write("SET commitToken = :t, commitRevision = :r, commitState = :committing, manifest = :manifest",
@@ -552,10 +557,15 @@ func (s *stage) progress(p *played) {
 					return
 				}
 			}
+			for _, f := range o.Files {
+				if s.model.void[p.run.ID][f.VersionID] {
+					s.model.wrong("%s#%d reads version %s of %s, which was retracted", p.run.ID, token, f.VersionID, f.Key)
+				}
+			}
 			p.claimed = true
 			return
 		}
-		s.model.published(p.run.ID, p.revision, p.publishes, token)
+		s.model.published(p.run.ID, p.revision, p.publishes, token, p.retracts)
 		values[":c"] = number(p.publishes)
 		if !write("SET commitState = :committed", "#state = :running AND #token = :t AND commitToken = :c", values) {
 			fails()
@@ -611,7 +621,7 @@ func (s *stage) rest() {
 		}
 		idle := true
 		for _, j := range jobs {
-			if j.Done() && j.Exported == nil && slices.Contains(s.alerts, fmt.Sprintf("export.failed %s#%d ", j.ID, j.Commit.Token)) {
+			if (j.Done() || j.TakenBack()) && j.Exported == nil && slices.Contains(s.alerts, fmt.Sprintf("export.failed %s#%d ", j.ID, j.Commit.Token)) {
 				_, _ = s.operator.Do(ctx, j.ID, job.Redrive, "end") // nobody exports it any more without being asked
 			}
 			for _, verb := range []job.Verb{job.Release, job.Redrive, job.Restate} {
@@ -622,9 +632,9 @@ func (s *stage) rest() {
 					}
 				}
 			}
-			idle = idle && j.Done() && j.Exported != nil
+			idle = idle && (j.Done() || j.TakenBack()) && (j.Exported != nil || j.Commit.State == "")
 		}
-		if idle && len(jobs) == len(s.model.wanted) {
+		if idle && len(jobs) == len(s.model.wanted) && len(s.model.missing()) == 0 {
 			s.now = s.now.Add(20 * time.Minute)
 			s.sweep()
 			return
@@ -634,6 +644,10 @@ func (s *stage) rest() {
 
 // wants tells the model what a person did.
 func (s *stage) wants(j job.Job) {
+	if len(j.Acts) == s.model.acts[j.ID] {
+		return // nothing was done to the job: only its export is tried again
+	}
+	s.model.acts[j.ID] = len(j.Acts)
 	s.model.stopped[j.ID] = j.State == job.Held || j.State == job.Cancelled
 	s.model.unwanted[j.ID] = j.State == job.Cancelled || j.Cancel != ""
 	s.model.wanted[j.ID] = j.Revision
@@ -642,5 +656,32 @@ func (s *stage) wants(j job.Job) {
 	}
 	if j.State == job.Running && j.Cancel != "" {
 		s.model.cancelled[j.ID] = j.Token
+		s.model.keeps(j.ID)
+	}
+	if by := j.Acts; len(by) > 0 && by[len(by)-1].Verb == job.Retract && (j.Retract || j.TakenBack()) {
+		var versions []string
+		for key, f := range s.landed {
+			if strings.HasPrefix(key, j.ID.String()+"/") {
+				versions = append(versions, f.VersionID)
+			}
+		}
+		s.model.retracted(j.ID, j.Revision, j.State == job.Cancelled, versions)
+	} else if j.State == job.Cancelled {
+		s.model.keeps(j.ID)
+	}
+	if j.Retract && !s.model.gone[j.ID] {
+		s.model.wanted[j.ID]++ // it was delivered again while a run is to take it back
+	}
+}
+
+// person has a person do something to a job, with a mishap to one of the calls perhaps, and says to the model what came of it.
+func (s *stage) person(id job.ID, verb job.Verb) {
+	before := s.job(id)
+	s.function(func(ctx context.Context) error {
+		_, err := s.operator.Do(ctx, id, verb, "because")
+		return err
+	})
+	if after := s.job(id); len(after.Acts) > len(before.Acts) {
+		s.wants(after)
 	}
 }

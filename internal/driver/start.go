@@ -379,8 +379,9 @@ type Order struct {
 	Databases map[string]string `json:"databases"`
 	Buckets   map[string]string `json:"buckets"`
 	JobsTable string            `json:"jobsTable"`
-	StartedAt time.Time         `json:"startedAt"` // StartedAt is when the run was recorded, so that an order of another ledger's run is known as that.
-	Resume    *Resume           `json:"resume"`    // Resume is set when an earlier run died while it published: its commit is finished first.
+	StartedAt time.Time         `json:"startedAt"`         // StartedAt is when the run was recorded, so that an order of another ledger's run is known as that.
+	Retract   bool              `json:"retract,omitempty"` // Retract: the run takes the day back, and reads no files.
+	Resume    *Resume           `json:"resume"`            // Resume is set when an earlier run died while it published: its commit is finished first.
 }
 
 // OrderFile is one file that a run reads.
@@ -398,14 +399,18 @@ type Resume struct {
 
 func orderKey(id job.ID, token int64) string { return runPrefix(id, token) + "order.json" }
 
-// orderFiles are the files that a run of a job takes: those that landed, and in a restatement also those that came late.
+// orderFiles are the files that a run of a job takes: those that landed, and in a restatement also those that came late. A run that takes its
+// day back reads none.
 func (s Starter) orderFiles(ctx context.Context, j job.Job) ([]job.File, error) {
+	if j.Retract {
+		return nil, nil
+	}
 	all, err := s.Ledger.Files(ctx, j.ID)
 	if err != nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(all, func(f job.File) bool {
-		return f.Name == job.Marker || f.State == job.Removed || f.State == job.Late && j.Revision <= 1
+		return f.Name == job.Marker || f.State == job.Removed || f.State == job.Late && j.Revision <= 1 || j.Void(f)
 	}), nil
 }
 
@@ -441,7 +446,7 @@ func (s Starter) order(ctx context.Context, feed job.Feed, j job.Job, r job.Run)
 	if err != nil {
 		return err
 	}
-	if len(files) == 0 && j.Commit.State != job.Committing {
+	if len(files) == 0 && j.Commit.State != job.Committing && !j.Retract {
 		return errNoFiles
 	}
 	var contract json.RawMessage
@@ -451,6 +456,7 @@ func (s Starter) order(ctx context.Context, feed job.Feed, j job.Job, r job.Run)
 	c := s.Country
 	o := Order{
 		Version: 1, Stack: c.Stack, Country: c.Country, Feed: r.ID.Feed, Day: r.ID.Day, Token: r.Token, Revision: j.Revision,
+		Retract:  j.Retract,
 		Contract: contract, Files: []OrderFile{},
 		Databases: map[string]string{
 			"validated": c.Databases.Validated, "invalid": c.Databases.Invalid, "versioned": c.Databases.Versioned, "curated": c.Databases.Curated},

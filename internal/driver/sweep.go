@@ -259,10 +259,10 @@ func (i Intake) look(ctx context.Context, feeds map[string]job.Feed, days []list
 	return nil
 }
 
-// mayRest reports whether a day with a job may need no look while nothing about it changes. A failed or dead one may be complete later, and what
-// cannot be read is looked at until it is gone.
+// mayRest reports whether a day with a job may need no look while nothing about it changes. A failed, dead or retracted one may be complete later,
+// and what cannot be read is looked at until it is gone.
 func mayRest(j job.Job, objects []job.File) bool {
-	return objects != nil && j.State != job.Failed && j.State != job.Dead && j.Unread.ID == "" && !slices.ContainsFunc(objects, func(f job.File) bool {
+	return objects != nil && j.State != job.Failed && j.State != job.Dead && !j.TakenBack() && j.Unread.ID == "" && !slices.ContainsFunc(objects, func(f job.File) bool {
 		_, _, err := job.ParseKey(f.Key)
 		return err != nil
 	})
@@ -272,7 +272,7 @@ func mayRest(j job.Job, objects []job.File) bool {
 // as they are, and those of a closed day are settled and told of.
 func (i Intake) inOrder(j job.Job, recorded, objects []job.File) bool {
 	return !news(recorded, objects) && !slices.ContainsFunc(recorded, func(f job.File) bool {
-		return j.Done() && f.State == job.Landed || f.State == job.Late && f.Name != job.Marker && f.AlertedAt.IsZero()
+		return !j.Void(f) && j.Done() && f.State == job.Landed || !j.Void(f) && f.State == job.Late && f.Name != job.Marker && f.AlertedAt.IsZero()
 	})
 }
 

@@ -100,8 +100,8 @@ func newWorld(t *testing.T) *world {
 	w.starter = Starter{Ledger: w.ledger, Tickets: tickets, Engine: engine.Engines{"emr": w.engine, "emr-serverless": w.engine, "glue": w.engine}, Clusters: w.engine, Switch: &w.off, Artifacts: artifacts, Country: c, Now: clock,
 		Finisher: Finisher{Ledger: w.ledger, Artifacts: artifacts, Tickets: tickets, Now: clock},
 		Promoter: Promoter{Ledger: w.ledger, Landing: landing, Tickets: tickets, Zone: time.UTC, Parallel: 5, Now: clock}}
-	w.teller = Teller{Ledger: w.ledger, Artifacts: artifacts, Topics: told, Now: clock}
-	w.operator = Operator{Ledger: w.ledger, By: "ann", Now: clock}
+	w.teller = Teller{Ledger: w.ledger, Artifacts: artifacts, Topics: told, Days: w.intake, Now: clock}
+	w.operator = Operator{Ledger: w.ledger, Days: w.intake, By: "ann", Now: clock}
 	for _, feed := range []string{"airports", "flights"} {
 		w.check(artifacts.WriteJSON(t.Context(), "contracts/"+feed+".json", map[string]string{"id": feed}))
 	}

@@ -116,15 +116,19 @@ func (m *Memory) GetItem(_ context.Context, in *dynamodb.GetItemInput, _ ...func
 	})
 }
 
-// Query reads the items that fit a key condition, in the order of their keys.
+// Query reads the items that fit a key condition, in the order of their keys or against it.
 func (m *Memory) Query(_ context.Context, in *dynamodb.QueryInput, _ ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error) {
 	return call(m, func() (*dynamodb.QueryOutput, error) {
 		hash := keysOf(*in.TableName)[0]
 		of := tokens(aws.ToString(in.KeyConditionExpression))[2] // the first part is the hash key's
 		want := text(in.ExpressionAttributeValues[of])
-		return &dynamodb.QueryOutput{Items: m.find(*in.TableName, func(i attributes) bool {
+		items := m.find(*in.TableName, func(i attributes) bool {
 			return text(i[hash]) == want && holds(aws.ToString(in.KeyConditionExpression), i, in.ExpressionAttributeNames, in.ExpressionAttributeValues)
-		})}, nil
+		})
+		if in.ScanIndexForward != nil && !*in.ScanIndexForward {
+			slices.Reverse(items)
+		}
+		return &dynamodb.QueryOutput{Items: items}, nil
 	})
 }
 

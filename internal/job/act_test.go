@@ -15,6 +15,8 @@ func TestActsChangeWhatTheyMayAndAreRefusedElsewhere(t *testing.T) {
 		Release: {Held: Waiting},
 		Redrive: {Failed: Waiting, Dead: Waiting, Cancelled: Waiting},
 		Restate: {Succeeded: Waiting},
+		Retract: {Waiting: Cancelled, Ready: Cancelled, Blocked: Cancelled, Failed: Cancelled, Dead: Cancelled, Held: Cancelled, Cancelled: Cancelled,
+			Succeeded: Waiting}, // until a run has emptied the day's tables
 		Cancel: {Waiting: Cancelled, Ready: Cancelled, Blocked: Cancelled, Failed: Cancelled, Dead: Cancelled, Held: Cancelled,
 			Running: Running}, // until its engine says that the run ended
 	}
@@ -228,5 +230,85 @@ func TestRunIsOverdueAfterItsLimitAndSaysSoOnce(t *testing.T) {
 		if got := c.job.Overdue(c.feed, at(noon).Add(c.after)); got != c.want {
 			t.Errorf("%s after %s: %q, not %q", c.job.State, c.after, got, c.want)
 		}
+	}
+}
+
+func TestRetractionOfAPublishedDayIsARevisionThatEmptiesIt(t *testing.T) {
+	was := Job{ID: ID{"a", d3}, State: Succeeded, Revision: 1, Token: 4, Opened: 3, Commit: Commit{4, 1, Committed}}
+	act := Act{Verb: Retract, By: "ann", Reason: "mistyped", At: at(noon)}
+	is, err := was.Apply(act, d3)
+	want := was
+	want.State, want.Revision, want.Opened, want.Retract = Waiting, 2, 4, true
+	want.Reason, want.Acts = "retract by ann: mistyped", []Act{act}
+	if err != nil || !reflect.DeepEqual(is, want) {
+		t.Fatalf("got  %+v, %v\nwant %+v", is, err, want)
+	}
+	if is.Done() || is.TakenBack() || !is.Readable() || !is.Exportable() {
+		t.Errorf("before its run: done %v, taken back %v, readable %v, exportable %v", is.Done(), is.TakenBack(), is.Readable(), is.Exportable())
+	}
+
+	// Its run publishes.
+	is.State, is.Token, is.Commit = Running, 5, Commit{5, 2, Committed}
+	e := is.End(Run{ID: is.ID, Token: 5, FinishedAt: at(noon)}, Feed{}, false)
+	if e.To != Cancelled || e.Run.State != RunSucceeded || e.Reason != "retract by ann: mistyped" || e.Retracted != 2 || len(e.Notices) != 1 || e.Notices[0].Type != NoticeSucceeded {
+		t.Errorf("its end: %+v", e)
+	}
+	is.State, is.Retract, is.Retracted = Cancelled, false, 2
+	if is.Done() || !is.TakenBack() || is.Readable() || !is.Exportable() || !is.Unexported() {
+		t.Errorf("afterwards: done %v, taken back %v, readable %v, exportable %v", is.Done(), is.TakenBack(), is.Readable(), is.Exportable())
+	}
+	for mark, void := range map[int64]bool{0: false, 1: true, 2: true, 3: false} {
+		if got := is.Void(File{Retracted: mark}); got != void {
+			t.Errorf("a file with mark %d is void: %v", mark, got)
+		}
+	}
+	for verb, text := range map[Verb]string{Redrive: "was retracted: deliver the day again", Restate: "was retracted: deliver the day again", Retract: "was retracted already", Cancel: "there is nothing to cancel"} {
+		if _, err := is.Apply(Act{Verb: verb, By: "ann", Reason: "why"}, ""); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%s of a retracted day: %v", verb, err)
+		}
+	}
+	if verb, why := is.Backfill(""); verb != "" || why != "was retracted, and not delivered again" {
+		t.Errorf("backfill: %q %q", verb, why)
+	}
+}
+
+func TestRetractionIsRefusedWhileARunCouldPublish(t *testing.T) {
+	for text, j := range map[string]Job{
+		"job a/2013-01-01 runs: sluice cancel ends its run, then retract the day":                            {State: Running},
+		"job a/2013-01-01 has begun to publish, and is finished: retract the day afterwards":                 {State: Dead, Commit: Commit{1, 1, Committing}},
+		"job a/2013-01-01 is being retracted already, and is waiting: sluice explain says what it waits for": {State: Waiting, Retract: true, Commit: Commit{1, 1, Committed}},
+		"job a/2013-01-01 was retracted already: what came since is not complete, and nothing waits for it":  {State: Cancelled, Revision: 2, Retracted: 2},
+	} {
+		j.ID = ID{"a", d1}
+		is, err := j.Apply(Act{Verb: Retract, By: "ann", Reason: "why"}, "")
+		if err == nil || err.Error() != text || !reflect.DeepEqual(is, j) {
+			t.Errorf("%+v, %v; want %s", is, err, text)
+		}
+	}
+}
+
+func TestCancelledRetractionLeavesTheDayAndItsFiles(t *testing.T) {
+	j := Job{ID: ID{"a", d1}, State: Waiting, Revision: 2, Retract: true, Commit: Commit{1, 1, Committed}}
+	is, err := j.Apply(Act{Verb: Cancel, By: "ann"}, d1)
+	if err != nil || is.State != Cancelled || !is.Done() || is.Retract || is.Void(File{Retracted: 2}) {
+		t.Errorf("%+v, %v", is, err)
+	}
+	again, err := is.Apply(Act{Verb: Restate, By: "ann", Reason: "why"}, d1)
+	if err != nil || again.Retract || again.Revision != 3 {
+		t.Errorf("restated: %+v, %v", again, err)
+	}
+}
+
+func TestDayWithoutAJobIsGivenUpByItsFirstAct(t *testing.T) {
+	for verb, retracted := range map[Verb]int64{Cancel: 0, Retract: 1} {
+		act := Act{Verb: verb, By: "ann", Reason: "upload broke", At: at(noon)}
+		j, err := GivenUp(ID{"a", d1}, act)
+		want := Job{ID: ID{"a", d1}, State: Cancelled, Revision: 1, Retracted: retracted, Reason: string(verb) + " by ann: upload broke", Acts: []Act{act}, CreatedAt: at(noon)}
+		if err != nil || !reflect.DeepEqual(j, want) || j.TakenBack() != (verb == Retract) {
+			t.Errorf("%+v, %v", j, err)
+		}
+	}
+	if _, err := GivenUp(ID{"a", d1}, Act{Verb: Retract, By: "ann"}); err == nil {
+		t.Error("a retraction without a reason is accepted")
 	}
 }

@@ -7,11 +7,12 @@ import (
 
 // Ending is what the end of a run makes of its job.
 type Ending struct {
-	Run     Run // Run carries its final state, reason and time.
-	To      State
-	Reason  string
-	RetryAt time.Time // RetryAt is when the job is tried again; zero: it is not.
-	Notices []Notice  // Notices tell of the end, and of the output that a day keeps whose restatement was cancelled.
+	Run       Run // Run carries its final state, reason and time.
+	To        State
+	Reason    string
+	RetryAt   time.Time // RetryAt is when the job is tried again; zero: it is not.
+	Retracted int64     // Retracted is the revision that took the day back; 0: none did.
+	Notices   []Notice  // Notices tell of the end, and of the output that a day keeps whose restatement was cancelled.
 }
 
 // End decides what becomes of a running job whose run r has ended at r.FinishedAt, with r.Reason in case it did not publish. What
@@ -24,13 +25,16 @@ func (j Job) End(r Run, f Feed, useless bool) Ending {
 	publishing := j.Commit.State == Committing
 	used := int(r.Token - j.Opened)
 	switch {
+	case j.Published() && j.Retract:
+		e.To, e.Run.State, n = Cancelled, RunSucceeded, j.Output(r.FinishedAt)
+		e.Run.Reason, e.Reason, e.Retracted = "", j.retraction(), j.Revision
 	case j.Published():
 		e.To, e.Run.State, n = Succeeded, RunSucceeded, j.Output(r.FinishedAt)
 		e.Run.Reason, e.Reason = "", ""
 	case j.Cancel != "" && !publishing:
 		e.To, e.Run.State, n.Type = Cancelled, RunCancelled, NoticeCancelled
 		e.Run.Reason, e.Reason = j.Cancel, j.Cancel
-		if j.Commit.State == Committed {
+		if j.Readable() {
 			e.Notices = append(e.Notices, j.Output(r.FinishedAt))
 		}
 	case useless && !publishing:

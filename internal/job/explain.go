@@ -93,8 +93,11 @@ func (p planner) why(j *entry) []Why {
 		return []Why{{WhyClosedDay, "the day is closed: it succeeded in run " + fmt.Sprint(j.Token), "sluice restate does it again, with the files that came late"}}
 	case Held:
 		next := "sluice release lets it go on"
-		if j.Revision <= 1 && j.Day < b.LastDay[j.Feed] {
+		switch last := b.LastDay[j.Feed]; {
+		case j.early(last):
 			next = "sluice restate does it as a new revision"
+		case j.Planned(last):
+			next = "that day is not the last one any more: the next tick lets it go on"
 		}
 		return []Why{{WhyHold, j.Reason, next}}
 	case Failed:
@@ -104,6 +107,9 @@ func (p planner) why(j *entry) []Why {
 	case Cancelled:
 		if j.Done() {
 			return []Why{{WhyClosedDay, j.Reason + "; the day stays closed as it was", "sluice restate does it again, with the files that came late"}}
+		}
+		if j.TakenBack() {
+			return []Why{{WhyEnded, j.Reason + "; it is as if the day had never been delivered", "deliver the day again, all its files and the marker: it opens by itself"}}
 		}
 		return []Why{{WhyEnded, j.Reason, "sluice redrive does it after all"}}
 	case Waiting, Ready, Blocked:
@@ -123,6 +129,8 @@ func (p planner) waits(j *entry) []Why {
 		switch {
 		case o.kind == WhyUnread:
 			next = UnreadNext
+		case o.next != "":
+			next = o.next
 		case o.blocks:
 			next = "somebody has to bring it: sluice explain tells what about it"
 		case o.kind == WhyAttempt:

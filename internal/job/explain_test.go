@@ -6,6 +6,13 @@ import (
 	"time"
 )
 
+// partly is a board at some time with a day that waits for an earlier one of which only some files came.
+func partly(now string) Board {
+	b := example(in(Waiting, "a", d2))
+	b.Country, b.Now, b.Landed["a"] = "us", at(now), []Day{d1}
+	return b
+}
+
 func TestExplainNamesEveryReason(t *testing.T) {
 	full := example(in(Running, "x", d1), in(Ready, "a", d1))
 	full.Parallel = 1
@@ -35,7 +42,15 @@ func TestExplainNamesEveryReason(t *testing.T) {
 		"cancelled":  {example(Job{ID: ID{"a", d1}, State: Cancelled, Reason: "cancel by ann"}), ID{"a", d1}, []Why{{WhyEnded, "cancel by ann", "sluice redrive does it after all"}}},
 		"cancelled restatement": {example(Job{ID: ID{"a", d1}, State: Cancelled, Revision: 2, Commit: Commit{1, 1, Committed}, Reason: "cancel by ann"}), ID{"a", d1},
 			[]Why{{WhyClosedDay, "cancel by ann; the day stays closed as it was", "sluice restate does it again, with the files that came late"}}},
-		"hold": {example(Job{ID: ID{"a", d1}, State: Held, Reason: "hold by ann"}), ID{"a", d1}, []Why{{WhyHold, "hold by ann", "sluice release lets it go on"}}},
+		"hold": {example(Job{ID: ID{"a", d1}, State: Held, Reason: "hold by ann", Acts: []Act{{Verb: Hold}}}), ID{"a", d1}, []Why{{WhyHold, "hold by ann", "sluice release lets it go on"}}},
+		"held by a rule that holds no more": {example(Job{ID: ID{"a", d1}, State: Held, Reason: "early"}), ID{"a", d1},
+			[]Why{{WhyHold, "early", "that day is not the last one any more: the next tick lets it go on"}}},
+		"retracted": {example(Job{ID: ID{"a", d1}, State: Cancelled, Revision: 2, Retracted: 2, Reason: "retract by ann"}), ID{"a", d1},
+			[]Why{{WhyEnded, "retract by ann; it is as if the day had never been delivered", "deliver the day again, all its files and the marker: it opens by itself"}}},
+		"earlier day that is not complete": {partly(noon), ID{"a", d2}, []Why{{WhyEarlierDay, "waits for a 2013-01-01, which is not complete", "put what it lacks, or give it up: sluice cancel a/2013-01-01 --country us"}}},
+		"earlier day that did not become complete": {partly("2013-01-09T12:00:00Z"), ID{"a", d2},
+			[]Why{{WhyEarlierDay, "a 2013-01-01 has files but is not complete: complete it, or give it up with sluice cancel a/2013-01-01 --country us",
+				"put what it lacks, or give it up: sluice cancel a/2013-01-01 --country us"}}},
 		"held by the rule": {example(Job{ID: ID{"a", d1}, State: Held, Reason: "early"}, in(Succeeded, "a", d2)), ID{"a", d1},
 			[]Why{{WhyHold, "early", "sluice restate does it as a new revision"}}},
 		"dead": {example(Job{ID: ID{"a", d1}, State: Dead, Token: 3, Reason: "no memory"}), ID{"a", d1}, []Why{{WhyEnded, "no attempt is left after 3: no memory", "mend the cause, then sluice redrive"}}},

@@ -22,19 +22,21 @@ func (i ID) String() string { return i.Feed + "/" + string(i.Day) }
 // Job is what the ledger knows of one feed of one day.
 type Job struct {
 	ID
-	State    State
-	Reason   string    // Reason says in a sentence why the job is in its state, where that is not plain.
-	Token    int64     // Token is the number of the last run, and its fencing token. 0: never started.
-	Revision int64     // Revision counts the day's restatements, from 1.
-	Opened   int64     // Opened is the token at which attempts began to count: that of the last run before the day was delivered, redriven or restated.
-	RetryAt  time.Time // RetryAt is when the next attempt may begin; zero: at any time.
-	Trouble  string    // Trouble is why the last run failed, when another attempt is to come at RetryAt.
-	Cancel   string    // Cancel says who wants the present run ended, and why; empty: nobody does.
-	Unread   Unread    // Unread is what of the day's folder could not be read when the landing bucket was last looked at.
-	Waived   string    // Waived is the ID of what could not be read, and which somebody decided to go on without.
-	Acts     []Act     // Acts are what people did to the job, the first one first.
-	Engine   string    // Engine is what the last run was started on.
-	Sizing   sizing.Decision
+	State     State
+	Reason    string    // Reason says in a sentence why the job is in its state, where that is not plain.
+	Token     int64     // Token is the number of the last run, and its fencing token. 0: never started.
+	Revision  int64     // Revision counts the day's restatements, from 1.
+	Opened    int64     // Opened is the token at which attempts began to count: that of the last run before the day was delivered, redriven or restated.
+	RetryAt   time.Time // RetryAt is when the next attempt may begin; zero: at any time.
+	Trouble   string    // Trouble is why the last run failed, when another attempt is to come at RetryAt.
+	Cancel    string    // Cancel says who wants the present run ended, and why; empty: nobody does.
+	Unread    Unread    // Unread is what of the day's folder could not be read when the landing bucket was last looked at.
+	Waived    string    // Waived is the ID of what could not be read, and which somebody decided to go on without.
+	Acts      []Act     // Acts are what people did to the job, the first one first.
+	Retract   bool      // Retract says that the present revision, once it is published, takes the day back.
+	Retracted int64     // Retracted is the last revision that took the day back; 0: none did. Nothing of an earlier one is read any more.
+	Engine    string    // Engine is what the last run was started on.
+	Sizing    sizing.Decision
 
 	Counts   Counts
 	Exported *int64 // Exported is how many rows BigQuery took of the output that readers have; nil until it did.
@@ -77,7 +79,28 @@ func (j Job) Published() bool {
 // Exportable tells whether it is known which rows the warehouse is to have: those that readers have, also while the day is being restated.
 // From when a run begins to publish until its end is recorded it is not.
 func (j Job) Exportable() bool {
-	return j.Commit.State == Committed && (j.State == Succeeded || !j.Published())
+	return j.Commit.State == Committed && (j.State != Running || !j.Published())
+}
+
+// Readable reports whether readers have rows of the day: an output was published, and it did not take the day back.
+func (j Job) Readable() bool {
+	return j.Commit.State == Committed && (j.Retracted == 0 || j.Commit.Revision > j.Retracted)
+}
+
+// TakenBack reports whether the day was retracted and has not been delivered again: it is as if it had never been delivered.
+func (j Job) TakenBack() bool {
+	return j.State == Cancelled && j.Retracted == j.Revision
+}
+
+// Void reports whether a file of the job is of a delivery that was retracted: it stays in the landing bucket, and nothing reads it.
+func (j Job) Void(f File) bool {
+	return f.Retracted > 0 && f.Retracted <= j.Retracted
+}
+
+// Unexported reports whether nothing of a day is to be done but its export: it is closed, or was retracted, and the warehouse does not have the
+// output that readers have.
+func (j Job) Unexported() bool {
+	return (j.Done() || j.TakenBack()) && j.Exportable() && j.Exported == nil
 }
 
 // Output is the notice of the output that readers have of the day.
@@ -88,8 +111,22 @@ func (j Job) Output(at time.Time) Notice {
 // Done tells whether readers have an output of the day, be it an earlier revision than the job's: what waits for the day can go on, and
 // files that come are late.
 func (j Job) Done() bool {
-	return j.State == Succeeded || j.State == Cancelled && j.Commit.State == Committed
+	return j.State == Succeeded || j.State == Cancelled && j.Readable()
 }
+
+// HeldByRule reports whether the job is held because its day is earlier than the feed's last one, and not by a person.
+func (j Job) HeldByRule() bool {
+	return j.State == Held && j.Revision <= 1 && (len(j.Acts) == 0 || j.Acts[len(j.Acts)-1].Verb != Hold)
+}
+
+// Planned reports whether the plan decides on the job, given the last day of its feed: it is open, or the rule that holds it does not apply any
+// more, because the last day was retracted.
+func (j Job) Planned(last Day) bool {
+	return j.State.Open() || j.HeldByRule() && !j.early(last)
+}
+
+// early reports whether the rule applies that a day earlier than the feed's last one needs a restatement.
+func (j Job) early(last Day) bool { return j.Revision <= 1 && j.Day < last }
 
 // Moves tells whether the job goes on by itself, once it was planned: it runs, only a slot is missing, or it waits for its next attempt. A
 // ready job with a reason waits for its engine to be switched on.
@@ -159,6 +196,7 @@ type File struct {
 	Sequencer string // Sequencer is its event's, as Sequencer makes it comparable; empty: no event of the object is known.
 	State     FileState
 	Reason    string
+	Retracted int64 // Retracted is the revision of its job that takes the file's delivery back, if it comes to that; 0: none does.
 	LandedAt  time.Time
 	AlertedAt time.Time // AlertedAt is when a rejected or late file was reported; zero: not yet.
 }
@@ -172,6 +210,7 @@ const (
 	Late      FileState = "late"      // Late files came to a closed day: nothing reads them until a restatement.
 	Rejected  FileState = "rejected"  // Rejected files have a key that names no feed, day and file, or a day that is not accepted; of a day that is, they keep its job from running.
 	Processed FileState = "processed" // Processed files are in the day's published output.
+	Retracted FileState = "retracted" // Retracted files are of a delivery that was taken back: nothing reads them. The ledger has how far they had come before; see Job.Void.
 	Removed   FileState = "removed"   // Removed files were deleted from the landing bucket before a run took them.
 )
 

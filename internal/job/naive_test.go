@@ -18,6 +18,9 @@ func naivePlan(b Board) []Decision {
 	var startable []Job
 	for _, j := range p.open() {
 		to, reason, alert := p.judge(j)
+		if j.State == Held {
+			to, alert = Waiting, false
+		}
 		if to == Ready && j.State == Ready {
 			off, isOff := p.Off[p.Feeds[j.Feed].engine()]
 			if p.Off != nil && off != j.Reason {
@@ -61,7 +64,7 @@ type naive struct {
 func (p naive) open() []Job {
 	var jobs []Job
 	for _, j := range p.Jobs {
-		if j.State.Open() {
+		if j.Planned(p.LastDay[j.Feed]) {
 			jobs = append(jobs, j)
 		}
 	}
@@ -105,6 +108,9 @@ func (p naive) obstacles(j Job, feed Feed) []obstacle {
 	if o, ok := p.lease(j); ok {
 		found = append(found, o)
 	}
+	if j.Retract {
+		return found
+	}
 	if o, ok := p.earlierDay(j, feed); ok {
 		found = append(found, o)
 	}
@@ -120,7 +126,7 @@ func (p naive) obstacles(j Job, feed Feed) []obstacle {
 // waited for anyway.
 func (p naive) lease(j Job) (obstacle, bool) {
 	for _, id := range p.Slots {
-		if id.Feed == j.Feed && id.Day > j.Day && p.Jobs[id].State == Running {
+		if id.Feed == j.Feed && (id.Day > j.Day || j.Retract && id != j.ID) && p.Jobs[id].State == Running {
 			return obstacle{kind: WhyLease, text: fmt.Sprintf("%s %s, which runs", id.Feed, id.Day)}, true
 		}
 	}
@@ -147,7 +153,7 @@ func (p naive) earlierDay(j Job, feed Feed) (obstacle, bool) {
 	if before == "" {
 		return obstacle{}, false
 	}
-	name := j.Feed + " " + string(before)
+	name, step := j.Feed+" "+string(before), p.Command(Cancel, ID{j.Feed, before})
 	other, hasJob := p.Jobs[ID{j.Feed, before}]
 	if hasJob {
 		return standing(WhyEarlierDay, name, other.State), true
@@ -155,7 +161,7 @@ func (p naive) earlierDay(j Job, feed Feed) (obstacle, bool) {
 	if p.Now.Before(feed.deadline(j.Day, j.CreatedAt, p.Zone)) {
 		return obstacle{kind: WhyEarlierDay, text: name + ", which is not complete"}, true
 	}
-	return obstacle{kind: WhyEarlierDay, text: fmt.Sprintf("%s has files but is not complete: complete it, or take its files away", name), blocks: true, alert: true}, true
+	return obstacle{kind: WhyEarlierDay, text: fmt.Sprintf("%s has files but is not complete: complete it, or give it up with %s", name, step), next: "put what it lacks, or give it up: " + step, blocks: true, alert: true}, true
 }
 
 // prerequisite looks at the job of another feed for the same day, unless it is done.

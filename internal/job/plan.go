@@ -13,6 +13,7 @@ import (
 
 // Board is all that a plan is made of: the state of one country at one moment.
 type Board struct {
+	Country  string // Country is the country's code, for texts that name commands; empty: they do without.
 	Now      time.Time
 	Zone     *time.Location
 	Parallel int // Parallel is how many jobs may run at once.
@@ -23,6 +24,15 @@ type Board struct {
 	Off     map[string]string // Off says of each engine that is switched off why nothing starts on it; nil: it was not asked.
 	Slots   []ID              // Slots are the jobs that hold one of the country's slots.
 	Landed  map[string][]Day  // Landed are the days after the last one that have files but no job yet, by feed.
+}
+
+// Command is the command line that does something to a job of the board's country.
+func (b Board) Command(v Verb, id ID) string {
+	text := fmt.Sprintf("sluice %s %s", v, id)
+	if b.Country != "" {
+		text += " --country " + b.Country
+	}
+	return text
 }
 
 // Decision is one change that the plan asks for. It holds only while the job is in state From with this token.
@@ -90,6 +100,9 @@ func (m *Moves) Made(d Decision) {
 	e.State, e.Reason = d.To, d.Reason
 	m.Jobs[d.ID] = e.Job
 	var behind []*entry
+	if d.From == Held {
+		behind = append(behind, e)
+	}
 	for _, name := range m.needing[d.ID.Feed] {
 		behind = append(behind, m.find(ID{name, d.ID.Day}))
 	}
@@ -217,7 +230,7 @@ func (p planner) open() []*entry {
 	var jobs []*entry
 	for _, l := range p.lanes {
 		for _, j := range l.jobs {
-			if j.State.Open() {
+			if j.Planned(p.LastDay[j.Feed]) {
 				jobs = append(jobs, j)
 			}
 		}
@@ -231,7 +244,13 @@ func (p planner) judged(jobs []*entry) (decisions []Decision, startable []*entry
 		return cmp.Or(cmp.Compare(a.Day, b.Day), cmp.Compare(a.Feed, b.Feed))
 	})
 	for _, j := range slices.Compact(jobs) {
+		if !j.Planned(p.LastDay[j.Feed]) {
+			continue // a decision of this round held it
+		}
 		to, reason, alert := p.judge(j)
+		if j.State == Held {
+			to, alert = Waiting, false // it is judged like the others once it is open
+		}
 		if to == Ready && j.State == Ready {
 			off, isOff := p.Off[p.Feeds[j.Feed].engine()]
 			if p.Off != nil && off != j.Reason {
@@ -256,7 +275,7 @@ func (p planner) judge(j *entry) (to State, reason string, alert bool) {
 	if !ok {
 		return Blocked, fmt.Sprintf("feed %s is not deployed", j.Feed), true
 	}
-	if last := p.LastDay[j.Feed]; j.Revision <= 1 && j.Day < last {
+	if last := p.LastDay[j.Feed]; j.early(last) {
 		return Held, fmt.Sprintf("the day is earlier than %s, the last one that succeeded: it needs a restatement", last), true
 	}
 	var waits []string
@@ -276,15 +295,16 @@ func (p planner) judge(j *entry) (to State, reason string, alert bool) {
 type obstacle struct {
 	kind   WhyKind
 	text   string
-	blocks bool // it does not come by itself
-	alert  bool // and nothing else reported it
+	next   string // next is the step that ends it, where only this obstacle knows that
+	blocks bool   // it does not come by itself
+	alert  bool   // and nothing else reported it
 }
 
 // obstacles lists what stands in a job's way: objects that cannot be read, its own last failure, another day that runs on its feed, earlier days, the nearest one
 // only, then its prerequisites.
 func (p planner) obstacles(j *entry, feed Feed) []obstacle {
 	var found []obstacle
-	if j.LacksFiles() { // people were told when the objects were seen
+	if j.LacksFiles() && !j.Retract { // people were told when the objects were seen
 		found = append(found, obstacle{kind: WhyUnread, text: j.Unread.Text, blocks: true})
 	}
 	if p.Now.Before(j.RetryAt) {
@@ -293,6 +313,9 @@ func (p planner) obstacles(j *entry, feed Feed) []obstacle {
 	}
 	if o, ok := p.lease(j); ok {
 		found = append(found, o)
+	}
+	if j.Retract {
+		return found // what is taken away needs nothing of other days or feeds
 	}
 	if o, ok := p.earlierDay(j, feed); ok {
 		found = append(found, o)
@@ -306,10 +329,10 @@ func (p planner) obstacles(j *entry, feed Feed) []obstacle {
 }
 
 // lease finds a later day of the feed that runs now: a restatement rewrites the tables that this run writes, too. Earlier days are
-// waited for anyway.
+// waited for anyway, but not by a retraction.
 func (p planner) lease(j *entry) (obstacle, bool) {
 	for _, day := range j.lane.running {
-		if day > j.Day {
+		if day > j.Day || j.Retract {
 			return obstacle{kind: WhyLease, text: fmt.Sprintf("%s %s, which runs", j.Feed, day)}, true
 		}
 	}
@@ -326,11 +349,13 @@ func (p planner) earlierDay(j *entry, feed Feed) (obstacle, bool) {
 		}
 		return standing(WhyEarlierDay, j.Feed+" "+string(j.before.Day), j.before.State), true
 	}
-	name := j.Feed + " " + string(landed[k-1])
+	before := ID{j.Feed, landed[k-1]}
+	name := j.Feed + " " + string(before.Day)
+	next := "put what it lacks, or give it up: " + p.Command(Cancel, before)
 	if p.Now.Before(feed.deadline(j.Day, j.CreatedAt, p.Zone)) {
-		return obstacle{kind: WhyEarlierDay, text: name + ", which is not complete"}, true
+		return obstacle{kind: WhyEarlierDay, text: name + ", which is not complete", next: next}, true
 	}
-	return obstacle{kind: WhyEarlierDay, text: fmt.Sprintf("%s has files but is not complete: complete it, or take its files away", name), blocks: true, alert: true}, true
+	return obstacle{kind: WhyEarlierDay, next: next, text: fmt.Sprintf("%s has files but is not complete: complete it, or give it up with %s", name, p.Command(Cancel, before)), blocks: true, alert: true}, true
 }
 
 // prerequisite looks at the job of another feed for the same day, unless it is done.

@@ -90,7 +90,7 @@ func TestPlanDecides(t *testing.T) {
 			example(in(Cancelled, "a", d1), in(Waiting, "a", d2)),
 			[]Decision{{ID: ID{"a", d2}, From: Waiting, To: Ready}}},
 		"HeldDayIsWaitedFor": {
-			example(in(Held, "a", d1), in(Waiting, "a", d2)),
+			example(Job{ID: ID{"a", d1}, State: Held, Acts: []Act{{Verb: Hold}}}, in(Waiting, "a", d2)),
 			[]Decision{{ID: ID{"a", d2}, From: Waiting, To: Waiting, Reason: "waits for a 2013-01-01, which is held"}}},
 		"DayBeforeTheLastSucceededOneIsHeld": {
 			example(in(Succeeded, "a", d2), in(Waiting, "a", d1)),
@@ -178,7 +178,7 @@ func TestDayWaitsForEarlierFilesThatAreNotComplete(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	b.Now = at("2013-01-03T01:00:00Z") // an hour after the day
-	want = []Decision{{ID: ID{"a", d2}, From: Waiting, To: Blocked, Alert: true, Reason: "a 2013-01-01 has files but is not complete: complete it, or take its files away"}}
+	want = []Decision{{ID: ID{"a", d2}, From: Waiting, To: Blocked, Alert: true, Reason: "a 2013-01-01 has files but is not complete: complete it, or give it up with sluice cancel a/2013-01-01"}}
 	if got := Plan(b); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
 	}
@@ -443,4 +443,51 @@ func TestPlanComesToRest(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestDaysThatTheRuleHeldGoOnWhenTheLastDayIsRetracted(t *testing.T) {
+	byRule, byAnn := in(Held, "a", d1), in(Held, "a", d2)
+	byAnn.Acts = []Act{{Verb: Hold, By: "ann"}}
+	released := in(Held, "a", d3)
+	released.Acts = []Act{{Verb: Hold, By: "ann"}, {Verb: Release, By: "ann"}}
+	b := example(byRule, byAnn, released)
+	b.LastDay["a"] = "2099-01-01"
+	if got := Plan(b); len(got) != 0 {
+		t.Errorf("while it is the last day: %+v", got)
+	}
+	delete(b.LastDay, "a")
+	want := []Decision{
+		{ID: ID{"a", d1}, From: Held, To: Waiting},
+		{ID: ID{"a", d3}, From: Held, To: Waiting, Reason: "waits for a 2013-01-02, which is held"},
+	}
+	if got := Plan(b); !reflect.DeepEqual(got, want) {
+		t.Errorf("afterwards:\ngot  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestRetractionWaitsForNoOtherDayOrFeedButForWhatRuns(t *testing.T) {
+	taken := Job{ID: ID{"b", d2}, State: Waiting, Revision: 2, Retract: true, Commit: Commit{1, 1, Committed}}
+	gone := Job{ID: ID{"a", d2}, State: Cancelled, Revision: 2, Retracted: 2}
+	b := example(taken, gone, in(Waiting, "b", d1))
+	if got := Plan(b); len(got) == 0 || !slices.ContainsFunc(got, func(d Decision) bool { return d.ID == taken.ID && d.To == Ready }) {
+		t.Errorf("got %+v", got)
+	}
+	for _, day := range []Day{d1, d3} {
+		b = example(taken, gone, in(Running, "b", day))
+		if got := Plan(b); len(got) != 1 || got[0].Reason != "waits for b "+string(day)+", which runs" {
+			t.Errorf("while %s runs: %+v", day, got)
+		}
+	}
+}
+
+func TestRetractedDayKeepsLaterDaysNotBackAndBlocksWhatNeedsIt(t *testing.T) {
+	gone := Job{ID: ID{"a", d1}, State: Cancelled, Revision: 2, Retracted: 2, Commit: Commit{2, 2, Committed}}
+	got := Plan(example(gone, in(Waiting, "a", d2), in(Waiting, "b", d1)))
+	want := []Decision{
+		{ID: ID{"b", d1}, From: Waiting, To: Blocked, Reason: "a is cancelled"},
+		{ID: ID{"a", d2}, From: Waiting, To: Ready},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
 }

@@ -39,6 +39,10 @@ func anyBoard(t *rapid.T) Board {
 			j := in(rapid.SampledFrom(states).Draw(t, "state"), name, day)
 			j.Reason = rapid.SampledFrom([]string{"", "waits for a", "emr is off"}).Draw(t, "reason")
 			j.Revision, j.Token = rapid.Int64Range(0, 3).Draw(t, "revision"), rapid.Int64Range(0, 3).Draw(t, "token")
+			if rapid.IntRange(0, 4).Draw(t, "a person's") == 0 {
+				j.Acts = []Act{{Verb: rapid.SampledFrom([]Verb{Hold, Release}).Draw(t, "act")}}
+			}
+			j.Retract = j.Revision > 1 && rapid.Bool().Draw(t, "retract")
 			j.CreatedAt = at(noon).Add(-rapid.SampledFrom([]time.Duration{0, 48 * time.Hour, 999 * time.Hour}).Draw(t, "age"))
 			j.Sizing.Bytes = rapid.Int64Range(0, 1e11).Draw(t, "bytes")
 			j.Commit.State = rapid.SampledFrom([]CommitState{Uncommitted, Committed}).Draw(t, "commit")

@@ -90,6 +90,8 @@ type jobItem struct {
 	Unread         string          `dynamodbav:"unread"`
 	UnreadID       string          `dynamodbav:"unreadId"`
 	Waived         string          `dynamodbav:"waived"`
+	Retract        bool            `dynamodbav:"retract"`
+	Retracted      int64           `dynamodbav:"retracted"`
 	Engine         string          `dynamodbav:"engine"`
 	Sizing         sizing.Decision `dynamodbav:"sizing"`
 	Input          *int64          `dynamodbav:"input"`
@@ -131,7 +133,7 @@ func (i jobItem) job() job.Job {
 	}
 	return job.Job{
 		ID: job.ID{Feed: i.Feed, Day: job.Day(i.Day)}, State: job.State(i.State), Reason: i.Reason, Token: i.Token, Revision: i.Revision,
-		Opened: i.Opened, RetryAt: moment(i.RetryAt), Trouble: i.Trouble, Cancel: i.Cancel, Acts: acts,
+		Opened: i.Opened, RetryAt: moment(i.RetryAt), Trouble: i.Trouble, Cancel: i.Cancel, Acts: acts, Retract: i.Retract, Retracted: i.Retracted,
 		Unread: job.Unread{ID: i.UnreadID, Text: i.Unread}, Waived: i.Waived,
 		Engine: i.Engine, Sizing: i.Sizing,
 		Counts: job.Counts{
@@ -182,6 +184,7 @@ type fileItem struct {
 	Sequencer string `dynamodbav:"sequencer,omitempty"`
 	State     string `dynamodbav:"state"`
 	Reason    string `dynamodbav:"reason"`
+	Retracted int64  `dynamodbav:"retracted,omitempty"`
 	LandedAt  string `dynamodbav:"landedAt"`
 	AlertedAt string `dynamodbav:"alertedAt,omitempty"`
 }
@@ -189,7 +192,7 @@ type fileItem struct {
 func (i fileItem) file() (job.File, error) {
 	f := job.File{
 		Name: i.File, Bucket: i.Bucket, Key: i.Key, Bytes: i.Bytes, ETag: i.ETag, VersionID: i.VersionID, Sequencer: i.Sequencer,
-		State: job.FileState(i.State), Reason: i.Reason, LandedAt: moment(i.LandedAt), AlertedAt: moment(i.AlertedAt),
+		State: job.FileState(i.State), Reason: i.Reason, Retracted: i.Retracted, LandedAt: moment(i.LandedAt), AlertedAt: moment(i.AlertedAt),
 	}
 	if i.Job == rejectedFiles {
 		return f, nil

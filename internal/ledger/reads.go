@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-data/sluice/internal/job"
@@ -38,6 +41,32 @@ func (l *Ledger) Get(ctx context.Context, id job.ID) (job.Job, error) {
 		return job.Job{}, fmt.Errorf("ledger: job %s: %w", id, err)
 	}
 	return i.job(), nil
+}
+
+// publishedBefore returns the greatest day of a feed, before another one, of which readers have rows; "" when there is none.
+func (l *Ledger) publishedBefore(ctx context.Context, id job.ID) (job.Day, error) {
+	condition := "feed = :feed AND #day < :day"
+	pages := dynamodb.NewQueryPaginator(l.db, &dynamodb.QueryInput{
+		TableName: &l.tables.Jobs, KeyConditionExpression: &condition, ExpressionAttributeNames: namesIn(condition), ConsistentRead: aws.Bool(true),
+		ExpressionAttributeValues: item{":feed": str(id.Feed), ":day": str(string(id.Day))},
+		ScanIndexForward:          aws.Bool(false), Limit: aws.Int32(25), // nearly always the first one
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return "", fmt.Errorf("ledger: jobs of feed %s: %w", id.Feed, err)
+		}
+		var items []jobItem
+		if err := attributevalue.UnmarshalListOfMaps(page.Items, &items); err != nil {
+			return "", fmt.Errorf("ledger: jobs of feed %s: %w", id.Feed, err)
+		}
+		for _, i := range items {
+			if j := i.job(); j.Readable() {
+				return j.Day, nil
+			}
+		}
+	}
+	return "", nil
 }
 
 // List returns every job of the country, by feed and day. It reads the whole table: it is for people.
@@ -200,7 +229,7 @@ func (l *Ledger) Board(ctx context.Context) (job.Board, error) {
 	}
 	clear(wanted)
 	for id, j := range b.Jobs {
-		if j.State.Open() {
+		if j.Planned(b.LastDay[id.Feed]) {
 			for _, p := range feeds[id.Feed].Prerequisites {
 				wanted[job.ID{Feed: p, Day: id.Day}] = true
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
@@ -72,11 +73,10 @@ func (l *Ledger) SaveUnread(ctx context.Context, id job.ID, was, is job.Unread) 
 // restatement was cancelled. It returns ErrChanged when the job is not as it
 // was read.
 func (l *Ledger) Act(ctx context.Context, was, is job.Job) error {
-	act := is.Acts[len(is.Acts)-1]
 	c := change{
 		table: l.tables.Jobs, key: jobKey(is.ID),
 		update: "SET #state = :to, reason = :reason, revision = :revision, opened = :opened, retryAt = :retry, trouble = :trouble, #cancel = :cancel, waived = :waived, " +
-			"acts = list_append(if_not_exists(acts, :empty), :act)",
+			"#retract = :retract, retracted = :retracted, acts = list_append(if_not_exists(acts, :empty), :act)",
 		// A commit that began meanwhile, or came to its end, must not be lost sight of, nor an act of somebody else.
 		condition: "#state = :from AND #token = :token AND revision = :was AND (attribute_not_exists(acts) OR size(acts) = :acts) AND " +
 			"(attribute_not_exists(commitState) OR commitState = :commit AND commitToken = :committer) AND " +
@@ -85,8 +85,7 @@ func (l *Ledger) Act(ctx context.Context, was, is job.Job) error {
 			":to": str(string(is.State)), ":reason": str(is.Reason), ":revision": num(is.Revision), ":opened": num(is.Opened), ":retry": str(stamp(is.RetryAt)),
 			":trouble": str(is.Trouble), ":cancel": str(is.Cancel), ":from": str(string(was.State)), ":token": num(was.Token), ":was": num(was.Revision),
 			":acts": num(int64(len(was.Acts))), ":commit": str(string(was.Commit.State)), ":committer": num(was.Commit.Token), ":waived": str(is.Waived), ":unread": str(was.Unread.ID), ":empty": &types.AttributeValueMemberL{},
-			":act": &types.AttributeValueMemberL{Value: []types.AttributeValue{&types.AttributeValueMemberM{Value: item{
-				"verb": str(string(act.Verb)), "by": str(act.By), "reason": str(act.Reason), "at": str(stamp(act.At))}}}},
+			":act": lastAct(is), ":retract": &types.AttributeValueMemberBOOL{Value: is.Retract}, ":retracted": num(is.Retracted),
 		},
 	}
 	changes := []change{c}
@@ -99,9 +98,35 @@ func (l *Ledger) Act(ctx context.Context, was, is job.Job) error {
 		changes = append(changes, index)
 	}
 	if is.State == job.Cancelled && is.Done() {
-		changes = append(changes, l.note(is.Output(act.At))) // the day is closed again
+		changes = append(changes, l.note(is.Output(is.Acts[len(is.Acts)-1].At))) // the day is closed again
 	}
 	return wrap(l.transact(ctx, changes...), "ledger: job %s", is.ID)
+}
+
+// lastAct is the last act of a job as a list of one, to be appended to those that the ledger has.
+func lastAct(j job.Job) types.AttributeValue {
+	act := j.Acts[len(j.Acts)-1]
+	return &types.AttributeValueMemberL{Value: []types.AttributeValue{&types.AttributeValueMemberM{Value: item{
+		"verb": str(string(act.Verb)), "by": str(act.By), "reason": str(act.Reason), "at": str(stamp(act.At))}}}}
+}
+
+// GiveUp makes the job of a day that has files but no job: cancelled by its only act, so that nothing waits for the day. It returns ErrChanged
+// when the day has a job.
+func (l *Ledger) GiveUp(ctx context.Context, j job.Job, size sizing.Decision) error {
+	sizes, err := attributevalue.Marshal(size)
+	if err != nil {
+		return fmt.Errorf("ledger: job %s: %w", j.ID, err)
+	}
+	return wrap(l.write(ctx, change{
+		table: l.tables.Jobs, key: jobKey(j.ID),
+		update: "SET #state = :cancelled, #token = :zero, opened = :zero, revision = :revision, reason = :reason, sizing = :sizing, createdAt = :now, " +
+			"retracted = :retracted, acts = :act",
+		condition: "attribute_not_exists(feed)",
+		values: item{
+			":cancelled": str(string(job.Cancelled)), ":zero": num(0), ":revision": num(j.Revision), ":reason": str(j.Reason), ":sizing": sizes,
+			":now": str(stamp(j.CreatedAt)), ":retracted": num(j.Retracted), ":act": lastAct(j),
+		},
+	}), "ledger: job %s", j.ID)
 }
 
 // Move writes a decision that starts nothing. A decision that wants somebody to act leaves a notice with it. It returns ErrChanged
@@ -126,18 +151,24 @@ func (l *Ledger) Move(ctx context.Context, d job.Decision, now time.Time) error 
 	return wrap(l.transact(ctx, changes...), "ledger: job %s", d.ID)
 }
 
-// Reopen lets a failed or dead job wait for its turn again, with all its attempts, because its day was delivered anew.
+// Reopen lets a failed or dead job wait for its turn again, with all its attempts, because its day was delivered anew; one whose day was taken
+// back as a new revision. It returns ErrChanged when the job is not as it was read.
 func (l *Ledger) Reopen(ctx context.Context, j job.Job, size sizing.Decision, reason string) error {
 	sizes, err := attributevalue.Marshal(size)
 	if err != nil {
 		return fmt.Errorf("ledger: job %s: %w", j.ID, err)
 	}
+	next := j.Revision
+	if j.TakenBack() {
+		next++
+	}
 	return wrap(l.transact(ctx, change{
 		table: l.tables.Jobs, key: jobKey(j.ID),
-		update:    "SET #state = :waiting, reason = :reason, sizing = :sizing, opened = :token REMOVE " + ticket + ", retryAt, trouble",
-		condition: "#state = :from AND #token = :token",
+		update:    "SET #state = :waiting, reason = :reason, sizing = :sizing, opened = :token, revision = :next REMOVE " + ticket + ", retryAt, trouble",
+		condition: "#state = :from AND #token = :token AND revision = :revision",
 		values: item{
 			":waiting": str(string(job.Waiting)), ":from": str(string(j.State)), ":token": num(j.Token), ":reason": str(reason), ":sizing": sizes,
+			":revision": num(j.Revision), ":next": num(next),
 		},
 	}, l.opened(j.ID)), "ledger: job %s", j.ID)
 }
@@ -248,8 +279,9 @@ func (l *Ledger) release(r job.Run) change {
 	}
 }
 
-// Finish records how a run ended: its job, its slot, its feed's lease and last day, and the notice of it, all or nothing. It returns
-// ErrChanged when the job is not running under this token any more.
+// Finish records how a run ended: its job, its slot, its feed's lease and last day, and the notice of it, all or nothing. Where the run took the
+// feed's last day back, the last one is the greatest day before it that readers have: the lease keeps every other day of the feed from being
+// published until this is written. It returns ErrChanged when the job is not running under this token any more.
 func (l *Ledger) Finish(ctx context.Context, e job.Ending, lastDay job.Day) error {
 	r := e.Run
 	now := str(stamp(r.FinishedAt))
@@ -268,10 +300,30 @@ func (l *Ledger) Finish(ctx context.Context, e job.Ending, lastDay job.Day) erro
 		ended.update = "SET #state = :to, reason = :reason, finishedAt = :now, retryAt = :retry, trouble = :reason REMOVE " + ticket + ", #cancel"
 		ended.values[":retry"] = str(stamp(e.RetryAt))
 	}
-	if e.To == job.Succeeded {
+	if e.To == job.Succeeded || e.Retracted > 0 {
 		ended.update += ", exported" // BigQuery has the revision before, until this one is exported
 	}
+	if e.To == job.Cancelled {
+		ended.update += ", #retract"
+	}
 	feed := l.release(r)
+	if e.Retracted > 0 {
+		ended.update = strings.Replace(ended.update, " REMOVE", ", retracted = :retracted REMOVE", 1)
+		ended.values[":retracted"] = num(e.Retracted)
+	}
+	if e.Retracted > 0 && r.ID.Day == lastDay {
+		before, err := l.publishedBefore(ctx, r.ID)
+		if err != nil {
+			return err
+		}
+		feed.condition = "(" + feed.condition + ") AND lastDay = :day"
+		feed.values[":day"], feed.values[":now"] = str(string(r.ID.Day)), now
+		feed.update = "SET updatedAt = :now REMOVE lease, lastDay"
+		if before != "" {
+			feed.update = "SET lastDay = :before, updatedAt = :now REMOVE lease"
+			feed.values[":before"] = str(string(before))
+		}
+	}
 	if e.To == job.Succeeded && r.ID.Day > lastDay {
 		feed.update = "SET lastDay = :day, updatedAt = :now REMOVE lease"
 		feed.condition = "(" + feed.condition + ") AND (attribute_not_exists(lastDay) OR lastDay < :day)"
@@ -491,6 +543,18 @@ func (l *Ledger) Accept(ctx context.Context, key string) error {
 		return nil
 	}
 	return wrap(err, "ledger: file %s", key)
+}
+
+// Retract records on a file which revision of its job takes its delivery back, provided that it is still the same object. It means nothing
+// until the job was retracted in that revision.
+func (l *Ledger) Retract(ctx context.Context, f job.File, revision int64) error {
+	c := change{table: l.tables.Files, key: fileKey(f), update: "SET retracted = :revision", condition: sameObject, values: objectOf(f)}
+	c.values[":revision"] = num(revision)
+	err := l.write(ctx, c)
+	if errors.Is(err, ErrChanged) {
+		return nil // it was overwritten: what is there now was delivered later
+	}
+	return wrap(err, "ledger: file %s", f.Key)
 }
 
 // FileAlerted records that somebody was told of a rejected or late file.

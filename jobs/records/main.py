@@ -48,6 +48,8 @@ class Order:
     buckets: Mapping[str, str]
     jobs_table: str
     resume: int | None
+    retract: bool = False
+    """Whether the run takes its day back: it reads no files and leaves nothing of the day in any table."""
 
     @staticmethod
     def parse(text: str) -> Order:
@@ -66,6 +68,7 @@ class Order:
             buckets=d["buckets"],
             jobs_table=d["jobsTable"],
             resume=(d.get("resume") or {}).get("token"),
+            retract=bool(d.get("retract")),
         )
 
 
@@ -151,9 +154,11 @@ class Run:
         """Writes the day to branches that nobody reads, and returns them with what is on them."""
         order = self._order
         contract = contracts.parse(order.contract, order.feed)
-        wanted = self._files()
         spark = self._session()
         tables = self._tables(spark, order.token)
+        if order.retract:
+            return tables, self._take_back(spark, contract, tables)
+        wanted = self._files()
         # Days come in order; one that is done again, or after later ones, makes all versions follow anew.
         forward = max(tables["validated"].latest(), tables["invalid"].latest()) < order.day
         sizes = [sum(size for _, size in wanted.values()), tables["versioned"].bytes()]
@@ -171,6 +176,22 @@ class Run:
         self._write(spark, contract, tables, classified, counts, forward)
         _audit(tables, records.count, counts, order.day, contract, forward)
         return tables, counts
+
+    def _take_back(self, spark: SparkSession, contract: Contract, tables: Mapping[str, Table]) -> dict[str, int]:
+        """Writes to the run's branches what is left without the day, and returns its counts, which are 0.
+
+        No rule for a day's files applies: there is no such day. The versions follow anew from the days that are left, so that in a snapshot no
+        key ends because of it.
+        """
+        nothing = transforms.nothing(spark, contract)
+        counts = _count(nothing)
+        _size_shuffles(spark, tables["validated"].bytes(), tables["versioned"].bytes())
+        self._write(spark, contract, tables, nothing, counts, forward=False)
+        _audit(tables, 0, counts, self._order.day, contract, forward=False)
+        left = sum(f.rows for f in tables["curated"].files(self._order.day))
+        if left:
+            raise AuditError(f"{left} curated rows of the day are left, nothing was published")
+        return counts
 
     def _tables(self, spark: SparkSession, token: int) -> dict[str, Table]:
         order = self._order
@@ -255,6 +276,8 @@ class Run:
         rows = transforms.curated(classified, contract, self._order.day)
         if not contract.curated_sql:
             return rows
+        if self._order.retract:
+            return tables["curated"].published().limit(0)  # whatever the SQL would make of a day without rows
         day = self._order.day
         rows.createOrReplaceTempView("changes")
         transforms.versions_on(tables["versioned"].read(), day).createOrReplaceTempView(contract.feed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from jobs.records import contract as contracts
@@ -222,6 +222,16 @@ def classify(judged: DataFrame, before: DataFrame, contract: Contract) -> DataFr
         for name in judged.columns
     ]
     return joined.select(*keys, change.alias("_change"))
+
+
+def nothing(spark: SparkSession, contract: Contract) -> DataFrame:
+    """What classify makes of a day that has no records and was never compared with another."""
+    columns = ", ".join(f"`{column.name}` {column.type}" for column in contract.columns)
+    return spark.createDataFrame(
+        [],
+        f"_source_file string, _line bigint, _raw string, {columns}, _column string, _rule string, "
+        "_hash string, _duplicate boolean, _change string",
+    )
 
 
 def validated(classified: DataFrame, contract: Contract, day: str) -> DataFrame:

@@ -38,6 +38,7 @@ func wire(country discovery.Country, cfg aws.Config) (any, error) {
 	artifacts := store.NewBucket(objects, country.Buckets.Artifacts)
 	topics := messages.NewTopics(sns.NewFromConfig(cfg), country)
 	tickets := messages.NewTickets(sqs.NewFromConfig(cfg), country)
+	landing := store.NewBucket(objects, country.Buckets.Landing)
 	h := &handler{
 		stack: country.Stack, country: country.Country,
 		ledger: book,
@@ -47,9 +48,10 @@ func wire(country discovery.Country, cfg aws.Config) (any, error) {
 			sizing.Glue:          adapter.NewGlue(glue.NewFromConfig(cfg), country),
 		},
 		finisher: driver.Finisher{Ledger: book, Artifacts: artifacts, Tickets: tickets, Now: time.Now},
-		promoter: driver.Promoter{Ledger: book, Landing: store.NewBucket(objects, country.Buckets.Landing), Tickets: tickets, Topics: topics,
+		promoter: driver.Promoter{Ledger: book, Landing: landing, Tickets: tickets, Topics: topics,
 			Zone: zone, Parallel: country.Parallel, Now: time.Now},
-		teller: driver.Teller{Ledger: book, Artifacts: artifacts, Topics: topics, Now: time.Now},
+		teller: driver.Teller{Ledger: book, Artifacts: artifacts, Topics: topics, Now: time.Now,
+			Days: driver.Intake{Ledger: book, Landing: landing, Alerts: topics, Zone: zone, Now: time.Now}},
 	}
 	return h.Handle, nil
 }

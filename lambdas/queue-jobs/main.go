@@ -32,10 +32,11 @@ func wire(country discovery.Country, cfg aws.Config) (any, error) {
 	landing := store.NewBucket(objects, country.Buckets.Landing)
 	topics := messages.NewTopics(sns.NewFromConfig(cfg), country)
 	tickets := messages.NewTickets(sqs.NewFromConfig(cfg), country)
+	intake := driver.Intake{Ledger: book, Landing: landing, Alerts: topics, Zone: zone, Now: time.Now}
 	h := &handler{
-		intake:   driver.Intake{Ledger: book, Landing: landing, Alerts: topics, Zone: zone, Now: time.Now},
+		intake:   intake,
 		promoter: driver.Promoter{Ledger: book, Landing: landing, Tickets: tickets, Topics: topics, Zone: zone, Parallel: country.Parallel, Now: time.Now},
-		teller:   driver.Teller{Ledger: book, Artifacts: store.NewBucket(objects, country.Buckets.Artifacts), Topics: topics, Now: time.Now},
+		teller:   driver.Teller{Ledger: book, Artifacts: store.NewBucket(objects, country.Buckets.Artifacts), Topics: topics, Days: intake, Now: time.Now},
 		ledger:   book,
 	}
 	return h.Handle, nil

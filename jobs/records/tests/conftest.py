@@ -197,6 +197,7 @@ class Country:
         revision: int = 1,
         resume: int | None = None,
         ledger: type[Ledger] = Ledger,
+        retract: bool = False,
     ) -> Run:
         """A run of a day, ready to go."""
         feed = contract["name"]
@@ -212,6 +213,7 @@ class Country:
             buckets=self.buckets,
             jobs_table=self.jobs_table,
             resume=resume,
+            retract=retract,
         )
         item = ledger(self.services.dynamodb, self.jobs_table, feed, day, token, revision)
         return Run(order, item, self.objects, lambda: self.spark)

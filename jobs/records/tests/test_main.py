@@ -272,6 +272,61 @@ def test_a_restated_day_leaves_what_its_files_would_have_made_in_the_first_place
     ]
 
 
+THIRD = {"a.csv": "id,name,sales\n1,Ada,1\n2,Bob,2\n4,Eve,5\n"}
+
+
+@pytest.mark.parametrize("snapshot", [True, False])
+@pytest.mark.parametrize("taken", [D2, D3])
+def test_a_day_that_is_taken_back_leaves_what_the_other_days_make(country: Country, snapshot: bool, taken: str) -> None:
+    quality = [{"metric": "rowCount", "mustBeGreaterOrEqualTo": 1}]  # of a day that is taken back nothing is asked
+    feed = contract("shops", SHOPS["schema"][0]["properties"], quality=quality, snapshot=snapshot)
+    other = country.sibling()
+    for day, content in ((D1, FIRST), (D2, SECOND), (D3, THIRD)):
+        country.run(feed, day, content)
+        if day != taken:
+            other.run(feed, day, content)
+    assert country.run(feed, taken, {}, token=2, revision=2, retract=True) == counts()
+    for stage in ("validated", "invalid", "versioned"):
+        assert rows(country, stage) == rows(other, stage), stage
+    # Rows of later days stay as they were computed, until these days are restated.
+    assert {row[3] for row in rows(country, "curated")} == {D1, D2, D3} - {taken}
+    item = country.job("shops", taken)
+    assert (item["commitState"], item["commitRevision"], item["input"]) == ("committed", 2, 0)
+    manifest = json.loads(country.objects.read(item["manifest"]))
+    assert (manifest["rows"], manifest["files"], manifest["revision"]) == (0, [], 2)
+    assert branches(country) == []
+    assert country.run(feed, taken, SECOND, token=3, revision=3)["input"] == 4  # it can be delivered again
+
+
+def test_a_day_that_is_taken_back_has_no_rows_of_the_contracts_own_sql(country: Country) -> None:
+    own = with_sql("select s.id, s.name, :day as said from shops s")  # every version that is valid, whatever came
+    country.run(own, D1, FIRST)
+    country.run(own, D2, SECOND)
+    assert country.run(own, D2, {}, token=2, revision=2, retract=True) == counts()
+    assert {row[3] for row in rows(country, "curated")} == {D1}
+
+
+def test_a_run_that_dies_while_it_takes_a_day_back_is_followed_by_one_that_does(
+    country: Country, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for owner, name, call, after in [
+        (Table, "overwrite", 3, True),
+        (Ledger, "claim", 1, True),
+        (Table, "publish", 2, True),
+    ]:
+        point = f"{'after' if after else 'before'} {name} {call}"
+        sibling = country.sibling()
+        sibling.run(SHOPS, D1, FIRST)
+        alone = everything(sibling)
+        sibling.run(SHOPS, D2, SECOND)
+        with dying(monkeypatch, owner, name, call, after):
+            sibling.run(SHOPS, D2, {}, token=2, revision=2, retract=True)
+        resume = 2 if sibling.job("shops", D2)["commitState"] == "committing" else None
+        assert sibling.run(SHOPS, D2, {}, token=3, revision=2, retract=True, resume=resume) == counts(), point
+        assert everything(sibling) == alone, point
+        assert branches(sibling) == [], point
+
+
 # Faults: a run that dies at one of these points is followed by one with the next token.
 
 
