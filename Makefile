@@ -226,9 +226,9 @@ bin/scan/.built: tools/scan/go.mod tools/scan/go.sum | prerequisites
 bin/planned: $(call sources,local/plugins) | prerequisites
 	go build -C local/plugins -o ../../$@ -ldflags "-s -w" ./planned
 
-# With the functions' settings, so that the deployment finds compiled what both are made of.
+# With the functions' flags, so that the deployment finds compiled what both are made of.
 bin/sluice: $(call sources,cmd internal go.mod go.sum) | prerequisites $(plugins)
-	CGO_ENABLED=0 go build -trimpath -o $@ ./cmd/sluice
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -gcflags all=-l -tags lambda.norpc,nethttpomithttp2 -ldflags "-s -w" -o $@ ./cmd/sluice
 	@touch $@
 
 bin/pulumi: local/pulumi | prerequisites

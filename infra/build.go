@@ -56,6 +56,11 @@ func BuildFunctions(ctx context.Context, args BuildArgs) (map[string]string, err
 	return packages, errors.Join(faults...)
 }
 
+// compilerFlags decide what the compiler makes of a package. The Makefile builds the command with the same, so that what command and
+// functions have in common is compiled once. A fifth of a package goes with inlined calls, Lambda's former way to call a function, and
+// HTTP/2, which neither AWS's nor Google's REST interfaces need: functions wait for the network, not for the processor.
+var compilerFlags = []string{"-trimpath", "-buildvcs=false", "-gcflags", "all=-l", "-tags", "lambda.norpc,nethttpomithttp2"}
+
 // build compiles and packs one function.
 func (args BuildArgs) build(ctx context.Context, name string, environment []string) (string, error) {
 	work, err := os.MkdirTemp("", "sluice-build-")
@@ -64,10 +69,7 @@ func (args BuildArgs) build(ctx context.Context, name string, environment []stri
 	}
 	defer func() { _ = os.RemoveAll(work) }()
 	binary := filepath.Join(work, "bootstrap")
-	// A fifth of a package goes with inlined calls, Lambda's former way to call a function, and HTTP/2, which neither AWS's nor Google's REST
-	// interfaces need: functions wait for the network, not for the processor.
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-gcflags", "all=-l", "-tags", "lambda.norpc,nethttpomithttp2",
-		"-ldflags", "-s -w -buildid=", "-o", binary, "./"+args.Folder+"/"+name)
+	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build"}, compilerFlags, []string{"-ldflags", "-s -w -buildid=", "-o", binary, "./" + args.Folder + "/" + name})...)
 	cmd.Dir, cmd.Env = args.Root, environment
 	if said, err := cmd.CombinedOutput(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/mod/modfile"
 )
 
 // module writes a module with functions to a new folder; files are by path below it.
@@ -89,6 +91,46 @@ func TestEveryFunctionThatDoesNotCompileIsNamedWithTheCompilersMessage(t *testin
 	for _, part := range []string{"function say-hello does not compile", "lambdas/say-hello/main.go:3:23: undefined: nobody", "function say-bye does not compile", "too many return values"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("no %q in:\n%v", part, err)
+		}
+	}
+}
+
+func TestWhatCommandAndFunctionsShareIsCompiledOnce(t *testing.T) {
+	text, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if command := "CGO_ENABLED=0 go build " + strings.Join(compilerFlags, " ") + " "; !strings.Contains(string(text), "\t"+command) {
+		t.Errorf("the Makefile does not build the command as functions are built: %s", command)
+	}
+}
+
+// TestModulesOfTheCheckoutAgreeOnVersions keeps the compiler from making a package of another module once for the program, once for the
+// CLI and once for the plugins, with all that is made from it: more than a third of a first build.
+func TestModulesOfTheCheckoutAgreeOnVersions(t *testing.T) {
+	versions := map[string]map[string][]string{} // by module and version: the files that ask for it
+	for _, file := range []string{"../go.mod", "../tools/go.mod", "../local/plugins/go.mod"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		module, err := modfile.Parse(file, text, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range module.Require {
+			if versions[r.Mod.Path] == nil {
+				versions[r.Mod.Path] = map[string][]string{}
+			}
+			versions[r.Mod.Path][r.Mod.Version] = append(versions[r.Mod.Path][r.Mod.Version], file)
+		}
+	}
+	if len(versions["google.golang.org/grpc"]) == 0 {
+		t.Fatal("no go.mod was read")
+	}
+	for path, found := range versions {
+		if len(found) > 1 {
+			t.Errorf("%s: %v; go get the newest of them in each module", path, found)
 		}
 	}
 }
