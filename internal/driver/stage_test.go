@@ -669,7 +669,7 @@ func (s *stage) wants(j job.Job) {
 	} else if j.State == job.Cancelled {
 		s.model.keeps(j.ID)
 	}
-	if j.Retract && !s.model.gone[j.ID] {
+	if j.Retract && j.Cancel == "" && !s.model.gone[j.ID] {
 		s.model.wanted[j.ID]++ // it was delivered again while a run is to take it back
 	}
 }
