@@ -122,7 +122,7 @@ func jobsDoAsTheyAreTold(t *testing.T, d deployment, inputs string) {
 	d.act(t, 3, "sluice: refused: job "+waits+" is held", "hold", waits, country)
 	d.act(t, 0, "us "+waits+" is waiting, revision 1\n", "release", waits, country)
 	d.explains(t, country, waits, "waiting", needs...)
-	d.act(t, 1, `sluice: country "us" has no job `+runs, "cancel", runs, country)
+	d.act(t, 3, "sluice: refused: day "+runs+" has neither a job nor files in the landing bucket: nothing waits for it", "cancel", runs, country)
 	d.explains(t, country, runs, "", "no day: the day is not complete: no file is there")
 
 	bad := filepath.Join(t.TempDir(), "weather.csv")
