@@ -326,3 +326,22 @@ func TestDayThatGetsAJobMeanwhileIsNotGivenUpUnseen(t *testing.T) {
 	}
 	s.stands(t, airports, job.Ready)
 }
+
+func TestHeldDayGoesOnWithItsPrerequisitesOnTheBoard(t *testing.T) {
+	s := twoFeeds(t)
+	late, wrong := job.ID{Feed: "flights", Day: "2013-01-02"}, job.ID{Feed: "flights", Day: "2013-01-04"}
+	for _, day := range []job.Day{late.Day, wrong.Day} {
+		s.done(t, job.ID{Feed: "airports", Day: day}) // the first of them is before the feed's last day then
+	}
+	s.done(t, wrong)
+	s.receive(s.deliver(late)...)
+	s.stands(t, late, job.Held)
+	s.acts(t, wrong)(job.Retract)
+	s.sweep()
+	s.start()
+	for _, p := range s.sorted() {
+		s.publishes(p) // and finish-job plans anew
+	}
+	s.stands(t, late, job.Ready)
+	s.settled(t)
+}
