@@ -491,7 +491,12 @@ func (r *rendered) askTables(each func(question), who, name string, country *Cou
 		ask("glue:GetDatabase", catalog+":database/"+database, any, "")
 		ask("glue:DeleteDatabase", catalog+":database/"+database, false, "")
 	}
-	queries := access.MayQuery(rules)
+	// The catalog and its default database are the account's: who queries in one of its countries there finds them for all.
+	queries := slices.ContainsFunc(r.config.Access.People, func(p access.Person) bool {
+		return p.Who == name && slices.ContainsFunc(r.config.Countries, func(c Country) bool {
+			return c.Account == country.Account && c.Region == country.Region && strings.Contains(who, "::"+c.Account+":") && access.MayQuery(p.Rules(c.access()))
+		})
+	})
 	ask("glue:GetDatabase", catalog+":catalog", queries, "")
 	ask("glue:GetDatabase", catalog+":database/default", queries, "")
 	ask("glue:GetTable", catalog+":table/default/orders", false, "")
